@@ -1,0 +1,166 @@
+"""PyTorch state dicts, as numpy arrays by key, to flax variables.
+
+PyTorch is not needed. Where it is installed, a checkpoint becomes the arrays
+that the functions here take with
+
+    state = {k: v.numpy() for k, v in torch.load(path)['state_dict'].items()}
+
+Submodules of `deltax.models` carry the names of the PyTorch modules, the
+numbers of lists joined to the name before them: `layer1.0.conv1.weight` is
+`params/layer1_0/conv1/kernel`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from deltax import models
+
+StateDict = Mapping[str, np.ndarray]
+_IGNORED = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
+
+
+def module_path(name: str) -> tuple[str, ...]:
+  """Flax path of a PyTorch module name.
+
+  Example:
+    >>> module_path('layer1.0.downsample.1')
+    ('layer1_0', 'downsample_1')
+  """
+  path: list[str] = []
+  for part in name.split('.'):
+    if part.isdigit() and path:
+      path[-1] += f'_{part}'
+    else:
+      path.append(part)
+  return tuple(path)
+
+
+def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
+  """Variables of a network from a PyTorch state dict.
+
+  Args:
+    name: of the network, as `deltax.models.create` takes it.
+    state_dict: arrays by PyTorch key: convolutions `[N, C, kh, kw]`, batch norm
+      `weight`, `bias`, `running_mean`, `running_var` `[C]`.
+
+  Returns:
+    `{'params': ..., 'batch_stats': ...}` with kernels `[kh, kw, C, N]`.
+
+  Raises:
+    ValueError: naming every key that is missing, left over, of the wrong shape
+      or not finite.
+  """
+  net = network(name, state_dict)
+  frame = jnp.zeros((1, 64, 64, 3))
+  shapes = jax.eval_shape(net.init, jax.random.key(0), frame)
+  return fill(shapes, state_dict, name)
+
+
+def network(name: str, state_dict: StateDict) -> nn.Module:
+  """The network that a state dict belongs to, with as many classes.
+
+  Args:
+    name: of the network.
+    state_dict: arrays by PyTorch key; the rows of the last `*.weight`, the
+      output layer's, are counted as classes.
+
+  Returns:
+    The linen module.
+
+  Raises:
+    ValueError: if the name is unknown or no array holds weights.
+  """
+  weights = [key for key in state_dict if key.endswith('.weight')]
+  if not weights:
+    raise ValueError(f'no weights for {name}: no key ends in ".weight"')
+  return models.create(name, num_classes=len(state_dict[weights[-1]]))
+
+
+def fill(shapes: Any, state_dict: StateDict, name: str) -> dict[str, Any]:
+  """Fills every leaf of `shapes` from `state_dict`, each exactly once.
+
+  Args:
+    shapes: variables with shaped leaves.
+    state_dict: arrays by PyTorch key.
+    name: what the error calls the network.
+
+  Returns:
+    Variables with arrays as leaves.
+
+  Raises:
+    ValueError: naming what is missing, left over, of the wrong shape or not
+      finite.
+  """
+  wanted = traverse_util.flatten_dict(shapes)
+  found, problems = {}, []
+  for key, array in state_dict.items():
+    module, _, leaf = key.rpartition('.')
+    if leaf == _IGNORED:
+      continue
+    target = _leaf(wanted, module_path(module), leaf)
+    if target is None:
+      problems.append(f'left over: {key} {tuple(np.shape(array))}')
+      continue
+    value, problem = to_flax(key, array, wanted[target].shape)
+    found[target] = value
+    problems += problem
+  problems += [
+    f'missing: {"/".join(path)} {leaf.shape}'
+    for path, leaf in wanted.items()
+    if path not in found
+  ]
+  refuse(problems, name)
+  return traverse_util.unflatten_dict(found)
+
+
+def to_flax(
+  key: str, array: np.ndarray, shape: tuple[int, ...]
+) -> tuple[jax.Array | None, list[str]]:
+  """One array in flax layout, and what is wrong with it.
+
+  Args:
+    key: PyTorch key, for the messages.
+    array: `[N, C, kh, kw]`, `[N, C]` or `[N]`.
+    shape: expected flax shape: `[kh, kw, C, N]`, `[C, N]` or `[N]`.
+
+  Returns:
+    The float32 array (None if its shape is wrong), and a list of problems.
+  """
+  array = np.asarray(array)
+  axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)
+  value = array.transpose(axes) if axes else array
+  if value.shape != tuple(shape):
+    return None, [
+      f'wrong shape: {key} {array.shape} gives {value.shape}, expected '
+      f'{tuple(shape)}'
+    ]
+  problems = [] if np.isfinite(value).all() else [f'not finite: {key}']
+  return jnp.asarray(value, jnp.float32), problems
+
+
+def refuse(problems: list[str], name: str) -> None:
+  """Raises one ValueError that lists `problems`, if there are any."""
+  if problems:
+    raise ValueError(
+      f'the state dict does not fit {name}: {len(problems)} problems\n  '
+      + '\n  '.join(problems)
+    )
+
+
+def _leaf(wanted, path, leaf):
+  candidates = {
+    'weight': (('params', 'kernel'), ('params', 'scale')),
+    'bias': (('params', 'bias'),),
+    'running_mean': (('batch_stats', 'mean'),),
+    'running_var': (('batch_stats', 'var'),),
+  }.get(leaf, (('params', leaf),))
+  for collection, name in candidates:
+    if (collection, *path, name) in wanted:
+      return (collection, *path, name)
+  return None

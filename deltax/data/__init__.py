@@ -1,0 +1,80 @@
+"""Clips with labels, as random-access batches.
+
+Data sets import their readers (tfds, grain, panda3d) only when they are made.
+"""
+
+import importlib
+
+from deltax.data import labels
+from deltax.data.labels import DataInfo
+from deltax.data.prefetch import prefetch
+
+# name: (module, function, what its labels mean)
+DATASETS = {
+  'camvid': ('camvid', 'make_camvid', labels.CAMVID),
+  'cityscapes_video': (
+    'cityscapes_video',
+    'make_cityscapes_video',
+    labels.CITYSCAPES,
+  ),
+  'street': ('street_builder', 'make_street', labels.STREET),
+}
+
+__all__ = ['DATASETS', 'DataInfo', 'describe', 'make_dataset', 'prefetch']
+
+
+def make_dataset(
+  name: str,
+  split: str,
+  *,
+  batch_size: int,
+  train: bool,
+  seed: int = 0,
+  clip_length: int | None = 2,
+  **options,
+):
+  """Batches of clips by number: `len(dataset)`, `dataset[i]`.
+
+  A batch is `{'frames': uint8 [B, T, H, W, 3] RGB, 'labels': uint8
+  [B, T, H, W], 'mask': float32 [B]}`; label 255 is ignored. Training sets are
+  endless, evaluation sets end with a batch padded by examples of mask 0.
+
+  Args:
+    name: one of `DATASETS`.
+    split: 'train', or the data set's held-out split.
+    batch_size: B, of this process.
+    train: shuffled, augmented and endless; else one pass in order.
+    seed: of order and augmentation.
+    clip_length: T frames; what None means, the data set says.
+    **options: the data set's own; see its `make_...` function.
+
+  Raises:
+    ValueError: unknown name or split, or clips that do not fit.
+    FileNotFoundError: files are missing; the message names them.
+  """
+  module, function, _ = _entry(name)
+  make = getattr(importlib.import_module(f'deltax.data.{module}'), function)
+  return make(
+    split,
+    batch_size=batch_size,
+    train=train,
+    seed=seed,
+    clip_length=clip_length,
+    **options,
+  )
+
+
+def describe(name: str) -> DataInfo:
+  """Classes, colours, ignored label and frame rate of a data set.
+
+  >>> describe('street').classes[:3]
+  ('road', 'sidewalk', 'building')
+  """
+  return _entry(name)[2]
+
+
+def _entry(name: str):
+  if name not in DATASETS:
+    known = ', '.join(sorted(DATASETS))
+    raise ValueError(f'unknown data set {name!r}, known: {known}')
+  return DATASETS[name]

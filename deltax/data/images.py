@@ -1,0 +1,125 @@
+"""Reading and writing pictures, with errors that name the file."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+
+# how files of a kind start and end
+_MARKS = {
+  '.png': (b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'),
+  '.jpg': (b'\xff\xd8', b'\xff\xd9'),
+}
+
+
+def encode_png(image) -> bytes:
+  """uint8 or uint16 `[H, W]`, `[H, W, 1]` or RGB `[H, W, 3]` as PNG bytes."""
+  image = np.asarray(image)
+  if image.ndim == 3 and image.shape[-1] == 3:
+    image = image[..., ::-1]
+  fast = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+  written, data = cv2.imencode('.png', np.ascontiguousarray(image), fast)
+  if not written:
+    raise ValueError(f'cannot encode {image.dtype} {image.shape} as PNG')
+  return data.tobytes()
+
+
+def decode_png(data: bytes, name: str) -> np.ndarray:
+  """Image bytes to `[H, W]`, or `[H, W, 3]` RGB; depth as stored.
+
+  Raises:
+    ValueError: the bytes are no image; the message has `name`.
+  """
+  packed = np.frombuffer(data, np.uint8)
+  image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if len(packed) else None
+  if image is None:
+    raise ValueError(f'{name} is not a readable image ({len(packed)} bytes)')
+  return image[..., 2::-1] if image.ndim == 3 else image
+
+
+def read(path, channels: int) -> np.ndarray:
+  """Reads a frame (3 channels, RGB) or a label map (1 channel) of 8 bits.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: the file is broken or of another kind.
+  """
+  if not os.path.isfile(path):
+    raise FileNotFoundError(f'{path}: no such file')
+  with open(path, 'rb') as file:
+    image = decode_png(file.read(), str(path))
+  kind = 'an RGB image' if channels == 3 else 'a label map'
+  found = 1 if image.ndim == 2 else image.shape[-1]
+  if image.dtype != np.uint8 or found != channels:
+    raise ValueError(
+      f'{path}: expected {kind} of 8 bits and {channels} channel(s), found '
+      f'{image.dtype} with {found} channel(s)'
+    )
+  return image
+
+
+def check_files(paths: Iterable, wanted: str) -> None:
+  """Raises one FileNotFoundError for all that is missing.
+
+  Args:
+    paths: files that must exist.
+    wanted: what they are, for the message.
+  """
+  missing = [str(path) for path in paths if not os.path.isfile(path)]
+  if missing:
+    listed = '\n  '.join(missing[:5])
+    more = f'\n  and {len(missing) - 5} more' if len(missing) > 5 else ''
+    raise FileNotFoundError(
+      f'{len(missing)} missing file(s), expected {wanted}:\n  {listed}{more}'
+    )
+
+
+def check_split(split: str, known: Sequence[str]) -> None:
+  """Raises ValueError for an unknown split, with the known ones."""
+  if split not in known:
+    raise ValueError(f'unknown split {split!r}, known: {", ".join(known)}')
+
+
+def check_image(path) -> None:
+  """A quick look at a PNG's or JPEG's first and last bytes: is it complete?
+
+  Raises:
+    ValueError: the file does not start or does not end as its kind does.
+  """
+  start, end = _MARKS[os.path.splitext(path)[1]]
+  with open(path, 'rb') as file:
+    head = file.read(len(start))
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - len(end)))
+    tail = file.read()
+  if head != start:
+    raise ValueError(f'{path}: the content is not what the name says')
+  if tail != end:
+    raise ValueError(f'{path}: the file is cut off')
+
+
+def check_same_size(frame, frame_path, labels, labels_path) -> None:
+  """Raises ValueError unless a frame and its label map have one size."""
+  if frame.shape[:2] != labels.shape[:2]:
+    raise ValueError(
+      f'{frame_path} has {frame.shape[0]}x{frame.shape[1]} pixels, but '
+      f'{labels_path} has {labels.shape[0]}x{labels.shape[1]}'
+    )
+
+
+def find_root(root, variable: str) -> pathlib.Path:
+  """The data set's folder: the argument, or else an environment variable.
+
+  Raises:
+    ValueError: neither is given.
+    FileNotFoundError: there is no such folder.
+  """
+  chosen = root or os.environ.get(variable)
+  if not chosen:
+    raise ValueError(f'give root=FOLDER or set {variable} to the data set')
+  folder = pathlib.Path(chosen).expanduser()
+  if not folder.is_dir():
+    raise FileNotFoundError(f'{folder}: no such folder (root or {variable})')
+  return folder

@@ -1,0 +1,113 @@
+"""What a distilled network costs: multiply-accumulates by layer."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from deltax.delta.layers import Layer, Survey
+from deltax.delta.students import conv_macs
+
+
+class Row(NamedTuple):
+  """Cost of one call of one layer.
+
+  Attributes:
+    name: module path, with the call number from the second call on.
+    candidate: name of the chosen student; '' for a layer without students.
+    key: multiply-accumulates on a key frame (the teacher's).
+    later: multiply-accumulates on a later frame.
+  """
+
+  name: str
+  candidate: str
+  key: int
+  later: int
+
+  def amortised(self, interval: int) -> float:
+    """Mean over `interval` frames, one of them a key frame."""
+    return (self.key + (interval - 1) * self.later) / interval
+
+
+class Macs(NamedTuple):
+  """Cost of a network on frames of one size.
+
+  Convolutions (padding included, as published, and their biases) and fully
+  connected layers are counted; normalisation, activations, resizing, and the
+  two additions that a delta costs are not.
+
+  Attributes:
+    rows: cost of every layer, in order of execution.
+  """
+
+  rows: tuple[Row, ...]
+
+  @property
+  def key(self) -> int:
+    """Multiply-accumulates of a key frame."""
+    return sum(row.key for row in self.rows)
+
+  @property
+  def later(self) -> int:
+    """Multiply-accumulates of a later frame."""
+    return sum(row.later for row in self.rows)
+
+  def amortised(self, interval: int) -> float:
+    """Mean over `interval` frames, one of them a key frame."""
+    return (self.key + (interval - 1) * self.later) / interval
+
+
+def layer_macs(layer: Layer) -> int:
+  """Multiply-accumulates of a teacher's layer on one frame, with its bias."""
+  rows, cols, features = layer.outputs
+  macs = conv_macs(layer.kernel, layer.outputs)
+  return macs + rows * cols * features * layer.bias
+
+
+def table(
+  survey: Survey, selected: Mapping, choices: Mapping[str, int]
+) -> Macs:
+  """Cost of a network whose gates have chosen.
+
+  Args:
+    survey: of the network, for the frame size in question.
+    selected: `Spec.select` of the survey's layers.
+    choices: index of the chosen candidate, by path.
+
+  Returns:
+    The costs by layer.
+  """
+  rows = []
+  for layer in survey.layers:
+    key = layer_macs(layer)
+    if layer.path in selected:
+      _, candidates = selected[layer.path]
+      candidate = candidates[choices[layer.path]]
+      rows.append(Row(layer.name, candidate.name, key, candidate.macs(layer)))
+    else:
+      rows.append(Row(layer.name, '', key, key))
+  rows += [Row(path, '', macs, macs) for path, macs in survey.dense.items()]
+  return Macs(tuple(rows))
+
+
+def prices(
+  survey: Survey, selected: Mapping
+) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+  """What each candidate of each layer would cost, all its calls together.
+
+  Args:
+    survey: of the network, for the frame size in question.
+    selected: `Spec.select` of the survey's layers.
+
+  Returns:
+    Multiply-accumulates of the candidates, in order, and of the teacher's own
+    layer, both by path.
+  """
+  costs, teacher = {}, {}
+  for path, (_, candidates) in selected.items():
+    calls = [layer for layer in survey.layers if layer.path == path]
+    costs[path] = tuple(
+      float(sum(c.macs(layer) for layer in calls)) for c in candidates
+    )
+    teacher[path] = float(
+      sum(conv_macs(layer.kernel, layer.outputs) for layer in calls)
+    )
+  return costs, teacher

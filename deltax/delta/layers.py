@@ -1,0 +1,262 @@
+"""What a network's convolutions are, found by watching one call of it.
+
+`watched` runs a network with a hand on every convolution; `survey` traces it
+once and lists them. Both see a convolution by its module path, such as
+`layer1_0/conv1`, and by its call number where a module is called repeatedly.
+"""
+
+import collections
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.ad_checkpoint import checkpoint_name
+
+from deltax.layers.conv import Pads, explicit_padding
+from deltax.types import Array
+
+_CONV, _NORM = 'conv:', 'norm:'
+
+
+class Layer(NamedTuple):
+  """One call of a convolution.
+
+  Attributes:
+    path: module path, joined by '/'.
+    call: 0 for the first call of the module in a pass, 1 for the next, ...
+    kernel: (kh, kw, input channels a group, output channels).
+    strides: of rows and columns.
+    padding: zeros on (top, bottom), (left, right).
+    dilation: of the kernel's rows and columns.
+    groups: feature groups.
+    bias: whether the convolution adds one.
+    inputs: (H, W, C) of the input.
+    outputs: (H, W, C) of the output.
+  """
+
+  path: str
+  call: int
+  kernel: tuple[int, int, int, int]
+  strides: tuple[int, int]
+  padding: Pads
+  dilation: tuple[int, int]
+  groups: int
+  bias: bool
+  inputs: tuple[int, int, int]
+  outputs: tuple[int, int, int]
+
+  @property
+  def name(self) -> str:
+    """The path, with ':call' from the second call on."""
+    return f'{self.path}:{self.call}' if self.call else self.path
+
+
+class Norm(NamedTuple):
+  """A batch norm: its module path, and what it adds to the variance."""
+
+  path: str
+  epsilon: float
+
+
+class Survey(NamedTuple):
+  """What one pass of a network holds.
+
+  Attributes:
+    layers: every call of a convolution, in order of execution.
+    dense: multiply-accumulates a frame of every fully connected layer, by path.
+    norms: the batch norm that alone reads a convolution's output, by the
+      convolution's path; each is called once a pass.
+  """
+
+  layers: tuple[Layer, ...]
+  dense: dict[str, int]
+  norms: dict[str, Norm]
+
+
+ConvHook = Callable[[Layer, Callable[[Array], Array], Array], Array]
+NormHook = Callable[[nn.Module, Callable[[Array], Array], Array], Array]
+
+
+def watched(
+  net: nn.Module,
+  variables: Any,
+  frames: Array,
+  *,
+  conv: ConvHook,
+  norm: NormHook | None = None,
+  dense: Callable[[str, Array, Array], None] | None = None,
+  **options: Any,
+) -> Any:
+  """`net.apply(variables, frames)` with every convolution in other hands.
+
+  Args:
+    net: any linen network.
+    variables: of the network.
+    frames: `[B, H, W, C]`.
+    conv: `(layer, teacher, x) -> z`, called in place of every two-dimensional
+      `nn.Conv`; `teacher(x)` is the convolution itself.
+    norm: `(module, teacher, x) -> y`, in place of every `nn.BatchNorm` over the
+      last axis.
+    dense: `(path, x, y)`, told of every `nn.Dense`.
+    **options: passed on to `net.apply`.
+
+  Returns:
+    What `net.apply` returns.
+  """
+  calls: collections.Counter[str] = collections.Counter()
+
+  def intercept(call, args, kwargs, context):
+    module, path = context.module, '/'.join(context.module.path)
+    if context.method_name != '__call__' or len(args) != 1:
+      return call(*args, **kwargs)
+
+    def teacher(x):
+      return call(x, **kwargs)
+
+    if isinstance(module, nn.Conv) and _two_dimensional(module, args[0]):
+      number = calls[path]
+      calls[path] += 1
+      return conv(_layer(module, path, number, args[0]), teacher, args[0])
+    if isinstance(module, nn.BatchNorm) and norm and module.axis == -1:
+      return norm(module, teacher, args[0])
+    out = teacher(args[0])
+    if isinstance(module, nn.Dense) and dense:
+      dense(path, args[0], out)
+    return out
+
+  with nn.intercept_methods(intercept):
+    return net.apply(variables, frames, **options)
+
+
+def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
+  """Traces one pass of a network and lists what it holds.
+
+  Args:
+    net: any linen network.
+    variables: of the network; only shapes matter.
+    frame: `[B, H, W, C]`; only the shape matters.
+
+  Returns:
+    The survey, for frames of that size.
+
+  Raises:
+    ValueError: if a convolution runs inside `nn.scan`, `nn.remat` or another
+      traced transformation, where no hand can reach it, or if there is none.
+  """
+  layers: list[Layer] = []
+  macs: dict[str, int] = {}
+  epsilons: dict[str, float] = {}
+
+  def conv(layer, teacher, x):
+    layers.append(layer)
+    return checkpoint_name(teacher(x), _CONV + layer.name)
+
+  def norm(module, teacher, x):
+    path = '/'.join(module.path)
+    epsilons[path] = module.epsilon
+    return teacher(checkpoint_name(x, _NORM + path))
+
+  def dense(path, x, y):
+    rows = math.prod(y.shape[:-1]) // frame.shape[0]
+    macs[path] = macs.get(path, 0) + rows * x.shape[-1] * y.shape[-1]
+
+  def run(variables, frame):
+    return watched(net, variables, frame, conv=conv, norm=norm, dense=dense)
+
+  jaxpr = jax.make_jaxpr(run)(variables, frame).jaxpr
+  seen = {_tag(eqn).removeprefix(_CONV) for eqn in _tags(jaxpr, _CONV)}
+  hidden = [layer.name for layer in layers if layer.name not in seen]
+  if hidden:
+    raise ValueError(
+      f'convolution {hidden[0]!r} runs inside nn.scan, nn.remat or another '
+      'traced transformation, where its frames cannot be followed; build the '
+      f'network without it ({len(hidden)} such convolutions)'
+    )
+  if not layers:
+    raise ValueError(
+      f'{type(net).__name__} calls no two-dimensional nn.Conv; there is nothing '
+      'to distil'
+    )
+  repeated = {layer.path for layer in layers if layer.call}
+  norms = {
+    conv: Norm(path, epsilons[path])
+    for conv, path in _sole_readers(jaxpr).items()
+    if conv not in repeated
+  }
+  return Survey(tuple(layers), macs, norms)
+
+
+def modules(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+  """The first call of every convolution, in order."""
+  return tuple(layer for layer in layers if layer.call == 0)
+
+
+def _sole_readers(jaxpr) -> dict[str, str]:
+  """Batch norms that read a convolution's output where nothing else does."""
+  readers = collections.defaultdict(list)
+  for eqn in jaxpr.eqns:
+    for var in eqn.invars:
+      if not hasattr(var, 'val'):  # a literal is nobody's output
+        readers[var].append(eqn)
+  norms = collections.defaultdict(list)
+  for eqn in _tags(jaxpr, _CONV):
+    (out,) = eqn.outvars
+    if out not in jaxpr.outvars and len(readers[out]) == 1:
+      norms[_tag(readers[out][0])].append(_tag(eqn).removeprefix(_CONV))
+  counts = collections.Counter(_tag(eqn) for eqn in _tags(jaxpr, _NORM))
+  return {
+    convs[0]: norm.removeprefix(_NORM)
+    for norm, convs in norms.items()
+    if counts[norm] == 1
+  }
+
+
+def _tag(eqn) -> str:
+  return eqn.params['name'] if eqn.primitive.name == 'name' else ''
+
+
+def _tags(jaxpr, prefix):
+  return [eqn for eqn in jaxpr.eqns if _tag(eqn).startswith(prefix)]
+
+
+def _two_dimensional(module, x):
+  return (
+    len(module.kernel_size) == 2
+    and x.ndim == 4
+    and set(_pair(module.input_dilation)) == {1}
+    and module.mask is None
+    and module.padding not in ('CIRCULAR', 'REFLECT', 'CAUSAL')
+  )
+
+
+def _layer(module, path, call, x):
+  strides, dilation = _pair(module.strides), _pair(module.kernel_dilation)
+  groups = module.feature_group_count
+  kernel = (*module.kernel_size, x.shape[-1] // groups, module.features)
+  padding = explicit_padding(module.padding, x.shape, kernel, strides, dilation)
+  size = [
+    (n + sum(p) - (k - 1) * d - 1) // s + 1
+    for n, p, k, d, s in zip(
+      x.shape[1:3], padding, kernel[:2], dilation, strides, strict=True
+    )
+  ]
+  return Layer(
+    path=path,
+    call=call,
+    kernel=kernel,
+    strides=strides,
+    padding=padding,
+    dilation=dilation,
+    groups=groups,
+    bias=module.use_bias,
+    inputs=tuple(x.shape[1:]),
+    outputs=(*size, module.features),
+  )
+
+
+def _pair(value):
+  if value is None:
+    return (1, 1)
+  return (value, value) if isinstance(value, int) else tuple(value)

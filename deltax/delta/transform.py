@@ -1,0 +1,386 @@
+"""`distill`: any network as a key-frame pass and cheap later frames.
+
+The teacher's convolutions run on key frames. On a later frame t, a student of
+layer l predicts the change of the layer's output from the change of its input
+since the reference frame, and `z_t = z_ref + g(x_t - x_ref)`. Whatever lies
+between the convolutions runs unchanged on every frame.
+
+Source: Habibian et al., "Delta Distillation for Efficient Video Processing",
+ECCV 2022, section 3.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from deltax.delta import cost
+from deltax.delta import gates as gating
+from deltax.delta.freeze import Frozen, freeze
+from deltax.delta.layers import Layer, Survey, survey, watched
+from deltax.delta.schedule import (
+  assemble,
+  check_frames,
+  references,
+  take_frames,
+  unroll,
+)
+from deltax.delta.spec import Spec
+from deltax.types import Array, Carry, Key, Params
+
+Gates = dict[str, Array]
+
+
+class Aux(NamedTuple):
+  """What a training pass leaves beside its outputs.
+
+  Attributes:
+    deltas: `[B, T', H, W, N]` predicted change of every layer's output on the
+      T' later frames, by layer call.
+    gates: `[K]` weights of the candidates by layer; None for the hard choice.
+    batch_stats: batch statistics after the pass.
+  """
+
+  deltas: dict[str, Array]
+  gates: Gates | None
+  batch_stats: Any
+
+
+class Delta(NamedTuple):
+  """Pure functions of a distilled network; see `distill`.
+
+  `params` is `{'teacher': variables, 'students': {path: {candidate: ...}},
+  'gates': {path: [K - 1]}}`. Frames are `[B, H, W, C]` and clips
+  `[B, T, H, W, C]`, float32, as the network takes them.
+
+  Attributes:
+    init: `(key, teacher_variables, frame) -> params`. Students start from the
+      teacher's kernels; the key is for candidates that draw (none here does).
+    keyframe: `(params, frame) -> (carry, out)`. The teacher, and what later
+      frames need of it.
+    step: `(params, carry, frame) -> (carry, out)`. A later frame, by the
+      students that the gates choose.
+    rollout: `(params, clip, interval, *, phase=0) -> outs [B, T, ...]`. A
+      `lax.scan` over the clip; frame t is a key frame when t + phase is a
+      multiple of the interval, and frame 0 always is.
+    clip: `(params, clip, *, key=None, train=False, gates=None, interval=None,
+      scan=False) -> (outs [B, T, ...], Aux)`. All frames in one pass, for
+      training: time is folded into the batch. `train` uses batch statistics and
+      samples the gates with `key`; `gates` fixes their weights instead.
+      `interval` sets key frames inside the clip (default: frame 0 only).
+      `scan` rolls the clip through `lax.scan` instead, with the same outputs
+      and gradients; batch statistics are then the running ones.
+    reference: `(params, clip, *, interval=None) -> (outs [B, T, ...], deltas)`.
+      The teacher on every frame with running statistics, and its own changes:
+      the targets of distillation. No gradient flows through.
+    sample: `(key, params) -> gates`. A hard sample of every gate, with the
+      gradient of the soft one.
+    choose: `(params) -> {path: index}`. The hard choice: of two candidates, the
+      first if its logit is positive.
+    macs: `(params, frame) -> Macs`. Cost of every layer under that choice.
+    costs: `(params, frame) -> ({path: (cost of each candidate, ...)}, {path:
+      cost of the teacher})`, multiply-accumulates for `losses.budget`.
+    freeze: `(params, frame) -> Frozen`. The deployed form: chosen students
+      only, batch norm folded, one cached array a layer. Of `frame` only the
+      shape matters, to find which batch norm follows which convolution.
+  """
+
+  init: Callable[..., Params]
+  keyframe: Callable[..., tuple[Carry, Any]]
+  step: Callable[..., tuple[Carry, Any]]
+  rollout: Callable[..., Any]
+  clip: Callable[..., tuple[Any, Aux]]
+  reference: Callable[..., tuple[Any, dict[str, Array]]]
+  sample: Callable[[Key, Params], Gates]
+  choose: Callable[[Params], dict[str, int]]
+  macs: Callable[..., cost.Macs]
+  costs: Callable[..., tuple[dict, dict]]
+  freeze: Callable[..., Frozen]
+
+
+def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
+  """Turns a network into a delta network.
+
+  Args:
+    net: any linen network whose two-dimensional `nn.Conv` calls are not hidden
+      in `nn.scan` or `nn.remat`. `net.apply(variables, frames)` evaluates it;
+      for training with batch statistics it takes `train=True`.
+    spec: which layers, which candidates, against which frame; the published
+      segmentation setting when absent.
+
+  Returns:
+    The functions of the delta network.
+
+  Raises:
+    ValueError: from `init`, if convolutions are hidden or the spec picks none.
+
+  Example:
+    >>> net = nn.Sequential([nn.Conv(4, (3, 3)) for _ in range(3)])
+    >>> delta = distill(net)
+    >>> frame = jnp.ones((1, 8, 8, 3))
+    >>> teacher = net.init(jax.random.key(0), frame)
+    >>> params = delta.init(jax.random.key(1), teacher, frame)
+    >>> delta.choose(params)
+    {'layers_1': 1}
+    >>> delta.rollout(params, jnp.ones((1, 5, 8, 8, 3)), interval=5).shape
+    (1, 5, 8, 8, 4)
+  """
+  spec = spec or Spec()
+
+  @functools.cache
+  def surveyed(structure, shapes, shape) -> tuple[Survey, dict]:
+    variables = jax.tree.unflatten(
+      structure, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes]
+    )
+    found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return found, spec.select(found.layers)
+
+  def plan(variables, shape: Sequence[int]) -> tuple[Survey, dict]:
+    """The layers of the network on frames of one shape, and who has students.
+
+    Tracing is slow and shapes are few, so the plan of a shape is kept.
+    """
+    leaves, structure = jax.tree.flatten(variables)
+    shapes = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+    return surveyed(structure, shapes, (1, *shape[-3:]))
+
+  def init(key: Key, teacher_variables: Any, frame: Array) -> Params:
+    del key
+    _, selected = plan(teacher_variables, frame.shape)
+    students, logits = {}, {}
+    for path, (layer, candidates) in selected.items():
+      kernel = _subtree(teacher_variables['params'], path)['kernel']
+      students[path] = {c.name: c.init(kernel, layer) for c in candidates}
+      if len(candidates) > 1:
+        logits[path] = jnp.full((len(candidates) - 1,), spec.initial_logit)
+    return {
+      'teacher': teacher_variables,
+      'students': students,
+      'gates': logits,
+    }
+
+  def student(params, selected, layer: Layer, weights: Gates | None, x):
+    """The predicted change of one layer's output."""
+    _, candidates = selected[layer.path]
+    own = params['students'][layer.path]
+
+    def branch(candidate, x):
+      out = candidate.apply(own[candidate.name], x, layer)
+      bias = own[candidate.name].get('bias')
+      return out if bias is None else out + bias.reshape(1, 1, 1, -1)
+
+    branches = [functools.partial(branch, c) for c in candidates]
+    if len(branches) == 1:
+      return branches[0](x)
+    if weights is not None:
+      shares = weights[layer.path]
+      return sum(shares[i] * branch(x) for i, branch in enumerate(branches))
+    return lax.switch(gating.choose(params['gates'][layer.path]), branches, x)
+
+  def keyframe(params: Params, frame: Array) -> tuple[Carry, Any]:
+    check_frames(frame, 4)
+    _, selected = plan(params['teacher'], frame.shape)
+    carry = {}
+
+    def conv(layer, teacher, x):
+      z = teacher(x)
+      if layer.path in selected:
+        carry[layer.name] = {'x': x, 'z': z}
+      return z
+
+    out = watched(net, params['teacher'], frame, conv=conv)
+    return carry, out
+
+  def later(params, carry, frame, weights):
+    """A later frame: the next carry, the output, the predicted changes."""
+    check_frames(frame, 4)
+    _, selected = plan(params['teacher'], frame.shape)
+    following, deltas = dict(carry), {}
+
+    def conv(layer, teacher, x):
+      if layer.path not in selected:
+        return teacher(x)
+      held = carry[layer.name]
+      delta = student(params, selected, layer, weights, x - held['x'])
+      z = held['z'] + delta
+      deltas[layer.name] = delta
+      if spec.reference == 'previous':
+        following[layer.name] = {'x': x, 'z': z}
+      return z
+
+    out = watched(net, params['teacher'], frame, conv=conv)
+    return following, out, deltas
+
+  def step(params: Params, carry: Carry, frame: Array) -> tuple[Carry, Any]:
+    carry, out, _ = later(params, carry, frame, None)
+    return carry, out
+
+  def rollout(
+    params: Params, clip: Array, interval: int, *, phase: Any = 0
+  ) -> Any:
+    check_frames(clip, 5)
+    return unroll(
+      functools.partial(keyframe, params),
+      functools.partial(step, params),
+      clip,
+      interval,
+      phase,
+    )
+
+  def scanned(params, clip, interval, weights):
+    """`clip` by a scan over time: outputs, changes of the later frames."""
+
+    def first(frame):
+      carry, out = keyframe(params, frame)
+      # The key frame's own change is zero; its shape comes from a later frame.
+      shapes = jax.eval_shape(later, params, carry, frame, weights)[2]
+      empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+      return carry, (out, empty)
+
+    def follow(carry, frame):
+      carry, out, deltas = later(params, carry, frame, weights)
+      return carry, (out, deltas)
+
+    outs, deltas = unroll(first, follow, clip, interval, 0)
+    _, others, _ = references(clip.shape[1], interval, spec.reference)
+    return outs, {k: take_frames(v, others) for k, v in deltas.items()}
+
+  def folded(params, clip, interval, weights, **options):
+    """`clip` in one pass: the output of `net.apply`, and the changes."""
+    batch, time = clip.shape[:2]
+    _, selected = plan(params['teacher'], clip.shape)
+    keys, others, sources = references(time, interval, spec.reference)
+    deltas = {}
+
+    def split(x):
+      return x.reshape(batch, -1, *x.shape[1:])
+
+    def fold(x):
+      return x.reshape(-1, *x.shape[2:])
+
+    def conv(layer, teacher, x):
+      if layer.path not in selected:
+        return teacher(x)
+      x = split(x)
+      z = split(teacher(fold(take_frames(x, keys))))
+      if not others:
+        return fold(z)
+      change = take_frames(x, others) - take_frames(x, sources)
+      delta = student(params, selected, layer, weights, fold(change))
+      deltas[layer.name] = split(delta)
+      return fold(assemble(z, deltas[layer.name], keys, others, sources))
+
+    out = watched(net, params['teacher'], fold(clip), conv=conv, **options)
+    return out, deltas, split
+
+  def clip(
+    params: Params,
+    clip: Array,
+    *,
+    key: Key | None = None,
+    train: bool = False,
+    gates: Gates | None = None,
+    interval: int | None = None,
+    scan: bool = False,
+  ) -> tuple[Any, Aux]:
+    check_frames(clip, 5)
+    interval = interval or clip.shape[1]
+    if train and gates is None:
+      if key is None:
+        raise ValueError(
+          'clip(train=True) samples gates; it needs key= or gates='
+        )
+      gates = sample(key, params)
+    stats = params['teacher'].get('batch_stats', {})
+    if scan:
+      outs, deltas = scanned(params, clip, interval, gates)
+      return outs, Aux(deltas, gates, stats)
+    if not train:
+      outs, deltas, split = folded(params, clip, interval, gates)
+      return jax.tree.map(split, outs), Aux(deltas, gates, stats)
+    rngs = (
+      None if key is None else {'dropout': jax.random.fold_in(key, 1 << 20)}
+    )
+    (outs, updates), deltas, split = folded(
+      params,
+      clip,
+      interval,
+      gates,
+      train=True,
+      mutable=['batch_stats'],
+      rngs=rngs,
+    )
+    stats = updates.get('batch_stats', stats)
+    return jax.tree.map(split, outs), Aux(deltas, gates, stats)
+
+  def reference(
+    params: Params, clip: Array, *, interval: int | None = None
+  ) -> tuple[Any, dict[str, Array]]:
+    check_frames(clip, 5)
+    batch, time = clip.shape[:2]
+    variables = lax.stop_gradient(params['teacher'])
+    _, selected = plan(variables, clip.shape)
+    _, others, sources = references(time, interval or time, spec.reference)
+    deltas = {}
+
+    def split(x):
+      return x.reshape(batch, -1, *x.shape[1:])
+
+    def conv(layer, teacher, x):
+      z = teacher(x)
+      if layer.path in selected and others:
+        frames = split(z)
+        change = take_frames(frames, others) - take_frames(frames, sources)
+        deltas[layer.name] = change
+      return z
+
+    frames = lax.stop_gradient(clip).reshape(-1, *clip.shape[2:])
+    outs = watched(net, variables, frames, conv=conv)
+    return jax.tree.map(split, outs), deltas
+
+  def sample(key: Key, params: Params) -> Gates:
+    return gating.sample(key, params['gates'], spec.temperature)
+
+  def choose(params: Params) -> dict[str, int]:
+    return {
+      path: int(gating.choose(params['gates'][path]))
+      if path in params['gates']
+      else 0
+      for path in params['students']
+    }
+
+  def macs(params: Params, frame: Any) -> cost.Macs:
+    found, selected = plan(params['teacher'], frame.shape)
+    return cost.table(found, selected, choose(params))
+
+  def costs(params: Params, frame: Any) -> tuple[dict, dict]:
+    found, selected = plan(params['teacher'], frame.shape)
+    return cost.prices(found, selected)
+
+  def deploy(params: Params, frame: Any) -> Frozen:
+    found, selected = plan(params['teacher'], frame.shape)
+    return freeze(net, params, found, selected, choose(params), spec.reference)
+
+  return Delta(
+    init=init,
+    keyframe=keyframe,
+    step=step,
+    rollout=rollout,
+    clip=clip,
+    reference=reference,
+    sample=sample,
+    choose=choose,
+    macs=macs,
+    costs=costs,
+    freeze=deploy,
+  )
+
+
+def _subtree(tree, path):
+  for part in path.split('/'):
+    tree = tree[part]
+  return tree

@@ -1,0 +1,247 @@
+"""One convolution for every network: plain `nn.Conv`, run in its fastest form.
+
+Networks stay made of `nn.Conv` modules, so that a transform or a converter sees
+ordinary convolutions; speed comes in through their `conv_general_dilated`
+argument. Activations are NHWC, kernels HWIO, everywhere.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from deltax.types import Array
+
+_NHWC = ('NHWC', 'HWIO', 'NHWC')
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv2d(
+  features: int,
+  kernel: int = 3,
+  stride: int = 1,
+  *,
+  dilation: int = 1,
+  groups: int = 1,
+  bias: bool = False,
+  name: str | None = None,
+) -> nn.Conv:
+  """A square `nn.Conv` with symmetric padding, as PyTorch networks have it.
+
+  Args:
+    features: output channels.
+    kernel: kernel size; the padding is `dilation * (kernel // 2)` zeros on
+      every side, which keeps the size at stride 1.
+    stride: stride of rows and columns.
+    dilation: spacing of the kernel's taps.
+    groups: feature groups; `groups == channels` is a depthwise convolution.
+    bias: whether the convolution adds a bias.
+    name: name of the submodule.
+
+  Returns:
+    The module: `[B, H, W, C]` to `[B, ceil(H / stride), ceil(W / stride), N]`.
+  """
+  pad = dilation * (kernel // 2)
+  return nn.Conv(
+    features,
+    (kernel, kernel),
+    strides=(stride, stride),
+    padding=((pad, pad), (pad, pad)),
+    kernel_dilation=(dilation, dilation),
+    feature_group_count=groups,
+    use_bias=bias,
+    kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    conv_general_dilated=fast_conv,
+    name=name,
+  )
+
+
+def fast_conv(
+  lhs: Array,
+  rhs: Array,
+  window_strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: lax.ConvDimensionNumbers | None = None,
+  feature_group_count: int = 1,
+  precision: lax.PrecisionLike = None,
+) -> Array:
+  """`lax.conv_general_dilated` for NHWC images, in the form that is fastest.
+
+  A 1x1 convolution becomes a matrix product, a depthwise one a sum of shifted
+  products, and on CPU the gradients of any other are written in the layout that
+  XLA runs fast inside `lax.scan` and `lax.cond` too. Whatever else is asked for
+  (groups, input dilation, other layouts) goes to `lax` unchanged.
+
+  Args:
+    lhs: `[B, H, W, C]` input.
+    rhs: `[kh, kw, C / groups, N]` kernel.
+    window_strides: strides of rows and columns.
+    padding: 'SAME', 'VALID' or ((top, bottom), (left, right)) zeros.
+    lhs_dilation: input dilation.
+    rhs_dilation: kernel dilation.
+    dimension_numbers: as `lax` takes them; NHWC, HWIO when absent.
+    feature_group_count: feature groups.
+    precision: of the products.
+
+  Returns:
+    `[B, H', W', N]` output.
+  """
+  strides = tuple(window_strides)
+  dilation = tuple(rhs_dilation or (1,) * len(strides))
+  ordinary = (
+    lhs.ndim == 4
+    and set(lhs_dilation or (1,)) == {1}
+    and (dimension_numbers is None or _is_nhwc(dimension_numbers, lhs, rhs))
+  )
+  depthwise = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
+  if not ordinary or not (feature_group_count == 1 or depthwise):
+    return lax.conv_general_dilated(
+      lhs,
+      rhs,
+      strides,
+      padding,
+      lhs_dilation=lhs_dilation,
+      rhs_dilation=dilation,
+      dimension_numbers=dimension_numbers or _NHWC,
+      feature_group_count=feature_group_count,
+      precision=precision,
+    )
+  pads = explicit_padding(padding, lhs.shape, rhs.shape, strides, dilation)
+  if depthwise:
+    return _depthwise(lhs, rhs, strides, pads, dilation)
+  if rhs.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+    lhs = lhs[:, :: strides[0], :: strides[1]]
+    return jnp.matmul(lhs, rhs[0, 0], precision=precision)
+  conv = _canonical if jax.default_backend() == 'cpu' else _plain
+  return conv(lhs, rhs, strides, pads, dilation, precision)
+
+
+def explicit_padding(
+  padding: str | int | Sequence[int | tuple[int, int]],
+  input_shape: Sequence[int],
+  kernel_shape: Sequence[int],
+  strides: Sequence[int],
+  dilation: Sequence[int],
+) -> Pads:
+  """Zeros on (top, bottom), (left, right) that `padding` stands for.
+
+  Args:
+    padding: 'SAME', 'VALID', one number, or a number or pair per axis.
+    input_shape: `[B, H, W, C]` of the input.
+    kernel_shape: `[kh, kw, ...]` of the kernel.
+    strides: strides of rows and columns.
+    dilation: kernel dilation of rows and columns.
+
+  Returns:
+    ((top, bottom), (left, right)).
+
+  Raises:
+    ValueError: if `padding` is a name other than 'SAME' and 'VALID'.
+  """
+  if isinstance(padding, str):
+    if padding not in ('SAME', 'VALID'):
+      raise ValueError(
+        f"padding {padding!r} adds no zeros; expected 'SAME', 'VALID' or numbers"
+      )
+    extent = [
+      (k - 1) * d + 1 for k, d in zip(kernel_shape[:2], dilation, strict=True)
+    ]
+    pads = lax.padtype_to_pads(input_shape[1:3], extent, strides, padding)
+  else:
+    pads = [padding] * 2 if isinstance(padding, int) else padding
+    pads = [(p, p) if isinstance(p, int) else p for p in pads]
+  (top, bottom), (left, right) = pads
+  return (int(top), int(bottom)), (int(left), int(right))
+
+
+def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:
+  def spec(numbers):
+    return lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers)
+
+  return spec(dimension_numbers) == spec(_NHWC)
+
+
+def _depthwise(x, kernel, strides, pads, dilation):
+  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  kh, kw = kernel.shape[:2]
+  rows = (x.shape[1] - (kh - 1) * dilation[0] - 1) // strides[0] + 1
+  cols = (x.shape[2] - (kw - 1) * dilation[1] - 1) // strides[1] + 1
+  out = 0.0
+  for i in range(kh):
+    for j in range(kw):
+      top, left = i * dilation[0], j * dilation[1]
+      tap = x[
+        :,
+        top : top + (rows - 1) * strides[0] + 1 : strides[0],
+        left : left + (cols - 1) * strides[1] + 1 : strides[1],
+      ]
+      out = out + tap * kernel[i, j, 0]
+  return out
+
+
+def _plain(
+  x, kernel, strides, pads, dilation, precision, input_dilation=(1, 1)
+):
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    strides,
+    pads,
+    lhs_dilation=input_dilation,
+    rhs_dilation=dilation,
+    dimension_numbers=_NHWC,
+    precision=precision,
+  )
+
+
+# On CPU, XLA brings convolutions into the layout of its fast kernel only at the
+# top of a program: in the body of a scan or a cond, the two convolutions of a
+# gradient run in a naive loop, up to 65 times slower. Here both are written in
+# that layout to begin with; the barriers keep XLA from undoing it.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _canonical(x, kernel, strides, pads, dilation, precision):
+  return _plain(x, kernel, strides, pads, dilation, precision)
+
+
+def _canonical_forward(x, kernel, strides, pads, dilation, precision):
+  out = _plain(x, kernel, strides, pads, dilation, precision)
+  return out, (x, kernel)
+
+
+def _canonical_backward(strides, pads, dilation, precision, saved, grad):
+  x, kernel = saved
+  extent = [
+    (k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)
+  ]
+  spread = [
+    (n - 1) * s + 1 for n, s in zip(grad.shape[1:3], strides, strict=True)
+  ]
+  x_pads, kernel_pads = [], []
+  for axis in range(2):
+    size, low = x.shape[1 + axis], pads[axis][0]
+    before = extent[axis] - 1 - low
+    after = size - spread[axis] - before + extent[axis] - 1
+    x_pads.append((before, after))
+    kernel_pads.append((low, extent[axis] - 1 + spread[axis] - size - low))
+  barrier = lax.optimization_barrier
+  flipped = barrier(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+  x_grad = _plain(
+    grad, flipped, (1, 1), x_pads, dilation, precision, input_dilation=strides
+  )
+  kernel_grad = _plain(
+    barrier(x.transpose(3, 1, 2, 0)),
+    barrier(grad.transpose(1, 2, 0, 3)),
+    dilation,
+    kernel_pads,
+    strides,
+    precision,
+  ).transpose(1, 2, 0, 3)
+  return x_grad, kernel_grad
+
+
+_canonical.defvjp(_canonical_forward, _canonical_backward)

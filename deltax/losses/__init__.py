@@ -1,0 +1,1 @@
+"""Losses of the tasks, pure and per example."""

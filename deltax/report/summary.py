@@ -1,0 +1,126 @@
+"""What a run won, as one sentence and as a table for the terminal."""
+
+import math
+from collections.abc import Mapping
+
+MISSING = '-'
+COLUMNS = ('mIoU', 'lost', 'GMACs', 'share', 'ms', 'consistency')
+
+
+def number(value: float | None, digits: int) -> str:
+  """A rounded number, never -0; a dash for None, NaN and infinity.
+
+  >>> number(-1.26, 1), number(-0.01, 1), number(float('nan'), 1)
+  ('-1.3', '0.0', '-')
+  """
+  if value is None or not math.isfinite(value):
+    return MISSING
+  return f'{round(value, digits) + 0.0:.{digits}f}'
+
+
+def points(share: float | None) -> float:
+  """A share, 0 to 1, in per cent; NaN if there is none."""
+  return math.nan if share is None else 100 * share
+
+
+def ratio(a: float | None, b: float | None) -> float:
+  """`a / b`, NaN if either is missing or b is 0."""
+  return math.nan if a is None or not b else a / b
+
+
+def headline(results: Mapping) -> str:
+  """One sentence on what was won or lost, at the first interval given.
+
+  Args:
+    results: as `deltax.report.write` takes it.
+  """
+  delta, teacher, ms = results['delta'][0], results['teacher'], results['ms']
+  claims = _claim_macs(delta['share']), _claim_iou(_lost(delta, teacher))
+  needs = ' and '.join(filter(None, claims))
+  parts = needs and f'delta {needs}', _claim_speed(ms['teacher'], ms['later'])
+  said = '; '.join(filter(None, parts)) or 'nothing was measured'
+  return f'With a key frame every {delta["interval"]} frames, {said}.'
+
+
+def _claim_macs(share: float | None) -> str:
+  if number(share, 2) == MISSING:
+    return ''
+  claim = f"needs {share:.2f} of the teacher's multiply-accumulates"
+  return claim + (' (more, not fewer)' if round(share, 2) > 1 else '')
+
+
+def _claim_iou(lost: float) -> str:
+  size = number(abs(lost), 1)
+  if size == MISSING:
+    return ''
+  if size == '0.0':
+    return 'keeps its mean IoU'
+  return f'{"loses" if lost > 0 else "gains"} {size} points of mean IoU'
+
+
+def _claim_speed(teacher: float | None, later: float | None) -> str:
+  speed = number(ratio(teacher, later), 1)
+  if speed == MISSING:
+    return ''
+  if speed == '1.0':
+    return 'a later frame takes as long as the teacher'
+  if teacher > later:
+    return f'a later frame runs {speed} times as fast as the teacher'
+  return (
+    f'a later frame takes {later / teacher:.1f} times as long as the teacher'
+  )
+
+
+def _lost(delta: Mapping, teacher: Mapping) -> float:
+  return points(teacher['miou']) - points(delta['miou'])
+
+
+def _digits(value: float | None) -> int:
+  """Decimals that show three significant digits of a column's first value."""
+  if not value or not math.isfinite(value):
+    return 1
+  return max(0, 2 - math.floor(math.log10(abs(value))))
+
+
+def rows(results: Mapping) -> list[tuple[str, list[str]]]:
+  """A name and the cells of `COLUMNS` for the teacher and every interval."""
+  teacher = results['teacher']
+  macs, ms = _digits(teacher['gmacs']), _digits(teacher['ms'])
+
+  def cells(row: Mapping, lost: str, share: float | None) -> list[str]:
+    return [
+      number(points(row['miou']), 1),
+      lost,
+      number(row['gmacs'], macs),
+      number(share, 2),
+      number(row['ms'], ms),
+      number(points(row['consistency']), 1),
+    ]
+
+  found = [('teacher, every frame', cells(teacher, '', 1.0))]
+  for delta in results['delta']:
+    lost = number(_lost(delta, teacher), 1)
+    name = f'delta, interval {delta["interval"]}'
+    found.append((name, cells(delta, lost, delta['share'])))
+  return found
+
+
+def table(results: Mapping) -> str:
+  """The teacher against delta at every interval, as text for a terminal.
+
+  Args:
+    results: as `deltax.report.write` takes it.
+
+  Returns:
+    Lines without a trailing newline. mIoU and consistency are in per cent,
+    `lost` in points of mean IoU, GMACs and ms per frame, amortised over an
+    interval; `share` is that of the teacher's GMACs.
+  """
+  lines = [('', list(COLUMNS)), *rows(results)]
+  first = max(len(name) for name, _ in lines)
+  columns = zip(*(cells for _, cells in lines), strict=True)
+  widths = [max(map(len, column)) for column in columns]
+  return '\n'.join(
+    '  '.join([name.ljust(first), *map(str.rjust, cells, widths)])
+    for name, cells in lines
+  )

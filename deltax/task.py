@@ -1,0 +1,32 @@
+"""The seam between what is trained and the loop that trains it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from deltax.types import Array, Batch, Key, ModelState, Params
+
+
+class Task(NamedTuple):
+  """Pure functions; the loop knows nothing else of a task.
+
+  Attributes:
+    init: `(key, batch) -> (params, model_state)`. `batch` is the first batch of
+      the training data, so that shapes and first-step constants come from it.
+    losses: `(params, model_state, batch, key) -> ({name: [B] or []},
+      model_state)`. Unreduced and already weighted. The loop averages `[B]`
+      losses over the examples whose `batch['mask']` is 1, adds `[]` losses as
+      they are, and minimises the sum.
+    evaluate: `(params, model_state, batch) -> {name: [B, ...]}`, counts that are
+      summed over the examples whose mask is 1.
+    summarise: `({name: [...]}) -> {score: float}`, from the summed counts.
+    watch: `(params, model_state) -> {name: []}`, what else is worth a line in
+      the metrics of a run, such as the state of the gates; or None.
+  """
+
+  init: Callable[[Key, Batch], tuple[Params, ModelState]]
+  losses: Callable[
+    [Params, ModelState, Batch, Key], tuple[dict[str, Array], ModelState]
+  ]
+  evaluate: Callable[[Params, ModelState, Batch], dict[str, Array]]
+  summarise: Callable[[dict[str, Array]], dict[str, float]]
+  watch: Callable[[Params, ModelState], dict[str, Array]] | None = None

@@ -1,0 +1,388 @@
+"""Checkpoints of a run: written whole or not at all, checked when read.
+
+A run's folder holds `checkpoints/<step>/`. Each is an ordinary orbax checkpoint
+of two items: `state`, a flat dict from a leaf's name to its array, and
+`metadata`, a JSON object with the step, the scores, what the caller adds, and
+the shape, dtype and checksum of every leaf.
+"""
+
+import contextlib
+import json
+import logging
+import pathlib
+import sys
+import urllib.parse
+import zlib
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+import deltax
+from deltax.training.state import TrainState
+from deltax.types import ModelState, Params
+
+FOLDER = 'checkpoints'
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+  return record.levelno > logging.INFO or '/orbax/' not in record.pathname
+
+
+# orbax says some thirty lines per save in the log that a person watches.
+logging.getLogger('absl').addFilter(_worth_reading)
+
+
+class CheckpointError(Exception):
+  """A checkpoint that is absent, broken, or of another tree."""
+
+
+class Checkpoints:
+  """The checkpoints of one run: asynchronous saves, the latest and the best.
+
+  Args:
+    workdir: the run's folder.
+    best: the score to keep checkpoints by, larger is better; None for none.
+    keep: how many to keep: the best ones, and the latest besides; without
+      `best` the latest ones.
+    metadata: stored in every checkpoint, as JSON.
+  """
+
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    best: str | None = None,
+    keep: int = 1,
+    metadata: Mapping[str, Any] | None = None,
+  ):
+    self.folder = pathlib.Path(workdir).absolute() / FOLDER
+    self._best = best
+    self._metadata = json.loads(json.dumps(dict(metadata or {})))
+    # One policy for both: `max_to_keep` with `best_fn` would drop the latest.
+    policies = [preservation_policy.LatestN(1 if best else keep)]
+    if best:
+      policies.append(
+        preservation_policy.BestN(
+          get_metric_fn=lambda scores: _rank(scores, best),
+          n=keep,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
+    self._manager = ocp.CheckpointManager(
+      self.folder,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def save(
+    self, state: TrainState, scores: Mapping[str, float] | None = None
+  ) -> None:
+    """Copies the state to the host and writes it in the background.
+
+    Args:
+      state: may be donated as soon as this returns.
+      scores: of an evaluation of this state, if there was one.
+
+    Raises:
+      KeyError: scores without the one to keep the best by.
+    """
+    if scores is not None and self._best and self._best not in scores:
+      raise KeyError(
+        f'best={self._best!r} is not a score of the task; scores: '
+        f'{sorted(scores)}'
+      )
+    leaves = {name: _to_host(leaf) for name, leaf in _named(state).items()}
+    metadata = self._metadata | {
+      'step': int(state.step),
+      'scores': dict(scores or {}),
+      'best': self._best,
+      'deltax': deltax.__version__,
+      'leaves': {
+        name: [list(x.shape), str(x.dtype), _checksum(x)]
+        for name, x in leaves.items()
+      },
+    }
+    self._manager.save(
+      int(state.step),
+      args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(metadata)
+      ),
+      metrics=dict(scores) if scores is not None else None,
+    )
+
+  def latest(self) -> pathlib.Path | None:
+    """The newest complete checkpoint, once pending saves are written."""
+    self._manager.wait_until_finished()
+    step = self._manager.latest_step()
+    return None if step is None else self.folder / str(step)
+
+  def close(self) -> None:
+    """Waits for pending saves."""
+    self._manager.close()
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    self.close()
+
+
+def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
+  """One checkpoint's folder.
+
+  Args:
+    path: that folder, or the folder of a run: then its best checkpoint, by the
+      score that the run kept the best by, or else its latest.
+
+  Raises:
+    CheckpointError: there is none.
+  """
+  path = pathlib.Path(path).absolute()
+  if path.name.isdigit() and path.is_dir():
+    return path
+  steps = [
+    folder
+    for folder in (*path.glob('*'), *path.glob(f'{FOLDER}/*'))
+    if folder.name.isdigit() and folder.is_dir()
+  ]
+  if not steps:
+    raise CheckpointError(
+      f'no checkpoint in {path}: expected a run with {FOLDER}/<step>, or one '
+      'such <step> folder'
+    )
+
+  def rank(folder: pathlib.Path) -> tuple[float, int]:
+    metadata = read_metadata(folder)
+    return _rank(metadata['scores'], metadata['best']), int(folder.name)
+
+  return max(steps, key=rank)
+
+
+def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
+  """What was stored beside a checkpoint's arrays; `path` as `find_checkpoint`.
+
+  Returns:
+    'step', 'scores' (empty without an evaluation), 'best' (the score that the
+    run keeps the best by, or None), 'deltax' (version), 'leaves' (name ->
+    shape, dtype, checksum), and what the run's caller added.
+
+  Raises:
+    CheckpointError: it is absent or broken.
+  """
+  path = find_checkpoint(path)
+  metadata = _read(path, 'metadata', ocp.args.JsonRestore())
+  if not isinstance(metadata, dict) or 'leaves' not in metadata:
+    raise CheckpointError(
+      f'foreign checkpoint {path}: its metadata lists no leaves'
+    )
+  return metadata
+
+
+def restore(path: str | pathlib.Path, target: Any) -> Any:
+  """A stored state, or a part of it, in the form of `target`.
+
+  Args:
+    path: as `find_checkpoint`.
+    target: a TrainState, or a dict of some of its fields. It gives the
+      structure; its values do not matter.
+
+  Raises:
+    CheckpointError: the checkpoint is absent, broken, or of another tree; it
+      names the leaves that are missing, left over or of another shape.
+  """
+  path = find_checkpoint(path)
+  stored = read_metadata(path)['leaves']
+  wanted = _named(target)
+  fields = target._fields if isinstance(target, TrainState) else set(target)
+  _check_same_tree(
+    path,
+    {n: x[:2] for n, x in stored.items() if n.partition('/')[0] in fields},
+    {n: _signature(x) for n, x in wanted.items()},
+  )
+  leaves = _read_leaves(path, {name: stored[name] for name in wanted})
+  return jax.tree.unflatten(
+    jax.tree.structure(target),
+    [_to_device(leaves[name], like) for name, like in wanted.items()],
+  )
+
+
+def restore_params(path: str | pathlib.Path) -> tuple[Params, ModelState]:
+  """Parameters and model state of a checkpoint, whatever trained them.
+
+  Needs no target: mappings come back as dicts, sequences as tuples, and
+  containers without arrays not at all.
+
+  Args:
+    path: as `find_checkpoint`.
+
+  Returns:
+    `(params, model_state)` of jax arrays.
+
+  Raises:
+    CheckpointError: the checkpoint is absent or broken.
+  """
+  path = find_checkpoint(path)
+  stored = read_metadata(path)['leaves']
+  fields = ('params', 'model_state')
+  chosen = {n: x for n, x in stored.items() if n.partition('/')[0] in fields}
+  tree = _unflatten(
+    {
+      tuple(name.split('/')): jnp.array(x)
+      for name, x in _read_leaves(path, chosen).items()
+    }
+  )
+  return tuple(tree.get(field, {}) for field in fields)
+
+
+def _rank(scores: Mapping[str, float], best: str | None) -> float:
+  score = scores.get(best) if best else None
+  return -np.inf if score is None or np.isnan(score) else score
+
+
+# Names of leaves. A key is percent-encoded, so that it may hold any character;
+# an index of a sequence is written [i], which no encoded key can be.
+
+
+def _named(tree: Any) -> dict[str, Any]:
+  return {
+    '/'.join(map(_encode, path)): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _encode(key: Any) -> str:
+  if isinstance(key, jax.tree_util.SequenceKey):
+    return f'[{key.idx}]'
+  name = getattr(key, 'name', None) or str(key.key)
+  return urllib.parse.quote(name, safe='')
+
+
+def _unflatten(leaves: Mapping[tuple[str, ...], Any]) -> Any:
+  if set(leaves) == {()}:
+    return leaves[()]
+  children = {}
+  for (head, *rest), leaf in leaves.items():
+    children.setdefault(head, {})[tuple(rest)] = leaf
+  children = {head: _unflatten(rest) for head, rest in children.items()}
+  if all(head.startswith('[') for head in children):
+    return tuple(children[f'[{i}]'] for i in range(len(children)))
+  return {urllib.parse.unquote(k): child for k, child in children.items()}
+
+
+# Arrays on the host, and back.
+
+
+def _is_key(x: Any) -> bool:
+  return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(leaf: Any) -> np.ndarray:
+  # A copy: on a CPU the host may share memory that the next step is given.
+  return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _to_device(stored: np.ndarray, like: Any) -> jax.Array:
+  if _is_key(like):
+    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(like))
+  return jnp.array(stored)
+
+
+def _signature(leaf: Any) -> list:
+  if _is_key(leaf):
+    leaf = jax.eval_shape(jax.random.key_data, leaf)
+  return [list(leaf.shape), str(leaf.dtype)]
+
+
+def _checksum(x: np.ndarray) -> int:
+  return zlib.crc32(np.ascontiguousarray(x).view(np.uint8).data)
+
+
+def _read_leaves(
+  path: pathlib.Path, stored: Mapping[str, list]
+) -> dict[str, np.ndarray]:
+  empty = {n: np.empty(s, jnp.dtype(d)) for n, (s, d, _) in stored.items()}
+  leaves = _read(
+    path, 'state', ocp.args.PyTreeRestore(empty, partial_restore=True)
+  )
+  for name, (_, _, checksum) in stored.items():
+    if _checksum(leaves[name]) != checksum:
+      raise CheckpointError(
+        f'corrupt checkpoint {path}: the values of {name} are not those that '
+        'were written'
+      )
+  return leaves
+
+
+def _read(path: pathlib.Path, item: str, args: Any) -> Any:
+  if not (path / item).is_dir():
+    raise CheckpointError(
+      f'corrupt checkpoint {path}: expected a folder {item!r} in it'
+    )
+  handler = ocp.CompositeCheckpointHandler()
+  with ocp.Checkpointer(handler) as checkpointer:
+    try:
+      with _without_aftermath():
+        return checkpointer.restore(
+          path, args=ocp.args.Composite(**{item: args})
+        )[item]
+    except Exception as error:
+      reason = str(error).strip().splitlines()[0] if str(error) else error
+      raise CheckpointError(
+        f'corrupt checkpoint {path}: its {item!r} does not read as it was '
+        f'written ({type(error).__name__}: {reason})'
+      ) from error
+
+
+@contextlib.contextmanager
+def _without_aftermath() -> Iterator[None]:
+  """Hides what follows a failed read.
+
+  orbax closes its event loop at the first leaf that fails. Every other read in
+  flight then complains about that, from another thread and a little later: so
+  after a failure the filter stays.
+  """
+  shown = sys.unraisablehook
+
+  def hook(event: Any) -> None:
+    if 'Event loop is closed' not in str(event.exc_value):
+      shown(event)
+
+  sys.unraisablehook = hook
+  yield
+  sys.unraisablehook = shown
+
+
+def _check_same_tree(
+  path: pathlib.Path, stored: Mapping[str, list], wanted: Mapping[str, list]
+) -> None:
+  complaints = {
+    'missing': [name for name in wanted if name not in stored],
+    'left over': [name for name in stored if name not in wanted],
+    'different': [
+      f'{name} (stored {stored[name]}, expected {signature})'
+      for name, signature in wanted.items()
+      if name in stored and stored[name] != signature
+    ],
+  }
+  told = [
+    f'{len(names)} {kind}: {", ".join(names[:8])}{", ..." * (len(names) > 8)}'
+    for kind, names in complaints.items()
+    if names
+  ]
+  if told:
+    raise CheckpointError(
+      f'foreign checkpoint {path}: it holds another tree; {"; ".join(told)}'
+    )

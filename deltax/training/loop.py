@@ -1,0 +1,233 @@
+"""The one training loop: any task, killed and continued without a trace."""
+
+import contextlib
+import functools
+import pathlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from absl import logging
+
+from deltax.task import Task
+from deltax.training.checkpoints import Checkpoints, restore
+from deltax.training.evaluate import evaluate
+from deltax.training.parallel import axis_name, wrapper
+from deltax.training.state import TrainState, create_state, not_finite
+from deltax.training.step import train_step
+from deltax.training.writers import Writer, wants_bar
+from deltax.types import Array, Batch
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+def train(
+  task: Task,
+  dataset: Sequence[Batch],
+  *,
+  workdir: str | pathlib.Path,
+  steps: int,
+  optimizer: optax.GradientTransformation,
+  seed: int = 0,
+  parallel: str = 'pmap',
+  devices: Sequence[jax.Device] | None = None,
+  evaluation_dataset: Sequence[Batch] | None = None,
+  evaluate_every: int = 1000,
+  log_every: int = 50,
+  checkpoint_every: int = 1000,
+  best: str | None = None,
+  keep: int = 1,
+  start_from: str | pathlib.Path | None = None,
+  metadata: Mapping[str, Any] | None = None,
+  progress: bool | None = None,
+) -> TrainState:
+  """Trains a task, or continues the run that `workdir` holds.
+
+  A run may be killed at any moment. The same call continues it from its latest
+  checkpoint: step `s` trains on `dataset[s]` with a key made from `seed` and
+  `s`, so that on one device the parameters end the same bit for bit. On SIGTERM
+  the step in progress ends and a checkpoint is written.
+
+  Args:
+    task: what to train; its batch norm was given `axis_name(parallel)`.
+    dataset: `dataset[i]` is a pure function of `i`.
+    workdir: the run's folder, for checkpoints and metrics.
+    steps: length of the whole run.
+    optimizer: any optax transform; see `make_optimizer`.
+    seed: of the parameters and of all noise.
+    parallel: 'pmap' or 'jit'.
+    devices: all local devices by default; they must divide the batch.
+    evaluation_dataset: finite; its scores are written, and stored with a
+      checkpoint, every `evaluate_every` steps and after the last.
+    evaluate_every: steps between evaluations.
+    log_every: steps between lines of metrics (means over the steps between).
+    checkpoint_every: steps between checkpoints; the last step has one too.
+    best: the score by which to keep the best checkpoints, larger is better.
+    keep: how many of them; the latest checkpoint is always kept.
+    start_from: a checkpoint whose `params` and `model_state` a new run takes
+      over; of no effect on one that continues.
+    metadata: stored in every checkpoint, as JSON: the configuration, the task's
+      name.
+    progress: draw a bar, or write log lines; None: see `wants_bar`.
+
+  Returns:
+    The last state.
+
+  Raises:
+    ValueError: fewer batches than steps; devices that do not divide a batch.
+    FloatingPointError: a loss or the state is not finite; names the step and
+      the last good checkpoint, which stays. No state that is not finite is ever
+      written.
+    CheckpointError: see `restore`.
+    SystemExit: after SIGTERM, with code 143.
+  """
+  if len(dataset) < steps:
+    raise ValueError(
+      f'the training data ends after {len(dataset)} batches; expected at least '
+      f'one for each of {steps} steps'
+    )
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(
+      Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
+    )
+    state = create_state(task, optimizer, dataset[0], seed)
+    state = _begin(state, checkpoints, start_from)
+    start = int(state.step)
+    if start >= steps:
+      logging.info('%s is finished: %d steps are done', workdir, start)
+      return state
+
+    # Imported here: the data floor brings readers that only data sets need.
+    from deltax import data
+
+    step = wrapper(parallel)(
+      functools.partial(
+        train_step,
+        task=task,
+        optimizer=optimizer,
+        axis_name=axis_name(parallel),
+      ),
+      devices,
+    )
+    stopping = stack.enter_context(_on_sigterm())
+    writer = stack.enter_context(
+      Writer(workdir, start=start, steps=steps, progress=progress)
+    )
+    batches = stack.enter_context(
+      contextlib.closing(data.prefetch(dataset, start, steps))
+    )
+    window = []
+    for done, batch in enumerate(batches, start + 1):
+      state, metrics = step(state, batch)
+      window.append(metrics)
+      # At most one step runs ahead: batches in flight stay few, and the device
+      # still never waits for the host.
+      jax.block_until_ready(window[-2:][0])
+      writer.advance()
+
+      stop = stopping.is_set()
+      evaluating = evaluation_dataset is not None and (
+        done % evaluate_every == 0 or done == steps
+      )
+      saving = evaluating or (
+        stop or done % checkpoint_every == 0 or done == steps
+      )
+      if saving or done % log_every == 0:
+        writer.train(done, _means(window, done, checkpoints))
+        if task.watch is not None:
+          watched = task.watch(state.params, state.model_state)
+          writer.write(done, 'watch', jax.device_get(watched))
+        window.clear()
+      scores = None
+      if evaluating:
+        scores, _ = evaluate(
+          task,
+          state.params,
+          state.model_state,
+          evaluation_dataset,
+          devices=devices,
+          progress=wants_bar(progress),
+        )
+        writer.evaluation(done, scores)
+      if saving:
+        _check_state(state, done, checkpoints)
+        checkpoints.save(state, scores)
+      if stop and done < steps:
+        logging.warning(
+          'SIGTERM: stopped after step %d, saved as %s',
+          done,
+          checkpoints.latest(),
+        )
+        raise SystemExit(TERMINATED)
+    return state
+
+
+def _begin(
+  state: TrainState,
+  checkpoints: Checkpoints,
+  start_from: str | pathlib.Path | None,
+) -> TrainState:
+  latest = checkpoints.latest()
+  if latest is not None:
+    logging.info('continuing from %s', latest)
+    return restore(latest, state)
+  if start_from is not None:
+    logging.info('starting from the parameters of %s', start_from)
+    part = {'params': state.params, 'model_state': state.model_state}
+    return state._replace(**restore(start_from, part))
+  return state
+
+
+def _means(
+  window: Sequence[Mapping[str, Array]], done: int, checkpoints: Checkpoints
+) -> dict[str, float]:
+  """Means over the last steps, all of whose losses are finite."""
+  window = jax.device_get(window)
+  for step, metrics in enumerate(window, done - len(window) + 1):
+    if not np.isfinite(metrics['loss']):
+      values = ', '.join(f'{name} {x:.6g}' for name, x in metrics.items())
+      raise FloatingPointError(
+        f'step {step} (batch {step - 1} of the data): the loss is not finite: '
+        f'{values}; {_last_good(checkpoints)}'
+      )
+  return {
+    name: float(np.mean([metrics[name] for metrics in window]))
+    for name in window[0]
+  }
+
+
+def _check_state(
+  state: TrainState, done: int, checkpoints: Checkpoints
+) -> None:
+  names = not_finite(state)
+  if names:
+    raise FloatingPointError(
+      f'step {done} (batch {done - 1} of the data): the losses are finite, but '
+      f'{len(names)} arrays of the state are not any more, first {names[0]}; '
+      f'{_last_good(checkpoints)}'
+    )
+
+
+def _last_good(checkpoints: Checkpoints) -> str:
+  latest = checkpoints.latest()
+  if latest is None:
+    return 'there is no checkpoint yet'
+  return f'the last good checkpoint is {latest}'
+
+
+@contextlib.contextmanager
+def _on_sigterm() -> Iterator[threading.Event]:
+  """An event that SIGTERM sets, while the context lasts."""
+  stopping = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield stopping  # only the main thread may take signals
+    return
+  before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+  try:
+    yield stopping
+  finally:
+    signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,218 @@
+"""What a run says: metrics on disk, and progress on the terminal."""
+
+import datetime
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import tqdm
+from absl import logging
+
+METRICS_FILE = 'metrics.jsonl'
+PROGRESS_VARIABLE = 'DELTAX_PROGRESS'
+_TENSORFLOW_WRITER = 'clu.metric_writers.tf.summary_writer'
+
+
+class Writer:
+  """Scalars as JSON lines and for TensorBoard; a bar, or else log lines.
+
+  Only process 0 writes; elsewhere every method does nothing.
+
+  Args:
+    workdir: gets `metrics.jsonl` and TensorBoard's event files. Lines of later
+      steps than `start` are dropped from the former: they are from a run that
+      was killed, and will be written again.
+    start: steps already done.
+    steps: steps of the whole run.
+    progress: as `wants_bar`.
+  """
+
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    *,
+    start: int,
+    steps: int,
+    progress: bool | None = None,
+  ):
+    self._steps = steps
+    self._last = (start, time.perf_counter())
+    self._active = jax.process_index() == 0
+    if not self._active:
+      return
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / METRICS_FILE
+    _drop_after(path, start)
+    self._lines = path.open('a', encoding='utf-8')
+    self._tensorboard = _tensorboard(workdir, start)
+    self._bar = tqdm.tqdm(
+      total=steps,
+      initial=start,
+      unit='step',
+      dynamic_ncols=True,
+      disable=not wants_bar(progress),
+    )
+
+  def advance(self) -> None:
+    """Moves the bar by one step."""
+    if self._active:
+      self._bar.update()
+
+  def train(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Writes training metrics and 'steps_per_second' since the last call.
+
+    Args:
+      step: steps done.
+      metrics: holds 'loss', which the bar shows too.
+    """
+    if not self._active:
+      return
+    (last, then), now = self._last, time.perf_counter()
+    self._last = step, now
+    rate = (step - last) / max(now - then, 1e-9)
+    metrics = {'loss': metrics['loss'], **metrics}
+    self.write(step, 'train', {**metrics, 'steps_per_second': rate})
+    self._bar.set_postfix_str(f'loss {metrics["loss"]:.4g}')
+    if self._bar.disable:
+      left = datetime.timedelta(seconds=round((self._steps - step) / rate))
+      logging.info(
+        'step %d of %d: %s; %.3g steps/s, %s left',
+        step,
+        self._steps,
+        _listed(metrics),
+        rate,
+        left,
+      )
+
+  def evaluation(self, step: int, scores: Mapping[str, float]) -> None:
+    """Writes the scores of an evaluation, and says them."""
+    if not self._active:
+      return
+    self.write(step, 'evaluation', scores)
+    self.say(f'step {step}: {_listed(scores)}')
+    self._last = step, time.perf_counter()
+
+  def write(self, step: int, split: str, scalars: Mapping[str, Any]) -> None:
+    """Appends one line; a number that is not finite becomes null."""
+    if not self._active:
+      return
+    scalars = {name: float(value) for name, value in scalars.items()}
+    line = {'step': step, 'split': split} | {
+      name: value if math.isfinite(value) else None
+      for name, value in scalars.items()
+    }
+    self._lines.write(json.dumps(line) + '\n')
+    self._lines.flush()
+    self._tensorboard.write_scalars(
+      step, {f'{split}/{name}': value for name, value in scalars.items()}
+    )
+
+  def say(self, sentence: str) -> None:
+    """One line for the person who watches."""
+    if not self._active:
+      return
+    if self._bar.disable:
+      logging.info('%s', sentence)
+    else:
+      self._bar.write(sentence, file=sys.stderr)
+
+  def close(self) -> None:
+    if self._active:
+      self._bar.close()
+      self._lines.close()
+      self._tensorboard.close()
+
+  def __enter__(self) -> 'Writer':
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self.close()
+
+
+def wants_bar(progress: bool | None = None) -> bool:
+  """Whether to draw progress bars.
+
+  Args:
+    progress: the answer, if not None. Then the environment variable
+      DELTAX_PROGRESS (0 or 1) decides, then whether stderr is a terminal.
+  """
+  if progress is not None:
+    return progress
+  told = os.environ.get(PROGRESS_VARIABLE)
+  return sys.stderr.isatty() if told is None else told == '1'
+
+
+def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
+  """The lines of a run's `metrics.jsonl`, without a last one that was cut.
+
+  Returns:
+    One dict per line: 'step' (steps done), 'split' ('train' or 'evaluation')
+    and scalars by name; None stands for a number that was not finite.
+
+  Raises:
+    ValueError: a broken line that is not the last one; names its number.
+  """
+  path = pathlib.Path(workdir) / METRICS_FILE
+  lines = path.read_text(encoding='utf-8').split('\n')[:-1]
+  rows = []
+  for number, line in enumerate(lines, 1):
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f'{path}, line {number}: expected a JSON object, got {line[:80]!r}'
+      ) from error
+  return rows
+
+
+def _drop_after(path: pathlib.Path, step: int) -> None:
+  if not path.exists():
+    return
+  kept = [row for row in read_metrics(path.parent) if row['step'] <= step]
+  beside = path.with_suffix('.tmp')
+  beside.write_text(
+    ''.join(json.dumps(row) + '\n' for row in kept), encoding='utf-8'
+  )
+  os.replace(beside, path)
+
+
+def _listed(scalars: Mapping[str, float]) -> str:
+  return ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
+
+
+class _TensorBoard:
+  """clu's summary writer, on tensorboardX: clu's own needs TensorFlow."""
+
+  def __init__(self, logdir: str, purge_step: int | None = None):
+    import tensorboardX
+
+    self._writer = tensorboardX.SummaryWriter(logdir, purge_step=purge_step)
+
+  def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    for name, value in scalars.items():
+      self._writer.add_scalar(name, value, step)
+
+  def flush(self) -> None:
+    self._writer.flush()
+
+  def close(self) -> None:
+    self._writer.close()
+
+
+def _tensorboard(workdir: pathlib.Path, start: int):
+  """A clu metric writer into `workdir`, for the steps after `start`."""
+  stand_in = types.ModuleType(_TENSORFLOW_WRITER)
+  stand_in.SummaryWriter = _TensorBoard
+  sys.modules.setdefault(_TENSORFLOW_WRITER, stand_in)
+  from clu import metric_writers
+
+  writer = _TensorBoard(str(workdir), purge_step=start + 1 if start else None)
+  return metric_writers.AsyncWriter(writer)

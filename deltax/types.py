@@ -1,0 +1,17 @@
+"""The shape letters and the names of the pytrees that pass between modules.
+
+B clips or pairs, T frames, H W image rows and columns, C channels, K classes
+(or candidates of a layer), N boxes. Frames are NHWC; a clip is `[B, T, H, W, C]`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key: jax.random.key(seed)
+Params = Any  # pytree of trained arrays
+ModelState = Any  # pytree of running statistics, changed by training
+Carry = Any  # pytree that one frame hands to the next
+Batch = Mapping[str, Any]  # arrays with B first; 'mask' [B] is 1 for an example

@@ -1,0 +1,19 @@
+"""Every test runs on four fake CPU devices, with the strict checks of jax on."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
+
+import jax
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_debug_key_reuse', True)
+_cache = os.environ.get(
+  'JAX_COMPILATION_CACHE_DIR',
+  str(pathlib.Path(tempfile.gettempdir()) / 'deltax_test_cache'),
+)
+jax.config.update('jax_compilation_cache_dir', _cache)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)

@@ -1,0 +1,65 @@
+"""The deployed form computes what the trained form does, with less."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deltax.delta import Spec
+
+
+def bytes_of(tree):
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize('biased', [False, True])
+def test_the_frozen_network_equals_the_live_one(case, biased):
+  if biased:
+    for own in case.params['students'].values():
+      for name, leaves in own.items():
+        last = leaves['kernel' if name == 'full' else 'second']
+        leaves['bias'] = jnp.linspace(-0.5, 0.5, last.shape[-1])
+  frozen = case.delta.freeze(case.params, case.clip[:, 0])
+  live = jax.jit(lambda p, c: case.delta.rollout(p, c, 4))(
+    case.params, case.clip
+  )
+  outs = jax.jit(lambda p, c: frozen.rollout(p, c, 4))(frozen.params, case.clip)
+  scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(live))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * max(scale, 1)),
+    outs,
+    live,
+  )
+
+
+def test_one_array_a_layer_is_cached(case):
+  frozen = case.delta.freeze(case.params, case.clip[:, 0])
+  live, _ = case.delta.keyframe(case.params, case.clip[:, 0])
+  carry, _ = frozen.keyframe(frozen.params, case.clip[:, 0])
+  assert {k: v.shape for k, v in carry.items()} == {
+    k: v['z'].shape for k, v in live.items()
+  }
+  assert bytes_of(carry) < bytes_of(live)
+
+
+def test_batch_norm_is_folded_only_where_it_alone_reads_a_convolution(case):
+  frozen = case.delta.freeze(case.params, case.clip[:, 0])
+  left = frozen.params['variables']['batch_stats']
+  # One reads a sum; the output of the other's convolution is used twice.
+  assert set(left) == {'alone_norm', 'plain_norm'}
+  assert set(frozen.params['variables']['params']) == set(left)
+
+
+def test_only_the_chosen_students_stay(case):
+  frozen = case.delta.freeze(case.params, case.clip[:, 0])
+  for path, index in case.delta.choose(case.params).items():
+    expected = {'kernel'} if index == 0 else {'first', 'second'}
+    assert set(frozen.params['students'][path]) == expected
+
+
+def test_frozen_streams_have_phases_too(make_case):
+  case = make_case(Spec())
+  frozen = case.delta.freeze(case.params, case.clip[:, 0])
+  live = case.delta.rollout(case.params, case.clip, 3, phase=1)
+  outs = frozen.rollout(frozen.params, case.clip, 3, phase=1)
+  np.testing.assert_allclose(outs['dense'], live['dense'], atol=1e-3)

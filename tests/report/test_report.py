@@ -1,0 +1,313 @@
+"""The page is whole, stands alone, and shows the figures it was given."""
+
+import html.parser
+import json
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from deltax import report
+
+VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
+CLASSES = ['sky', 'road', 'car <b>&']
+PALETTE = [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
+
+
+def results(**changes):
+  def scores(miou, car=0.3):
+    return {'miou': miou, 'iou': [0.9, 0.8, car], 'consistency': 0.931}
+
+  def delta(interval, miou, share):
+    return {
+      'interval': interval,
+      **scores(miou),
+      'gmacs': 3.2 * share,
+      'share': share,
+      'ms': 40 * share,
+      'per_distance': [0.66 - 0.01 * t for t in range(interval)],
+      'teacher_per_distance': [0.66] * interval,
+    }
+
+  base = {
+    'title': 'A street & <more>',
+    'classes': CLASSES,
+    'palette': PALETTE,
+    'teacher': {
+      'name': 'ddrnet23_slim',
+      'params': 5_690_000,
+      'gmacs': 3.2,
+      'ms': 38.1,
+      **scores(0.66),
+    },
+    'delta': [delta(3, 0.6512, 0.48), delta(10, 0.5931, 0.31)],
+    'ms': {'teacher': 38.1, 'key': 40.3, 'later': 22.4},
+    'gmacs': {'key': 3.2, 'later': 0.71},
+    'device': '2 cores',
+    'size': [128, 256],
+    'notes': ['measured <carefully>'],
+  }
+  return {**base, **changes}
+
+
+def layers():
+  candidates = {'low_rank_4_out': 200_000, 'full': 1_000_000}
+  return [
+    {
+      'path': f'layer{i}/conv<{i}>',
+      'candidates': candidates,
+      'teacher': 1_000_000,
+      'chosen': chosen,
+      'probability': {'full': 0.25, 'low_rank_4_out': 0.75},
+    }
+    for i, chosen in enumerate(['full', 'low_rank_4_out', 'low_rank_4_out'])
+  ]
+
+
+def history():
+  paths = [layer['path'] for layer in layers()]
+  gates = {
+    'steps': [0, 10, 30],
+    'probability': {path: [0.27, 0.4, 0.9] for path in paths},
+  }
+  curves = {
+    'steps': list(range(60)),
+    'task': [1 / (1 + t) for t in range(60)],
+    'miou <val>': [0.5 if t % 20 == 0 else None for t in range(60)],
+    'never': [None] * 60,
+  }
+  return {'gates': gates, 'curves': curves}
+
+
+def film():
+  label = np.array([[0, 1, 255], [2, 2, 255]], np.uint8)
+  shot = {
+    'frame': np.full((2, 3, 3), 127, np.uint8),
+    'label': label,
+    'teacher': np.minimum(label, 2),
+    'delta': np.zeros_like(label),
+    'caption': 'world 7 & <frame 12>',
+  }
+  return [shot, shot]
+
+
+class Reader(html.parser.HTMLParser):
+  """Collects tags, attributes and text, and checks that tags are closed."""
+
+  def __init__(self, page):
+    super().__init__()
+    self.open, self.tags, self.text, self.attributes = [], [], [], []
+    self.feed(page)
+    self.close()
+
+  def handle_starttag(self, tag, attrs):
+    self.handle_startendtag(tag, attrs)
+    if tag not in VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.tags.append(tag)
+    self.attributes += [(name, value or '') for name, value in attrs]
+
+  def handle_endtag(self, tag):
+    assert self.open and self.open.pop() == tag, f'</{tag}> closes another tag'
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+def page_of(folder, **parts):
+  path = folder / 'report.html'
+  report.write(path, **{'results': results(), **parts})
+  return path.read_text(encoding='utf-8')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('report')
+  return page_of(folder, layers=layers(), film=film(), **history())
+
+
+def test_every_tag_of_the_page_is_closed(whole):
+  reader = Reader(whole)
+  assert reader.open == []
+  assert {'table', 'svg', 'img', 'details'} <= set(reader.tags)
+
+
+def test_the_page_needs_no_other_file(whole):
+  reader = Reader(whole)
+  assert not {'script', 'link', 'iframe', 'object'} & set(reader.tags)
+  for name, value in reader.attributes:
+    if name in ('src', 'href', 'xlink:href'):
+      assert value.startswith(('data:image/png;base64,', '#')), value
+  assert '@import' not in whole and 'http' not in whole
+  assert set(re.findall(r'url\((.)', whole)) <= {'#'}
+
+
+def test_ids_are_unique_and_references_reach_them(whole):
+  reader = Reader(whole)
+  ids = [value for name, value in reader.attributes if name == 'id']
+  assert len(ids) == len(set(ids))
+  used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', whole))
+  assert used and {a or b for a, b in used} <= set(ids)
+
+
+def test_the_page_shows_the_figures_given(whole):
+  text = ' '.join(Reader(whole).text)
+  for figure in ('65.1', '59.3', '1.54', '0.48', '38.1', '93.1', '5.69'):
+    assert figure in text, figure
+  for path in ('layer0/conv<0>', 'layer2/conv<2>'):
+    assert path in text
+  assert 'full (1 of 3 layers)' in text
+  assert 'low_rank_4_out (2 of 3 layers)' in text
+  assert 'measured <carefully>' in text
+
+
+def test_a_bar_tells_its_layer_when_hovered_over(whole):
+  title = (
+    'layer1/conv&lt;1&gt;: low_rank_4_out, 0.20 of 1.00 million \\(0.20\\)'
+  )
+  assert len(re.findall(f'<title>{title}</title>', whole)) == 2
+
+
+def test_names_are_escaped(whole):
+  assert '<b>' not in whole and 'car &lt;b&gt;&amp;' in whole
+  for raw in ('<more>', '<frame', '<val>', '<carefully>', 'conv<'):
+    assert raw not in whole
+
+
+def test_plots_follow_the_scheme_of_the_reader(whole):
+  plots = ''.join(re.findall(r'<svg.*?</svg>', whole, re.DOTALL))
+  assert 'var(--teacher)' in plots and 'var(--ink)' in plots
+  assert '#1c2127' not in plots
+
+
+def test_a_class_that_never_occurs_is_a_dash(tmp_path):
+  for missing in (math.nan, None):
+    changed = results()
+    for row in (changed['teacher'], *changed['delta']):
+      row['iou'] = [0.9, 0.8, missing]
+    page = page_of(tmp_path, results=changed)
+    assert 'nan' not in page.lower() and 'None' not in page
+    row = re.search(r'car &lt;b&gt;&amp;</th>(.*?)</tr>', page)[1]
+    assert row.count('&ndash;') == 5
+
+
+def test_scores_that_were_not_measured_are_dashes():
+  changed = results(ms={'teacher': None, 'key': None, 'later': math.nan})
+  changed['teacher'].update(ms=None, miou=math.nan, consistency=None)
+  changed['delta'][0].update(share=math.nan)
+  text = report.table(changed)
+  assert text.splitlines()[1].split()[-2:] == ['-', '-']
+  assert report.headline(changed) == (
+    'With a key frame every 3 frames, nothing was measured.'
+  )
+
+
+def test_missing_parts_are_left_out(tmp_path):
+  page = page_of(tmp_path)
+  assert 'Gates over training' not in page and 'Film' not in page
+  assert 'Teacher and delta' in page and 'How it was measured' in page
+  assert Reader(page).open == []
+
+
+def test_all_but_the_film_may_come_from_json(tmp_path):
+  parts = {'results': results(), 'layers': layers(), **history()}
+  again = json.loads(json.dumps(parts))
+  assert page_of(tmp_path, **again) == page_of(tmp_path, **parts)
+
+
+def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+  page_of(tmp_path)
+  before = (tmp_path / 'report.html').read_bytes()
+
+  def full_disk(*_):
+    raise OSError('no space left')
+
+  monkeypatch.setattr('os.replace', full_disk)
+  with pytest.raises(OSError, match='no space'):
+    page_of(tmp_path, results=results(title='another'))
+  assert (tmp_path / 'report.html').read_bytes() == before
+  assert [path.name for path in tmp_path.iterdir()] == ['report.html']
+
+
+def test_the_page_says_which_figure_it_lacks(tmp_path):
+  lacking = results()
+  del lacking['gmacs']
+  with pytest.raises(ValueError, match=r"results lacks \['gmacs'\]"):
+    page_of(tmp_path, results=lacking)
+  short = results()
+  short['delta'][1]['per_distance'].pop()
+  with pytest.raises(ValueError, match='per_distance at interval 10 has 9'):
+    page_of(tmp_path, results=short)
+  gates = {'steps': [0, 1], 'probability': {'conv1': [0.5]}}
+  with pytest.raises(ValueError, match='gate conv1 has 1 values for 2 steps'):
+    page_of(tmp_path, gates=gates)
+  with pytest.raises(ValueError, match=r"a layer lacks .*'chosen'"):
+    page_of(tmp_path, layers=[{'path': 'conv1'}])
+
+
+def test_a_normalised_frame_is_refused(tmp_path):
+  shot = film()[0]
+  shot['frame'] = shot['frame'] / np.float32(255)
+  with pytest.raises(ValueError, match=r'float32 \(2, 3, 3\), expected uint8'):
+    page_of(tmp_path, film=[shot])
+
+
+def test_a_choice_outside_the_candidates_is_named(tmp_path):
+  layer = {**layers()[0], 'chosen': 'low_rank_2_out'}
+  with pytest.raises(
+    ValueError, match=r"low_rank_2_out.*\['full', 'low_rank_4"
+  ):
+    page_of(tmp_path, layers=[layer])
+
+
+def test_without_gates_or_curves_there_is_nothing_to_plot(tmp_path):
+  gates, curves = {'steps': [], 'probability': {}}, {'steps': []}
+  page = page_of(tmp_path, gates=gates, curves=curves)
+  assert page == page_of(tmp_path)
+
+
+def test_one_step_of_training_is_already_a_report(tmp_path):
+  gates = {'steps': [0], 'probability': {'conv1': [0.3]}}
+  curves = {'steps': [0], 'task': [1.5], 'budget': [0.0]}
+  assert '<h2>Training</h2>' in page_of(tmp_path, gates=gates, curves=curves)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'matplotlib', None)
+  with pytest.raises(ImportError, match=r"pip install 'deltax\[report\]'"):
+    page_of(tmp_path)
+  assert not (tmp_path / 'report.html').exists()
+
+
+def test_the_text_table_has_a_row_for_every_interval():
+  lines = report.table(results()).splitlines()
+  assert len(lines) == 4 and len(set(map(len, lines))) == 1
+  assert lines[1].split()[-5:] == ['66.0', '3.20', '1.00', '38.1', '93.1']
+  assert lines[2].startswith('delta, interval 3 ')
+  assert lines[2].split()[3:] == ['65.1', '0.9', '1.54', '0.48', '19.2', '93.1']
+  assert lines[3].startswith('delta, interval 10')
+  assert lines[3].isascii()
+
+
+def test_the_headline_says_what_was_won():
+  assert report.headline(results()) == (
+    "With a key frame every 3 frames, delta needs 0.48 of the teacher's "
+    'multiply-accumulates and loses 0.9 points of mean IoU; a later frame runs '
+    '1.7 times as fast as the teacher.'
+  )
+
+
+def test_the_headline_is_honest_about_a_loss():
+  lost = results(ms={'teacher': 20.0, 'key': 40.0, 'later': 30.0})
+  lost['delta'][0].update(share=1.1, miou=0.665)
+  assert report.headline(lost) == (
+    "With a key frame every 3 frames, delta needs 1.10 of the teacher's "
+    'multiply-accumulates (more, not fewer) and gains 0.5 points of mean IoU; '
+    'a later frame takes 1.5 times as long as the teacher.'
+  )
