@@ -16,7 +16,7 @@ class Task(NamedTuple):
       model_state)`. Unreduced and already weighted. The loop averages `[B]`
       losses over the examples whose `batch['mask']` is 1, adds `[]` losses as
       they are, and minimises the sum.
-    evaluate: `(params, model_state, batch) -> {name: [B, ...]}`, counts that are
+    evaluate: `(params, model_state, batch) -> {name: [B, ...]}`, counts, to be
       summed over the examples whose mask is 1.
     summarise: `({name: [...]}) -> {score: float}`, from the summed counts.
     watch: `(params, model_state) -> {name: []}`, what else is worth a line in

@@ -1,7 +1,8 @@
 """The shape letters and the names of the pytrees that pass between modules.
 
 B clips or pairs, T frames, H W image rows and columns, C channels, K classes
-(or candidates of a layer), N boxes. Frames are NHWC; a clip is `[B, T, H, W, C]`.
+(or candidates of a layer), N boxes. Frames are `[B, H, W, C]`, clips
+`[B, T, H, W, C]`.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ the chosen student in `P.g_W` only.
 """
 
 import collections
+import functools
 import re
 from typing import Any
 
@@ -16,21 +17,19 @@ import numpy as np
 
 from deltax.convert.state_dict import (
   StateDict,
-  from_state_dict,
+  fill,
   module_path,
   network,
   refuse,
   to_flax,
 )
 from deltax.delta import Full, LowRank, Spec, distill
+from deltax.delta.layers import survey
 
 _STUDENT = re.compile(r'(?P<module>.+)\.(?P<part>g_(?:Wa|Wb|W|gate))\.(.+)')
 _LEAVES = {
-  'weight': ('full', 'kernel'),
-  'bias': ('full', 'bias'),
-  '0.weight': ('low_rank', 'first'),
-  '1.weight': ('low_rank', 'second'),
-  '1.bias': ('low_rank', 'bias'),
+  'full': {'weight': 'kernel', 'bias': 'bias'},
+  'low_rank': {'0.weight': 'first', '1.weight': 'second', '1.bias': 'bias'},
 }
 
 
@@ -54,23 +53,25 @@ def delta_from_state_dict(
     ValueError: naming every key that is missing, left over, of the wrong shape
       or not finite; or if the spec has other candidates.
   """
-  plain, students = _split(state_dict)
-  teacher = from_state_dict(name, plain)
-  params = distill(network(name, plain), spec).init(
-    jax.random.key(0), teacher, jnp.zeros((1, 64, 64, 3))
-  )
-  problems = []
-  for path, own in params['students'].items():
-    keys = _candidate_keys(own)
-    arrays = students.pop(path, {})
-    problems += _fill_layer(path, own, params['gates'], arrays, keys)
-  problems += [
-    f'left over: {key} {np.shape(array)}'
-    for arrays in students.values()
-    for key, array in arrays.values()
-  ]
+  plain, layers = _split(state_dict)
+  net, frame = network(name, plain), jnp.zeros((1, 64, 64, 3))
+  shapes = jax.eval_shape(net.init, jax.random.key(0), frame)
+  teacher, problems = fill(shapes, plain)
+  init = functools.partial(distill(net, spec).init, jax.random.key(0))
+  wanted = jax.eval_shape(init, shapes, frame)['students']
+  students, gates = {}, {}
+  for path, choice in spec.select(survey(net, shapes, frame).layers).items():
+    students[path], gates[path], wrong = _fill_layer(
+      path, *choice, wanted[path], layers.pop(path, {})
+    )
+    problems += wrong
+  for arrays in layers.values():
+    problems += _left_over(arrays)
   refuse(problems, f'the delta form of {name}')
-  return params
+  if any(len(own) == 1 for own in students.values()):
+    start = jax.jit(init)(teacher, frame)['students']
+    students = {path: {**start[path], **own} for path, own in students.items()}
+  return {'teacher': teacher, 'students': students, 'gates': gates}
 
 
 def _split(state_dict):
@@ -86,66 +87,57 @@ def _split(state_dict):
   return plain, students
 
 
-def _candidate_keys(own):
-  """Names of the full copy and the low-rank pair among a layer's students."""
-  kinds = {}
-  for name in own:
-    kinds['low_rank' if name.startswith('low_rank') else name] = name
-  if set(kinds) != {'full', 'low_rank'} or len(own) != 2:
+def _fill_layer(path, layer, candidates, wanted, arrays):
+  """One layer's students, its gate, and what is wrong with its arrays."""
+  names = _names_by_kind(candidates)
+  arrays, gate, problems = dict(arrays), None, []
+  if any(leaf.startswith(('g_Wa.', 'g_Wb.')) for leaf in arrays):
+    prefixes = {'full': 'g_Wa.', 'low_rank': 'g_Wb.'}
+    if 'g_gate.bias' in arrays:
+      key, bias = arrays.pop('g_gate.bias')
+      gate, problems = to_flax(key, np.ravel(bias), (1,))
+    else:
+      problems = [f'missing: {path} g_gate.bias']
+    # `g_W` beside them is a second name of the candidate evaluated first.
+    arrays = {k: v for k, v in arrays.items() if not k.startswith('g_W.')}
+  else:
+    kind = 'full' if 'g_W.weight' in arrays else 'low_rank'
+    prefixes = {kind: 'g_W.'}
+    gate = jnp.full((1,), 1.0 if kind == 'full' else -1.0)
+  own = {}
+  for kind, prefix in prefixes.items():
+    kernels = wanted[names[kind]]
+    own[names[kind]] = found = {}
+    for leaf, label in _LEAVES[kind].items():
+      if prefix + leaf in arrays:
+        key, array = arrays.pop(prefix + leaf)
+        biases = label == 'bias'
+        shape = layer.kernel[-1:] if biases else kernels[label].shape
+        found[label], wrong = to_flax(key, array, shape)
+        problems += wrong
+      elif label != 'bias':
+        problems.append(f'missing: {path} {names[kind]} {label}')
+  if gate is not None and next(iter(names)) == 'low_rank':
+    gate = -gate  # the published gate is the full copy's
+  return own, gate, problems + _left_over(arrays)
+
+
+def _names_by_kind(candidates):
+  """Names of the full copy and the low-rank pair, in the order of the spec."""
+  names = {}
+  for candidate in candidates:
+    kind = {Full: 'full', LowRank: 'low_rank'}.get(type(candidate))
+    names[kind] = candidate.name
+  if set(names) != {'full', 'low_rank'} or len(candidates) != 2:
     raise ValueError(
       'published checkpoints hold a full copy and a low-rank pair a layer; the '
-      f'spec has {list(own)}, expected {[Full().name, LowRank().name]}'
+      f'spec has {[candidate.name for candidate in candidates]}, expected '
+      f'{[Full().name, LowRank().name]}'
     )
-  return kinds
+  return names
 
 
-def _fill_layer(path, own, gates, arrays, names):
-  """Fills one layer's students and gate in place; returns the problems."""
-  parts = {leaf.split('.')[0] for leaf in arrays}
-  if 'g_Wa' in parts or 'g_Wb' in parts:
-    found = {
-      'full': _strip(arrays, 'g_Wa.'),
-      'low_rank': _strip(arrays, 'g_Wb.'),
-    }
-    # `g_W` beside them is a second name of the candidate evaluated first.
-  else:
-    chosen = _strip(arrays, 'g_W.')
-    kind = 'full' if 'weight' in chosen else 'low_rank'
-    found = {kind: chosen}
-    first = next(iter(own)) == names[kind]
-    gates[path] = jnp.full((1,), 1.0 if first else -1.0)
-  problems = []
-  for kind, leaves in found.items():
-    target = own[names[kind]]
-    for leaf, (owner, label) in _LEAVES.items():
-      if owner != kind or (leaf not in leaves and label == 'bias'):
-        continue
-      if leaf not in leaves:
-        problems.append(f'missing: {path} {names[kind]} {leaf}')
-        continue
-      key, array = leaves.pop(leaf)
-      features = target['kernel' if kind == 'full' else 'second'].shape[-1:]
-      shape = features if label == 'bias' else target[label].shape
-      value, problem = to_flax(key, array, shape)
-      problems += problem
-      if value is not None:
-        target[label] = value
-    problems += [
-      f'left over: {key} {np.shape(array)}' for key, array in leaves.values()
-    ]
-  if len(found) == 2:
-    key, bias = arrays.get('g_gate.bias', (None, None))
-    if key is None or np.size(bias) != 1:
-      problems.append(f'missing: {path} g_gate.bias')
-    else:
-      sign = 1.0 if next(iter(own)) == names['full'] else -1.0
-      gates[path] = sign * jnp.asarray(bias, jnp.float32).reshape(1)
-  return problems
-
-
-def _strip(arrays, prefix):
-  return {
-    leaf.removeprefix(prefix): pair
-    for leaf, pair in arrays.items()
-    if leaf.startswith(prefix)
-  }
+def _left_over(arrays):
+  return [
+    f'left over: {key} {np.shape(array)}' for key, array in arrays.values()
+  ]

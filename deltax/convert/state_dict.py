@@ -59,7 +59,9 @@ def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
   net = network(name, state_dict)
   frame = jnp.zeros((1, 64, 64, 3))
   shapes = jax.eval_shape(net.init, jax.random.key(0), frame)
-  return fill(shapes, state_dict, name)
+  variables, problems = fill(shapes, state_dict)
+  refuse(problems, name)
+  return variables
 
 
 def network(name: str, state_dict: StateDict) -> nn.Module:
@@ -82,20 +84,18 @@ def network(name: str, state_dict: StateDict) -> nn.Module:
   return models.create(name, num_classes=len(state_dict[weights[-1]]))
 
 
-def fill(shapes: Any, state_dict: StateDict, name: str) -> dict[str, Any]:
+def fill(
+  shapes: Any, state_dict: StateDict
+) -> tuple[dict[str, Any], list[str]]:
   """Fills every leaf of `shapes` from `state_dict`, each exactly once.
 
   Args:
     shapes: variables with shaped leaves.
     state_dict: arrays by PyTorch key.
-    name: what the error calls the network.
 
   Returns:
-    Variables with arrays as leaves.
-
-  Raises:
-    ValueError: naming what is missing, left over, of the wrong shape or not
-      finite.
+    Variables with arrays as leaves, and a list of what is missing, left over,
+    of the wrong shape or not finite.
   """
   wanted = traverse_util.flatten_dict(shapes)
   found, problems = {}, []
@@ -115,8 +115,7 @@ def fill(shapes: Any, state_dict: StateDict, name: str) -> dict[str, Any]:
     for path, leaf in wanted.items()
     if path not in found
   ]
-  refuse(problems, name)
-  return traverse_util.unflatten_dict(found)
+  return traverse_util.unflatten_dict(found), problems
 
 
 def to_flax(

@@ -64,7 +64,7 @@ def scale_and_crop(
       [cut(frame, cv2.INTER_LINEAR, (0, 0, 0)) for frame in clip['frames']]
     ),
     'labels': np.stack(
-      [cut(label, cv2.INTER_NEAREST, IGNORE) for label in clip['labels']]
+      [cut(label, cv2.INTER_NEAREST_EXACT, IGNORE) for label in clip['labels']]
     ),
   }
 

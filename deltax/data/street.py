@@ -53,7 +53,9 @@ class World(NamedTuple):
 def render_world(
   seed: int, frames: int = 30, size: tuple[int, int] = (128, 256)
 ) -> World:
-  """The clip of a seed: the same arrays every time, on every machine alike.
+  """The clip of a seed: the same arrays every time.
+
+  A street is as long as its drive: other numbers of frames, other streets.
 
   Args:
     seed: of the world, 0 and up.

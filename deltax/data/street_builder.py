@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from tqdm import tqdm
 
 from deltax.data import augment, clips, images, pipeline, street
@@ -100,19 +101,27 @@ def prepare(
     data_dir or os.environ.get('DELTAX_DATA') or '~/.cache/deltax'
   ).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
-  builder = Street(
-    config=StreetConfig(worlds, frames, size),
-    data_dir=folder,
-    file_format='array_record',
-  )
-  with open(folder / 'street.lock', 'w') as lock:
+  config = StreetConfig(worlds, frames, size)
+  with _quiet(), open(folder / 'street.lock', 'w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
+    builder = Street(config=config, data_dir=folder, file_format='array_record')
     if not builder.is_prepared():
-      tfds.disable_progress_bar()  # ours knows how much there is to do
-      with contextlib.redirect_stdout(io.StringIO()):  # it tells of a download
-        builder.download_and_prepare()
-      tfds.enable_progress_bar()
+      builder.download_and_prepare()
   return builder
+
+
+@contextlib.contextmanager
+def _quiet():
+  """Hides what tfds says of downloads and configs, and its progress bars."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  tfds.disable_progress_bar()  # ours knows how much there is to do
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    tfds.enable_progress_bar()
+    logging.set_verbosity(verbosity)
 
 
 def make_street(

@@ -4,12 +4,9 @@ Metres, x right, y forward, z up. Light is baked into the vertex colours, so a
 mesh is drawn without lights: `shade` is the one lighting rule.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-Colour = Sequence[float]
 
 
 class Mesh(NamedTuple):

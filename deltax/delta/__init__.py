@@ -4,7 +4,7 @@ from deltax.delta import gates, losses
 from deltax.delta.cost import Macs
 from deltax.delta.freeze import Frozen
 from deltax.delta.layers import Layer
-from deltax.delta.spec import Spec, all_but_first_and_last
+from deltax.delta.spec import Spec, all_but_first_and_last, make_spec
 from deltax.delta.students import Candidate, Full, LowRank
 from deltax.delta.transform import Aux, Delta, distill
 
@@ -22,4 +22,5 @@ __all__ = [
   'distill',
   'gates',
   'losses',
+  'make_spec',
 ]

@@ -1,4 +1,4 @@
-"""The deployed form: chosen students only, batch norm folded, one cache a layer.
+"""The deployed form: chosen students, folded batch norm, one cache a layer.
 
 A student is linear, so against a fixed reference `z_0 + g(x_t - x_0)` equals
 `g(x_t) + k` with `k = z_0 - g(x_0)`: the key frame leaves one array a layer

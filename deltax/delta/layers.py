@@ -176,8 +176,8 @@ def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
     )
   if not layers:
     raise ValueError(
-      f'{type(net).__name__} calls no two-dimensional nn.Conv; there is nothing '
-      'to distil'
+      f'{type(net).__name__} calls no two-dimensional nn.Conv; there is '
+      'nothing to distil'
     )
   repeated = {layer.path for layer in layers if layer.call}
   norms = {

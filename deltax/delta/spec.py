@@ -7,12 +7,16 @@ from typing import Literal
 from deltax.delta.layers import Layer, modules
 from deltax.delta.students import Candidate, Full, LowRank
 
+CANDIDATES = {'full': Full, 'low_rank': LowRank}
 Rule = Callable[[Sequence[Layer]], Sequence[Layer]]
 
 
 def all_but_first_and_last(layers: Sequence[Layer]) -> Sequence[Layer]:
   """The published rule for segmentation: the two ends stay as they are."""
   return layers[1:-1]
+
+
+RULES = {'all_but_first_and_last': all_but_first_and_last}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,3 +90,42 @@ class Spec:
         )
       table[layer.path] = (layer, options)
     return table
+
+
+def make_spec(
+  *,
+  layers: str = 'all_but_first_and_last',
+  candidates: Sequence[Sequence] = (('full',), ('low_rank', 4, 'out')),
+  **options,
+) -> Spec:
+  """A spec from plain values, as configs hold them.
+
+  Args:
+    layers: one of `RULES`.
+    candidates: for each the name, one of `CANDIDATES`, and its arguments.
+    **options: `reference`, `temperature` and `initial_logit` of `Spec`.
+
+  Returns:
+    The spec.
+
+  Raises:
+    ValueError: for a name that is not known.
+
+  Example:
+    >>> make_spec(candidates=(('full',), ('low_rank', 8))).candidates
+    (Full(), LowRank(factor=8, policy='out'))
+  """
+
+  def known(what, name, table):
+    if name not in table:
+      raise ValueError(f'no {what} {name!r}; known: {", ".join(table)}')
+    return table[name]
+
+  return Spec(
+    layers=known('rule', layers, RULES),
+    candidates=tuple(
+      known('candidate', name, CANDIDATES)(*arguments)
+      for name, *arguments in candidates
+    ),
+    **options,
+  )

@@ -70,8 +70,6 @@ def _check_results(results: Mapping) -> None:
   _need("results['ms']", results['ms'])
   _need("results['gmacs']", results['gmacs'])
   _need("results['teacher']", results['teacher'])
-  if not results['delta']:
-    raise ValueError("results['delta'] is empty: it needs an interval at least")
   classes = len(results['classes'])
   _length('palette', results['palette'], classes, 'classes')
   _length('iou of the teacher', results['teacher']['iou'], classes, 'classes')

@@ -60,7 +60,9 @@ def write(
     _head(results),
     _section('Teacher and delta', _results(results)),
     _section('Classes', tables.class_table(results)),
-    _section('Accuracy after a key frame', _distances(results)),
+    _section(
+      'Accuracy after a key frame', results['delta'] and _distances(results)
+    ),
     _section('Where the cost went', layers and _depth(layers)),
     _section('Gates over training', gates and _gates(gates)),
     _section('Training', curves and _panels(plots.curves(curves), 'small')),
@@ -122,6 +124,8 @@ def _head(results: Mapping) -> str:
 
 def _results(results: Mapping) -> str:
   ms, gmacs = results['ms'], results['gmacs']
+  if not results['delta']:
+    return tables.results_table(results)
   split = (
     f'One key frame: {number(gmacs["key"], 2)} GMACs, '
     f'{number(ms["key"], 1)} ms. '

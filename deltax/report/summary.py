@@ -32,10 +32,14 @@ def headline(results: Mapping) -> str:
   """One sentence on what was won or lost, at the first interval given.
 
   Args:
-    results: as `deltax.report.write` takes it.
+    results: as `deltax.report.write` takes it; without intervals, the
+      teacher's score.
   """
-  delta, teacher, ms = results['delta'][0], results['teacher'], results['ms']
-  claims = _claim_macs(delta['share']), _claim_iou(_lost(delta, teacher))
+  teacher, ms = results['teacher'], results['ms']
+  if not results['delta']:
+    return f'Mean IoU of {number(points(teacher["miou"]), 1)} on every frame.'
+  delta = results['delta'][0]
+  claims = _claim_macs(delta['share']), _claim_iou(_lost(delta))
   needs = ' and '.join(filter(None, claims))
   parts = needs and f'delta {needs}', _claim_speed(ms['teacher'], ms['later'])
   said = '; '.join(filter(None, parts)) or 'nothing was measured'
@@ -71,8 +75,10 @@ def _claim_speed(teacher: float | None, later: float | None) -> str:
   )
 
 
-def _lost(delta: Mapping, teacher: Mapping) -> float:
-  return points(teacher['miou']) - points(delta['miou'])
+def _lost(delta: Mapping) -> float:
+  """Points of mean IoU below the teacher on the same frames."""
+  same = [math.nan if x is None else x for x in delta['teacher_per_distance']]
+  return points(sum(same) / len(same)) - points(delta['miou'])
 
 
 def _digits(value: float | None) -> int:
@@ -99,7 +105,7 @@ def rows(results: Mapping) -> list[tuple[str, list[str]]]:
 
   found = [('teacher, every frame', cells(teacher, '', 1.0))]
   for delta in results['delta']:
-    lost = number(_lost(delta, teacher), 1)
+    lost = number(_lost(delta), 1)
     name = f'delta, interval {delta["interval"]}'
     found.append((name, cells(delta, lost, delta['share'])))
   return found
@@ -113,8 +119,9 @@ def table(results: Mapping) -> str:
 
   Returns:
     Lines without a trailing newline. mIoU and consistency are in per cent,
-    `lost` in points of mean IoU, GMACs and ms per frame, amortised over an
-    interval; `share` is that of the teacher's GMACs.
+    `lost` in points of mean IoU against the teacher on the same frames, GMACs
+    and ms per frame, amortised over an interval; `share` is that of the
+    teacher's GMACs.
   """
   lines = [('', list(COLUMNS)), *rows(results)]
   first = max(len(name) for name, _ in lines)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from deltax.task import Task
-from deltax.tasks import segmentation
+from deltax.tasks import segmentation, segmentation_report
 
 TASKS = {'segmentation': segmentation.make_task}
+REPORTS = {'segmentation': segmentation_report.make_report}
 
 
 def make_task(name: str, **options: Any) -> Task:
@@ -21,6 +22,23 @@ def make_task(name: str, **options: Any) -> Task:
   Raises:
     ValueError: if no task has that name.
   """
-  if name not in TASKS:
-    raise ValueError(f'no task {name!r}; known: {", ".join(TASKS)}')
-  return TASKS[name](**options)
+  return _known(name, TASKS)(**options)
+
+
+def make_report(*run: Any, options: dict[str, Any], **others: Any):
+  """Evaluates a run and gathers its page; see the task's own `make_report`.
+
+  Args:
+    *run: params and model_state.
+    options: keyword arguments of `make_task`, its name included.
+    **others: see `segmentation_report.make_report`.
+  """
+  options = dict(options)
+  report = _known(options.pop('name'), REPORTS)
+  return report(*run, options=options, **others)
+
+
+def _known(name, table):
+  if name not in table:
+    raise ValueError(f'no task {name!r}; known: {", ".join(table)}')
+  return table[name]

@@ -109,7 +109,7 @@ def make_task(
     del key
     frames = normalise(batch['frames'])
     logits, updates = training_net.apply(
-      _variables(params, model_state),
+      variables_of(params, model_state),
       frames.reshape(-1, *frames.shape[2:]),
       train=True,
       mutable=['batch_stats'],
@@ -123,7 +123,7 @@ def make_task(
   def evaluate(params, model_state, batch):
     frames = normalise(batch['frames'])
     logits = net.apply(
-      _variables(params, model_state), frames.reshape(-1, *frames.shape[2:])
+      variables_of(params, model_state), frames.reshape(-1, *frames.shape[2:])
     )
     logits = logits.reshape(*frames.shape[:2], *logits.shape[1:])
     return judge('teacher', logits, batch, num_classes)
@@ -165,7 +165,7 @@ def make_delta_task(
   loss: Mapping[str, Any] | None,
   teacher: Any,
   axis_name: str | None,
-  spec: delta_wing.Spec | None = None,
+  spec: Mapping[str, Any] | None = None,
   intervals: Sequence[int] = (3, 5, 10),
   task_weight: float = 1.0,
   imitation_weight: float = 0.0,
@@ -185,7 +185,7 @@ def make_delta_task(
     loss: options of the task loss.
     teacher: variables to start from; None draws them.
     axis_name: mapped axis over which batch statistics are pooled.
-    spec: layers and candidates; the published setting when absent.
+    spec: options of `deltax.delta.make_spec`; absent, the published setting.
     intervals: key-frame intervals to evaluate.
     task_weight: of the task loss on labelled frames.
     imitation_weight: of the divergence of later frames' class probabilities
@@ -213,6 +213,7 @@ def make_delta_task(
       'set batch_statistics=False'
     )
   net = models.create(model, num_classes=num_classes)
+  spec = delta_wing.make_spec(**(spec or {}))
   delta = delta_wing.distill(net, spec)
   training_net = models.create(
     model, num_classes=num_classes, axis_name=axis_name
@@ -233,7 +234,7 @@ def make_delta_task(
   def losses(params, model_state, batch, key):
     if not train_teacher:
       params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
-    whole = {**params, 'teacher': _variables(params, model_state)}
+    whole = {**params, 'teacher': variables_of(params, model_state)}
     clip = normalise(batch['frames'])
     gates = delta.sample(key, whole)
     outs, aux = training_delta.clip(
@@ -268,7 +269,7 @@ def make_delta_task(
     }
 
   def evaluate(params, model_state, batch):
-    whole = {**params, 'teacher': _variables(params, model_state)}
+    whole = {**params, 'teacher': variables_of(params, model_state)}
     clip = normalise(batch['frames'])
     outs, _ = delta.reference(whole, clip)
     counts = judge('teacher', outs, batch, num_classes)
@@ -358,12 +359,21 @@ def scores_of(
   return scores
 
 
+def intervals_of(counts: Mapping[str, Any]) -> list[int]:
+  """Key-frame intervals that a task's counts were made at, smallest first."""
+  names = (name.split('/')[0] for name in counts)
+  return sorted(
+    {int(n.removeprefix('delta_')) for n in names if n.startswith('delta_')}
+  )
+
+
 def by_distance_of(confusion: np.ndarray, interval: int) -> list[np.ndarray]:
-  """`[T, K, K]` confusions of a clip's frames, summed by distance to the key."""
+  """`[T, K, K]` confusions of a clip, summed by distance to the key."""
   return [confusion[d::interval].sum(0) for d in range(interval)]
 
 
-def _variables(params: Params, model_state: Any) -> dict[str, Any]:
+def variables_of(params: Params, model_state: Any) -> dict[str, Any]:
+  """The teacher's variables, from what is trained and what is tracked."""
   return {
     'params': params['teacher'],
     'batch_stats': model_state['batch_stats'],

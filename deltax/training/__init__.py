@@ -27,7 +27,7 @@ from deltax.training.parallel import (
 )
 from deltax.training.state import TrainState, create_state
 from deltax.training.step import train_step
-from deltax.training.writers import Writer, read_metrics
+from deltax.training.writers import Writer, read_metrics, wants_bar
 
 __all__ = [
   'AXIS_NAME',
@@ -51,4 +51,5 @@ __all__ = [
   'restore_params',
   'train',
   'train_step',
+  'wants_bar',
 ]

@@ -94,7 +94,7 @@ def test_labels_are_sharp_where_the_picture_changes(world):
 
 
 def test_impossible_requests_say_what_is_needed():
-  with pytest.raises(ValueError, match='frames >= 1.*frames 0'):
+  with pytest.raises(ValueError, match=r'frames >= 1.*frames 0'):
     street.render_world(0, frames=0)
-  with pytest.raises(ValueError, match='seed >= 0.*seed -1'):
+  with pytest.raises(ValueError, match=r'seed >= 0.*seed -1'):
     street.render_world(-1)

@@ -20,6 +20,11 @@ def data_dir(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope='module')
+def worlds():
+  return [world for _, world in street.render_worlds(range(3), 5, (32, 64))]
+
+
 def dataset(data_dir, split='train', train=True, batch_size=2, **options):
   return make_dataset(
     'street',
@@ -31,8 +36,8 @@ def dataset(data_dir, split='train', train=True, batch_size=2, **options):
   )
 
 
-def test_the_data_set_holds_exactly_what_was_rendered(data_dir):
-  world = street.render_world(1, frames=5, size=(32, 64))
+def test_the_data_set_holds_exactly_what_was_rendered(data_dir, worlds):
+  world = worlds[1]
   builder = street_builder.prepare(**OPTIONS, data_dir=data_dir)
   records = builder.as_data_source('train')
   for t in range(5):
@@ -70,9 +75,9 @@ def test_an_opened_data_set_is_not_rendered_again(data_dir, monkeypatch):
   assert dataset(data_dir)[0]['frames'].shape == (2, 2, 32, 64, 3)
 
 
-def test_a_build_that_fails_leaves_no_data_set(tmp_path, monkeypatch):
+def test_a_build_that_fails_leaves_no_data_set(tmp_path, monkeypatch, worlds):
   def fail(seeds, *arguments, **options):
-    yield 0, street.render_world(0, 5, (32, 64))
+    yield 0, worlds[0]
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
@@ -80,8 +85,12 @@ def test_a_build_that_fails_leaves_no_data_set(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
       street_builder.prepare(**OPTIONS, data_dir=tmp_path)
   assert not list(tmp_path.rglob('*.array_record*'))
-  options = {**OPTIONS, 'worlds': (1, 1)}
-  assert street_builder.prepare(**options, data_dir=tmp_path).is_prepared()
+  monkeypatch.setattr(
+    street,
+    'render_worlds',
+    lambda seeds, *a, **k: ((seed, worlds[0]) for seed in seeds),
+  )
+  assert street_builder.prepare(**OPTIONS, data_dir=tmp_path).is_prepared()
 
 
 def test_windows_come_in_order_and_the_last_batch_is_padded(data_dir):
@@ -102,9 +111,8 @@ def test_windows_come_in_order_and_the_last_batch_is_padded(data_dir):
   assert not batches[1]['frames'][1:].any()
 
 
-def test_a_pair_is_a_key_frame_and_a_later_frame_of_one_world(data_dir):
+def test_a_pair_is_a_key_frame_and_a_later_frame_of_one_world(data_dir, worlds):
   batches = dataset(data_dir, batch_size=1)
-  worlds = [street.render_world(k, 5, (32, 64)) for k in range(3)]
   seen = set()
   for index in range(60):
     pair = batches[index]['frames'][0]
@@ -153,9 +161,8 @@ def test_a_restarted_process_sees_the_same_batch(data_dir):
   assert int(there.stdout.split()[-1]) == here
 
 
-def test_every_epoch_shows_every_world_once(data_dir):
+def test_every_epoch_shows_every_world_once(data_dir, worlds):
   batches = dataset(data_dir, batch_size=3, clip_length=1)
-  worlds = [street.render_world(k, 5, (32, 64)) for k in range(3)]
   orders = []
   for epoch in range(6):
     labels = batches[epoch]['labels'][:, 0]
@@ -172,8 +179,8 @@ def test_every_epoch_shows_every_world_once(data_dir):
   assert len(set(orders)) > 1
 
 
-def test_longer_training_clips_are_consecutive_frames(data_dir):
-  world = street.render_world(0, 5, (32, 64))
+def test_longer_training_clips_are_consecutive_frames(data_dir, worlds):
+  world = worlds[0]
   batch = dataset(data_dir, worlds=(3, 2), clip_length=5, batch_size=6)[0]
   clips = [c for c in batch['frames'] if np.array_equal(c, world.frames)]
   mirrored = world.frames[:, :, ::-1]
@@ -182,9 +189,9 @@ def test_longer_training_clips_are_consecutive_frames(data_dir):
 
 
 def test_wrong_requests_name_what_is_known(data_dir):
-  with pytest.raises(ValueError, match="'kitti'.*camvid, cityscapes_video"):
+  with pytest.raises(ValueError, match=r"'kitti'.*camvid, cityscapes_video"):
     make_dataset('kitti', 'train', batch_size=1, train=True)
-  with pytest.raises(ValueError, match="'test'.*train, validation"):
+  with pytest.raises(ValueError, match=r"'test'.*train, validation"):
     dataset(data_dir, 'test')
   with pytest.raises(ValueError, match='do not fit in videos of 5 frames'):
     dataset(data_dir, max_distance=5)

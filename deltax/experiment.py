@@ -1,0 +1,75 @@
+"""From a config's plain values to a task and its data."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from deltax import data, tasks, training
+from deltax.task import Task
+from deltax.types import Batch
+
+
+class Experiment(NamedTuple):
+  """What a config stands for.
+
+  Attributes:
+    options: keyword arguments of the task, teacher included.
+    task: built from them.
+    train_data: endless batches.
+    evaluation_data: one pass over the held-out split.
+  """
+
+  options: dict[str, Any]
+  task: Task
+  train_data: Sequence[Batch]
+  evaluation_data: Sequence[Batch]
+
+
+def build(config: Mapping[str, Any]) -> Experiment:
+  """Builds what a config describes, before anything is trained.
+
+  Args:
+    config: `task` (its name and options), `teacher` (folder of a run to start
+      from, or ''), `data` (`name`, `options`, and what differs in `train` and
+      `evaluation`) and `training`; see `configs/`.
+
+  Returns:
+    The experiment.
+
+  Raises:
+    ValueError: an unknown name or option, with the known ones.
+    FileNotFoundError: files of the data set are missing.
+    CheckpointError: the teacher's checkpoint is missing or broken.
+  """
+  options = dict(config['task'])
+  if config['teacher']:
+    options['teacher'] = tasks.segmentation.variables_of(
+      *training.restore_params(config['teacher'])
+    )
+  parallel = config['training']['parallel']
+  options['axis_name'] = training.axis_name(parallel)
+  return Experiment(
+    options,
+    tasks.make_task(**options),
+    dataset(config, 'train'),
+    dataset(config, 'evaluation'),
+  )
+
+
+def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
+  """The data of one split: the shared options, and what differs in it."""
+  described = config['data']
+  return data.make_dataset(
+    described['name'], **{**described['options'], **described[split]}
+  )
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+  """Writes JSON beside the file and renames it, so that none is ever cut."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  beside = path.with_name(path.name + '.tmp')
+  beside.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
+  os.replace(beside, path)

@@ -1,0 +1,244 @@
+"""What a segmentation run won: scores, costs, times and pictures for a page."""
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deltax import delta as delta_wing
+from deltax import models, training
+from deltax.data import describe
+from deltax.metrics.segmentation import iou, mean_iou
+from deltax.report.timing import milliseconds
+from deltax.task import Task
+from deltax.tasks import segmentation
+from deltax.types import Batch, ModelState, Params
+
+FILM_DISTANCES = (0, 1, 2, 5, 9)
+
+
+def make_report(
+  params: Params,
+  model_state: ModelState,
+  *,
+  title: str,
+  options: Mapping[str, Any],
+  task: Task,
+  dataset: Sequence[Batch],
+  data_name: str,
+  metrics: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+  """Evaluates a run, and gathers what `deltax.report.write` takes.
+
+  The teacher beside a delta network is the one it started from, where there is
+  one.
+
+  Args:
+    params: of the run.
+    model_state: of the run.
+    title: of the page.
+    options: keyword arguments of `segmentation.make_task`.
+    task: built from them.
+    dataset: evaluation batches.
+    data_name: of the data set, for classes and colours.
+    metrics: lines of the run's metrics.
+
+  Returns:
+    Keyword arguments of `deltax.report.write`.
+  """
+  info = describe(data_name)
+  own = segmentation.variables_of(params, model_state)
+  teacher = options.get('teacher') or own
+  net = models.create(options['model'], num_classes=options['num_classes'])
+  frame = _frame(dataset)
+  _, counts = training.evaluate(
+    task, params, model_state, dataset, progress=training.wants_bar()
+  )
+  if options.get('teacher') is not None:
+    # The network itself, as it was before its deltas were distilled.
+    baseline = segmentation.make_task(
+      model=options['model'], num_classes=options['num_classes']
+    )
+    _, before = training.evaluate(
+      baseline,
+      {'teacher': teacher['params']},
+      {'batch_stats': teacher['batch_stats']},
+      dataset,
+      progress=training.wants_bar(),
+    )
+    counts |= before
+
+  run_teacher = jax.jit(net.apply)
+  timed = {'teacher': lambda: run_teacher(teacher, frame)}
+  results = {
+    'title': title,
+    'classes': list(info.classes),
+    'palette': info.palette.tolist(),
+    'size': list(frame.shape[1:3]),
+    'device': _device(),
+    'delta': [],
+    'gmacs': {'key': None, 'later': None},
+    'ms': {'key': None, 'later': None},
+    'notes': [
+      'mIoU: mean over the distances to the key frame of the mean IoU at that '
+      'distance, on the same frames for teacher and delta.',
+      'MACs: convolutions and fully connected layers, padding included, as '
+      'published; a key frame is counted as the teacher.',
+      'ms: medians of single frames, batch 1, float32, compiled; delta in its '
+      'frozen form, whose key frame also runs the students once.',
+    ],
+  }
+  if any(name.endswith('/moved') for name in counts):
+    results['notes'].append(
+      'Consistency: share of pixels whose class persists along the motion.'
+    )
+  page = {'results': results, 'curves': _curves(metrics)}
+  if options.get('delta') is None:
+    results['ms'] |= milliseconds(timed)
+    results['teacher'] = _teacher_row(
+      options, teacher, counts, math.nan, results
+    )
+    return page
+
+  delta = delta_wing.distill(
+    net, delta_wing.make_spec(**(options['delta'].get('spec') or {}))
+  )
+  whole = {**params, 'teacher': own}
+  macs = delta.macs(whole, frame)
+  frozen = delta.freeze(whole, frame)
+  key, later = jax.jit(frozen.keyframe), jax.jit(frozen.step)
+  carry, _ = key(frozen.params, frame)
+  timed['key'] = lambda: key(frozen.params, frame)
+  timed['later'] = lambda: later(frozen.params, carry, frame)
+  results['ms'] = milliseconds(timed)
+  results['gmacs'] = {'key': macs.key / 1e9, 'later': macs.later / 1e9}
+  results['teacher'] = _teacher_row(
+    options, teacher, counts, macs.key / 1e9, results
+  )
+  intervals = segmentation.intervals_of(counts)
+  results['delta'] = [_delta_row(n, counts, macs, results) for n in intervals]
+  return page | {
+    'layers': _layers(delta, whole, frame),
+    'gates': _gates(metrics),
+    'film': _film(delta, whole, run_teacher, teacher, dataset, max(intervals)),
+  }
+
+
+def _frame(dataset) -> jax.Array:
+  return segmentation.normalise(jnp.asarray(dataset[0]['frames'][:1, 0]))
+
+
+def _device() -> str:
+  device = jax.devices()[0]
+  if device.platform != 'cpu':
+    return device.device_kind
+  return f'{platform.machine()} CPU'
+
+
+def _teacher_row(options, variables, counts, gmacs, results) -> dict[str, Any]:
+  confusion = counts['teacher/confusion'].sum(0)
+  return {
+    'name': options['model'],
+    'params': sum(x.size for x in jax.tree.leaves(variables['params'])),
+    'gmacs': gmacs,
+    'ms': results['ms']['teacher'],
+    'miou': float(mean_iou(confusion)),
+    'iou': iou(confusion).tolist(),
+    'consistency': _consistency('teacher', counts),
+  }
+
+
+def _delta_row(interval, counts, macs, results) -> dict[str, Any]:
+  name, ms = f'delta_{interval}', results['ms']
+
+  def by_distance(name):
+    confusion = counts[f'{name}/confusion']
+    parts = segmentation.by_distance_of(confusion, interval)
+    return [float(mean_iou(part)) for part in parts]
+
+  distances = by_distance(name)
+  return {
+    'interval': interval,
+    'miou': float(np.mean(distances)),
+    'iou': iou(counts[f'{name}/confusion'].sum(0)).tolist(),
+    'gmacs': macs.amortised(interval) / 1e9,
+    'share': macs.amortised(interval) / macs.key,
+    'ms': (ms['key'] + (interval - 1) * ms['later']) / interval,
+    'per_distance': distances,
+    'teacher_per_distance': by_distance('teacher'),
+    'consistency': _consistency(name, counts),
+  }
+
+
+def _consistency(name, counts) -> float:
+  if f'{name}/moved' not in counts:
+    return math.nan
+  return float(counts[f'{name}/kept'] / max(counts[f'{name}/moved'], 1))
+
+
+def _layers(delta, params, frame) -> list[dict[str, Any]]:
+  costs, own = delta.costs(params, frame)
+  rows = []
+  for path, index in delta.choose(params).items():
+    names = list(params['students'][path])
+    chances = [1.0]
+    if path in params['gates']:
+      chances = delta_wing.gates.probabilities(params['gates'][path]).tolist()
+    rows.append(
+      {
+        'path': path,
+        'teacher': own[path],
+        'candidates': dict(zip(names, costs[path], strict=True)),
+        'chosen': names[index],
+        'probability': dict(zip(names, chances, strict=True)),
+      }
+    )
+  return rows
+
+
+def _curves(metrics) -> dict[str, list]:
+  rows = [row for row in metrics if row['split'] == 'train']
+  names = sorted({name for row in rows for name in row} - {'step', 'split'})
+  curves = {name: [row.get(name) for row in rows] for name in names}
+  return {'steps': [row['step'] for row in rows], **curves}
+
+
+def _gates(metrics) -> dict[str, Any]:
+  rows = [row for row in metrics if row['split'] == 'watch']
+  paths = [name for name in rows[0] if name.startswith('gate/')] if rows else []
+  return {
+    'steps': [row['step'] for row in rows],
+    'probability': {
+      path.removeprefix('gate/'): [row[path] for row in rows] for path in paths
+    },
+  }
+
+
+def _film(delta, params, run_teacher, teacher, dataset, interval):
+  """Frames of the first and the last clip, at several distances."""
+  shots = []
+  rollout = jax.jit(lambda p, clip: delta.rollout(p, clip, interval))
+  for index in sorted({0, len(dataset) - 1}):
+    batch = dataset[index]
+    frames, labels = batch['frames'][:1], batch['labels'][:1]
+    clip = segmentation.normalise(jnp.asarray(frames))
+    outs = segmentation.predict(rollout(params, clip), labels.shape[2:])
+    for t in (t for t in FILM_DISTANCES if t < min(len(clip[0]), interval)):
+      alone = run_teacher(teacher, clip[:, t])[:, None]
+      shots.append(
+        {
+          'frame': frames[0, t],
+          'label': labels[0, t],
+          'teacher': np.asarray(
+            segmentation.predict(alone, labels.shape[2:])[0, 0], np.uint8
+          ),
+          'delta': np.asarray(outs[0, t], np.uint8),
+          'caption': f'clip {index}, frame {t}: '
+          + ('key frame' if t == 0 else f'{t} after the key frame'),
+        }
+      )
+  return shots

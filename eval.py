@@ -1,0 +1,46 @@
+"""Evaluates a run: prints its table, writes results.json and report.html.
+
+    python eval.py --config=configs/demo_delta.py --workdir=runs/delta
+
+The config and its overrides are those of the training; `--report` names
+another place for the page.
+"""
+
+import pathlib
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from deltax import experiment, report, tasks, training
+
+config_flags.DEFINE_config_file('config', None, 'What was trained.')
+flags.DEFINE_string('workdir', None, 'Folder of the run.')
+flags.DEFINE_string('report', None, 'The page; WORKDIR/report.html by default.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(_) -> None:
+  logging.set_verbosity(logging.INFO)
+  config = flags.FLAGS.config.to_dict()
+  workdir = pathlib.Path(flags.FLAGS.workdir)
+  built = experiment.build(config)
+  checkpoint = training.find_checkpoint(workdir)
+  logging.info('evaluating %s', checkpoint)
+  page = tasks.make_report(
+    *training.restore_params(checkpoint),
+    title=config['title'],
+    options=built.options,
+    task=built.task,
+    dataset=built.evaluation_data,
+    data_name=config['data']['name'],
+    metrics=training.read_metrics(workdir),
+  )
+  experiment.write_json(workdir / 'results.json', page['results'])
+  path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
+  report.write(path, **page)
+  print(report.table(page['results']))
+  print(f'The page: {path}')
+
+
+if __name__ == '__main__':
+  app.run(main)

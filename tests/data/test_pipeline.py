@@ -1,0 +1,195 @@
+"""Batches, augmentation and reading ahead."""
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from deltax.data import augment, clips, pipeline, prefetch
+
+
+def numbered(element, rng):
+  return {'frames': np.array([element]), 'draw': rng.random(1)}
+
+
+def test_training_shows_every_element_once_an_epoch_in_a_new_order():
+  batches = pipeline.training(range(6), numbered, batch_size=3, seed=0)
+  orders = []
+  for epoch in range(8):
+    pair = [batches[2 * epoch + k]['frames'][:, 0] for k in range(2)]
+    orders.append(tuple(np.concatenate(pair)))
+    assert sorted(orders[-1]) == list(range(6))
+  assert len(set(orders)) > 4
+
+
+def test_randomness_differs_by_place_and_depends_on_the_seed():
+  draws = {}
+  for seed in (0, 1):
+    batches = pipeline.training(range(5), numbered, batch_size=4, seed=seed)
+    draws[seed] = [batches[k]['draw'] for k in range(50)]
+    assert len(np.unique(draws[seed])) == 200
+    np.testing.assert_array_equal(batches[7]['draw'], draws[seed][7])
+  assert not np.intersect1d(draws[0], draws[1]).size
+
+
+def test_training_is_endless_and_never_padded():
+  batches = pipeline.training(range(2), numbered, batch_size=3, seed=0)
+  assert len(batches) > 10**15
+  np.testing.assert_array_equal(batches[10**9]['mask'], np.ones(3))
+
+
+def test_processes_share_out_one_common_order(monkeypatch):
+  whole = pipeline.training(range(7), numbered, batch_size=6, seed=2)
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  parts = []
+  for process in range(3):
+    monkeypatch.setattr(jax, 'process_index', lambda process=process: process)
+    parts.append(pipeline.training(range(7), numbered, batch_size=2, seed=2))
+  for index in (0, 5):
+    for name in ('frames', 'draw'):
+      shared = np.concatenate([part[index][name] for part in parts])
+      np.testing.assert_array_equal(
+        np.sort(shared, 0), np.sort(whole[index][name], 0)
+      )
+
+
+def test_processes_evaluate_everything_once_in_equally_many_batches(
+  monkeypatch,
+):
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  seen, lengths = [], set()
+  for process in range(3):
+    monkeypatch.setattr(jax, 'process_index', lambda process=process: process)
+    batches = pipeline.evaluation(
+      range(7), lambda k: {'frames': np.array([k])}, batch_size=2
+    )
+    lengths.add(len(batches))
+    for batch in batches:
+      assert batch['frames'].shape == (2, 1)
+      seen += batch['frames'][batch['mask'] > 0, 0].tolist()
+  assert sorted(seen) == list(range(7))
+  assert lengths == {2}
+
+
+def test_no_examples_is_an_error_and_so_is_a_batch_past_the_end():
+  with pytest.raises(ValueError, match='no examples'):
+    pipeline.training([], numbered, batch_size=1, seed=0)
+  with pytest.raises(ValueError, match='no examples'):
+    pipeline.evaluation([], lambda k: k, batch_size=1)
+  batches = pipeline.evaluation(
+    [1], lambda k: {'frames': np.array([k])}, batch_size=1
+  )
+  with pytest.raises(IndexError, match='batch 1 of 1'):
+    batches[1]
+
+
+def clip(frames=3, size=(16, 32)):
+  """Frames whose pixels tell where they are, and labels that agree."""
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 11, (frames, *size)).astype(np.uint8)
+  return {'frames': np.stack([labels * 20] * 3, -1), 'labels': labels}
+
+
+def test_a_flip_mirrors_all_frames_and_their_labels_together():
+  before, turned = clip(), 0
+  for seed in range(20):
+    after = augment.flip(before, np.random.default_rng(seed))
+    np.testing.assert_array_equal(after['frames'][..., 0], after['labels'] * 20)
+    if not np.array_equal(after['labels'], before['labels']):
+      turned += 1
+      np.testing.assert_array_equal(
+        after['labels'], before['labels'][:, :, ::-1]
+      )
+  assert 4 < turned < 16
+
+
+def test_jitter_changes_all_frames_alike_and_no_label():
+  before = clip()
+  before['frames'][1] = before['frames'][0]
+  after = augment.jitter(before, np.random.default_rng(3), 0.5)
+  np.testing.assert_array_equal(after['labels'], before['labels'])
+  np.testing.assert_array_equal(after['frames'][0], after['frames'][1])
+  assert not np.array_equal(after['frames'], before['frames'])
+
+
+def test_scaling_and_cropping_keep_frames_and_labels_together():
+  """On a ramp, a misplaced label shows as a difference of grey levels."""
+  y, x = np.mgrid[:64, :128]
+  grey = (x + y).astype(np.uint8)
+  still = {'frames': np.stack([grey] * 3, -1)[None], 'labels': grey[None]}
+  sizes = set()
+  for seed in range(30):
+    after = augment.scale_and_crop(still, np.random.default_rng(seed), (48, 96))
+    assert after['frames'].shape == (1, 48, 96, 3)
+    known = after['labels'] != 255
+    sizes.add(int(known.sum()))
+    assert not after['frames'][~known].any()
+    miss = after['frames'][..., 0].astype(int) - after['labels']
+    assert np.abs(miss[known]).max() <= 2
+  assert min(sizes) == 32 * 64  # the smallest scale is one half
+  assert max(sizes) == 48 * 96
+
+
+def test_drift_without_strength_repeats_the_still():
+  frame = cv2.resize(
+    np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8), (80, 60)
+  )
+  label = frame[..., 0] // 25
+  still = augment.drift(frame, label, np.random.default_rng(1), 3, 0.0)
+  for t in range(3):
+    np.testing.assert_array_equal(still['frames'][t], frame)
+    np.testing.assert_array_equal(still['labels'][t], label)
+
+
+def test_drift_gets_nearer_to_the_still_with_every_frame():
+  frame = cv2.resize(
+    np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8), (80, 60)
+  )
+  moved = augment.drift(frame, frame[..., 0], np.random.default_rng(1), 4)
+  miss = np.abs(moved['frames'].astype(int) - frame).mean((1, 2, 3))
+  assert miss[0] > miss[1] > miss[2] > miss[3] == 0
+  assert (moved['labels'][0] == 255).any()
+
+
+def test_a_pair_has_every_distance_up_to_the_largest():
+  rng = np.random.default_rng(0)
+  pairs = [clips.choose(rng, 6, 2, 3) for _ in range(300)]
+  assert {later - key for key, later in pairs} == {1, 2, 3}
+  assert {key for key, _ in pairs} == {0, 1, 2, 3, 4}
+  assert max(later for _, later in pairs) == 5
+  assert clips.choose(rng, 4, 4, 3) == [0, 1, 2, 3]
+
+
+def test_prefetch_gives_the_batches_in_order():
+  class Squares:
+    def __getitem__(self, index):
+      return index**2
+
+  assert list(prefetch(Squares(), 3, 40)) == [k**2 for k in range(3, 40)]
+
+
+def test_prefetch_brings_the_error_of_a_batch_when_its_turn_comes():
+  class Broken:
+    def __getitem__(self, index):
+      if index == 3:
+        raise OSError('frame 3 is broken')
+      return index
+
+  batches = prefetch(Broken(), 0, 10)
+  assert [next(batches) for _ in range(3)] == [0, 1, 2]
+  with pytest.raises(OSError, match='frame 3 is broken'):
+    next(batches)
+
+
+def test_prefetch_stops_reading_when_it_is_left():
+  read = []
+
+  class Endless:
+    def __getitem__(self, index):
+      read.append(index)
+      return index
+
+  batches = prefetch(Endless(), 0, 10**9, ahead=3)
+  next(batches)
+  batches.close()
+  assert max(read) <= 4

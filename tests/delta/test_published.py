@@ -1,0 +1,322 @@
+"""The published code's numbers, for weights and clips made by one rule.
+
+The references are what the published PyTorch code gives in float32 on CPU; see
+`tests/goldens/README.md`. All weights enter as a published checkpoint would.
+"""
+
+import functools
+import importlib.util
+import json
+import pathlib
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deltax import convert, models
+from deltax.convert.state_dict import module_path
+from deltax.delta import Spec, distill, losses
+from deltax.delta import gates as gating
+from deltax.layers import resize_bilinear
+from deltax.losses.segmentation import (
+  CITYSCAPES_WEIGHTS,
+  IGNORE,
+  hard_cross_entropy,
+)
+from deltax.training import learning_rates, make_optimizer
+
+GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens'
+NAME, CLASSES = 'ddrnet23_slim', 19
+STEPS = 5
+
+
+def _load_rules():
+  spec = importlib.util.spec_from_file_location(
+    'golden_rules', GOLDENS / 'rules.py'
+  )
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+rules = _load_rules()
+
+
+def published(name):
+  path = GOLDENS / 'delta' / f'ddrnet23s_{name}'
+  if path.suffix == '.json':
+    return json.loads(path.read_text())
+  with np.load(path) as arrays:
+    return dict(arrays)
+
+
+KEYS = published('delta_keys.json')
+NAMES = published('train_names.json')
+NET = models.create(NAME, num_classes=CLASSES)
+DELTA = distill(NET)
+
+
+def flax_path(layer):
+  return '/'.join(module_path(layer))
+
+
+LAYERS = {layer: flax_path(layer) for layer in NAMES['conv_names']}
+NOISE = {path: rules.gumbel(layer) for layer, path in LAYERS.items()}
+
+
+def leaf_of(params, key):
+  """The array of our parameters that a published key names."""
+  layer, _, part = key.partition('.g_')
+  if part == 'gate.bias':
+    return params['gates'][flax_path(layer)]
+  if part:
+    names = {
+      'Wa.weight': ('full', 'kernel'),
+      'Wa.bias': ('full', 'bias'),
+      'Wb.0.weight': ('low_rank_4_out', 'first'),
+      'Wb.1.weight': ('low_rank_4_out', 'second'),
+      'Wb.1.bias': ('low_rank_4_out', 'bias'),
+    }
+    candidate, leaf = names[part]
+    return params['students'][flax_path(layer)][candidate][leaf]
+  layer, _, leaf = key.replace('.W.', '.').rpartition('.')
+  node = params['teacher']['params']
+  for name in module_path(layer):
+    node = node[name]
+  return node[leaf if leaf == 'bias' else min(set(node) - {'bias'})]
+
+
+def rule_state(gate):
+  return {key: rules.weight(key, shape, gate) for key, shape, _ in KEYS}
+
+
+def plain_state():
+  return {
+    key.replace('.W.', '.'): array
+    for key, array in rule_state('mixed').items()
+    if '.g_' not in key
+  }
+
+
+def from_torch(state):
+  return convert.delta_from_state_dict(NAME, Spec(), state)
+
+
+@pytest.fixture(scope='module')
+def teacher():
+  return convert.from_state_dict(NAME, plain_state())
+
+
+@pytest.fixture(scope='module')
+def students(teacher):
+  """Our own start of every student, without biases."""
+  frame = jnp.zeros((1, 64, 64, 3))
+  return jax.jit(DELTA.init)(jax.random.key(0), teacher, frame)
+
+
+@pytest.fixture(scope='module')
+def make_params(students):
+  def initial(key, array):
+    if re.search(r'\.g_W(a|b\.1)\.bias$', key):
+      return rules.weight(key.split('.g_')[0] + '.W.bias', array.shape)
+    if '.g_W' in key:
+      return np.asarray(leaf_of(students, key)).transpose(3, 2, 0, 1)
+    return array
+
+  @functools.cache
+  def make(variant, gate):
+    state = rule_state(gate)
+    if variant == 'init':
+      state = {key: initial(key, array) for key, array in state.items()}
+    return from_torch(state)
+
+  return make
+
+
+def nchw(x):
+  return np.moveaxis(np.asarray(x), -1, -3)
+
+
+apply_teacher = jax.jit(NET.apply)
+apply_delta = jax.jit(lambda params, clip: DELTA.clip(params, clip)[0])
+
+
+def test_the_teacher_is_the_published_network(teacher):
+  outs = apply_teacher(teacher, rules.clip(128, 256))
+  expected = published('teacher.npz')['out']
+  np.testing.assert_allclose(nchw(outs), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('variant', ['rule', 'init'])
+@pytest.mark.parametrize(
+  ('tag', 'gate'), [('Wb', -1.0), ('Wa', 1.0), ('mixed', 'mixed')]
+)
+def test_later_frames_are_the_published_ones(make_params, variant, tag, gate):
+  clip = rules.clip(128, 256)
+  outs = apply_delta(make_params(variant, gate), clip[None])
+  expected = published(f'delta_{variant}.npz')[tag]
+  np.testing.assert_allclose(nchw(outs[0, 1:]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('variant', ['rule', 'init'])
+def test_clips_of_a_batch_are_the_published_ones(make_params, variant):
+  clips = rules.clip(128, 256).reshape(2, 2, 128, 256, 3)
+  outs = apply_delta(make_params(variant, 'mixed'), clips)
+  expected = published(f'delta_{variant}.npz')['mixed_N2_T2']
+  outs = nchw(outs).reshape(expected.shape)
+  np.testing.assert_allclose(outs, expected, atol=1e-4)
+
+
+def test_the_low_rank_start_is_the_published_one(teacher, students):
+  checks = published('svd_init_check.json')
+  assert set(checks) == set(LAYERS)
+  for layer, check in checks.items():
+    own = students['students'][LAYERS[layer]]['low_rank_4_out']
+    product = np.einsum('icr,jrn->ncij', own['first'][:, 0], own['second'][0])
+    kernel = leaf_of(students, f'{layer}.W.weight').transpose(3, 2, 0, 1)
+    error = np.linalg.norm(product - kernel) / np.linalg.norm(kernel)
+    assert own['first'].shape[-1] == check['rank'], layer
+    np.testing.assert_allclose(error, check['rel_err'], atol=1e-5)
+    first = product.ravel()[:4]
+    np.testing.assert_allclose(first, check['first4'], atol=1e-5)
+
+
+def test_a_deployed_checkpoint_gives_the_same_outputs(make_params):
+  state, deployed = rule_state('mixed'), {}
+  for key, shape, _ in published('deploy_mixed_keys.json'):
+    source = key
+    if '.g_W.' in key:
+      low_rank = key.split('.g_W.')[1].startswith(('0.', '1.'))
+      source = key.replace('.g_W.', '.g_Wb.' if low_rank else '.g_Wa.')
+    deployed[key] = state[source].reshape(shape)
+  params = from_torch(deployed)
+  assert DELTA.choose(params) == DELTA.choose(make_params('rule', 'mixed'))
+  outs = apply_delta(params, rules.clip(128, 256)[None])
+  expected = published('delta_rule.npz')['mixed']
+  np.testing.assert_allclose(nchw(outs[0, 1:]), expected, atol=1e-4)
+
+
+class Run(NamedTuple):
+  first: dict  # what the first step computes
+  first_gradient: dict
+  history: list[dict]
+  params: dict
+
+
+optimizer = make_optimizer(
+  'sgd',
+  learning_rate=1e-2,
+  steps=STEPS,
+  groups=(('^teacher/', {'learning_rate': 1e-3}), ('', {})),
+)
+
+
+@pytest.fixture(scope='module')
+def run(make_params):
+  """Five steps from a variant of the weights; the same batch and noise."""
+  clips = [rules.clip(128, 256, 2, name) for name in ('trainA', 'trainB')]
+  clips, labels = np.stack(clips), rules.labels(2, 128, 256)
+  start = make_params('rule', 'spread')
+  _, macs = DELTA.costs(start, jax.ShapeDtypeStruct((1, 1024, 2048, 3), 'f4'))
+  shares = published('train.npz')['macs_share']
+  own = np.array([macs[path] for path in LAYERS.values()])
+  np.testing.assert_allclose(own / own.sum(), shares, rtol=1e-5)
+
+  def price(gates, prices):
+    # As published, only the full copy has a price: its teacher's.
+    return losses.budget(gates, {k: (v, 0.0) for k, v in prices.items()}, prices)
+
+  def objective(params, batch_stats, scale):
+    whole = {
+      **params,
+      'teacher': {'params': params['teacher'], 'batch_stats': batch_stats},
+    }
+    gates = {
+      path: gating.relax(params['gates'][path], noise, Spec().temperature)
+      for path, noise in NOISE.items()
+    }
+    outs, aux = DELTA.clip(whole, clips, train=True, gates=gates)
+    _, targets = DELTA.reference(whole, clips)
+    errors = losses.distillation(aux.deltas, targets)
+    logits = resize_bilinear(outs[:, -1], labels.shape[1:])
+    task = functools.partial(
+      hard_cross_entropy, logits, labels, CITYSCAPES_WEIGHTS
+    )
+    distillation = losses.average(errors).mean()
+    scale = jnp.where(scale > 0, scale, 1 / jax.lax.stop_gradient(distillation))
+    values = {
+      'task': task().mean(),
+      'task_ohem_thr0.05_keep5000': task(threshold=0.05, min_kept=5000).mean(),
+      'dist_per_layer': jnp.stack([errors[p].mean() for p in LAYERS.values()]),
+      'dist_mean_raw': distillation,
+      'dist_coef': scale,
+      'gates': jnp.stack([gates[path][0] for path in LAYERS.values()]),
+      'cost_share': price(gates, macs),
+      'cost_uniform': price(gates, dict.fromkeys(macs, 1.0)),
+      'train_logits_last_frame': nchw_traced(outs[:, -1]),
+    }
+    total = values['task'] + 0.01 * distillation * scale
+    values['total'] = total = total + 0.1 * values['cost_share']
+    return total, (values, aux.batch_stats)
+
+  @jax.jit
+  def step(params, batch_stats, opt_state, scale):
+    gradient, (values, batch_stats) = jax.grad(objective, has_aux=True)(
+      params, batch_stats, scale
+    )
+    updates, opt_state = optimizer.update(gradient, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    values |= learning_rates(opt_state)
+    return params, batch_stats, opt_state, values, gradient
+
+  def nchw_traced(x):
+    return jnp.moveaxis(x, -1, -3)
+
+  @functools.cache
+  def five_steps(variant):
+    params = make_params(variant, 'spread')
+    batch_stats = params['teacher']['batch_stats']
+    params = {**params, 'teacher': params['teacher']['params']}
+    opt_state, scale, history = optimizer.init(params), 0.0, []
+    for i in range(STEPS):
+      params, batch_stats, opt_state, values, gradient = step(
+        params, batch_stats, opt_state, scale
+      )
+      scale = values['dist_coef']
+      history.append(values)
+      if i == 0:
+        first = {**values, 'batch_stats': batch_stats}
+        first_gradient = {**gradient, 'teacher': {'params': gradient['teacher']}}
+    teacher = {'params': params['teacher'], 'batch_stats': batch_stats}
+    params = {**params, 'teacher': teacher}
+    return Run(first, first_gradient, history, params)
+
+  return five_steps
+
+
+variants = pytest.mark.parametrize('variant', ['rule', 'init'])
+SCALARS = (
+  'task',
+  'task_ohem_thr0.05_keep5000',
+  'dist_per_layer',
+  'dist_mean_raw',
+  'dist_coef',
+  'cost_share',
+  'cost_uniform',
+  'total',
+)
+
+
+@variants
+def test_the_losses_of_a_step_are_the_published_ones(run, variant):
+  expected, first = published('train.npz'), run(variant).first
+  for name in SCALARS:
+    reference = np.squeeze(expected[f'{variant}_{name}'])
+    np.testing.assert_allclose(
+      first[name], reference, rtol=1e-4, err_msg=name
+    )
+  np.testing.assert_array_equal(first['gates'], expected[f'{variant}_gates'])
