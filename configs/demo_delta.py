@@ -17,6 +17,7 @@ def get_config(variant: str = ''):
     task=dict(
       model='ddrnet23_slim',
       num_classes=11,
+      loss=dict(class_weights=common.STREET_WEIGHTS),
       delta=dict(
         imitation_weight=1.0,
         distillation_weight=0.1,
@@ -25,7 +26,7 @@ def get_config(variant: str = ''):
         batch_statistics=False,
       ),
     ),
-    data=common.street(4, 2, worlds=(48, 10)),
+    data=common.street(4, 2, worlds=(96, 16), frames=15),
     optimizer=dict(
       name='adamw',
       learning_rate=1e-3,

@@ -12,11 +12,16 @@ from configs import common
 def get_config(variant: str = ''):
   config = common.segmentation(
     title='Delta distillation on rendered streets: the teacher',
-    task=dict(model='ddrnet23_slim', num_classes=11, delta=None),
-    data=common.street(8, 1, worlds=(48, 10)),
+    task=dict(
+      model='ddrnet23_slim',
+      num_classes=11,
+      loss=dict(class_weights=common.STREET_WEIGHTS),
+      delta=None,
+    ),
+    data=common.street(8, 1, worlds=(96, 16), frames=15),
     optimizer=dict(
       name='adamw',
-      learning_rate=2e-3,
+      learning_rate=3e-3,
       schedule='poly',
       warmup_steps=50,
       weight_decay=1e-4,

@@ -1,4 +1,4 @@
-"""Every test runs on four fake CPU devices, with the strict checks of jax on."""
+"""Every test runs on four fake CPU devices, with strict checks of jax."""
 
 import os
 import pathlib

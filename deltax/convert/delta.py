@@ -21,6 +21,7 @@ from deltax.convert.state_dict import (
   module_path,
   network,
   refuse,
+  shapes_of,
   to_flax,
 )
 from deltax.delta import Full, LowRank, Spec, distill
@@ -55,7 +56,7 @@ def delta_from_state_dict(
   """
   plain, layers = _split(state_dict)
   net, frame = network(name, plain), jnp.zeros((1, 64, 64, 3))
-  shapes = jax.eval_shape(net.init, jax.random.key(0), frame)
+  shapes = shapes_of(net)
   teacher, problems = fill(shapes, plain)
   init = functools.partial(distill(net, spec).init, jax.random.key(0))
   wanted = jax.eval_shape(init, shapes, frame)['students']

@@ -57,9 +57,7 @@ def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
       or not finite.
   """
   net = network(name, state_dict)
-  frame = jnp.zeros((1, 64, 64, 3))
-  shapes = jax.eval_shape(net.init, jax.random.key(0), frame)
-  variables, problems = fill(shapes, state_dict)
+  variables, problems = fill(shapes_of(net), state_dict)
   refuse(problems, name)
   return variables
 
@@ -69,19 +67,35 @@ def network(name: str, state_dict: StateDict) -> nn.Module:
 
   Args:
     name: of the network.
-    state_dict: arrays by PyTorch key; the rows of the last `*.weight`, the
-      output layer's, are counted as classes.
+    state_dict: arrays by PyTorch key; the rows of the output layer's array are
+      counted as classes.
 
   Returns:
     The linen module.
 
   Raises:
-    ValueError: if the name is unknown or no array holds weights.
+    ValueError: if the name is unknown or the output layer is missing.
   """
-  weights = [key for key in state_dict if key.endswith('.weight')]
-  if not weights:
-    raise ValueError(f'no weights for {name}: no key ends in ".weight"')
-  return models.create(name, num_classes=len(state_dict[weights[-1]]))
+  few, more = (
+    traverse_util.flatten_dict(shapes_of(models.create(name, num_classes=n)))
+    for n in (1, 2)
+  )
+  outputs = {path for path in few if few[path].shape != more[path].shape}
+  for key, array in state_dict.items():
+    module, _, leaf = key.rpartition('.')
+    if _leaf(few, module_path(module), leaf) in outputs:
+      return models.create(name, num_classes=len(array))
+  names = ', '.join(sorted('/'.join(path) for path in outputs))
+  raise ValueError(
+    f'the state dict does not fit {name}: missing: {names}, which tell the '
+    'number of classes'
+  )
+
+
+def shapes_of(net: nn.Module) -> Any:
+  """Variables of a network, with shapes for arrays."""
+  frame = jnp.zeros((1, 64, 64, 3))
+  return jax.eval_shape(net.init, jax.random.key(0), frame)
 
 
 def fill(

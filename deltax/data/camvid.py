@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data import augment, clips, images, pipeline
+from deltax.data import augment, clips, images, motion, pipeline
 from deltax.data.labels import CAMVID, IGNORE
 
 _VOID = len(CAMVID.classes)
@@ -57,6 +57,7 @@ def make_camvid(
   clip_length: int | None = 2,
   max_distance: int = 5,
   crop: tuple[int, int] | None = None,
+  flow: bool = False,
   root=None,
 ) -> pipeline.Batches:
   """Clips of CamVid, every frame labelled.
@@ -72,6 +73,8 @@ def make_camvid(
     max_distance: a training pair moves as far as 1 to `max_distance` frames do.
     crop: height and width of training clips, scaled and cropped as for
       Cityscapes; None leaves them whole.
+    flow: evaluation only: also 'flow' and 'visible', the motion that
+      `motion.follow` estimates.
     root: the folder above; None for the environment's DELTAX_CAMVID.
 
   Returns:
@@ -92,7 +95,12 @@ def make_camvid(
       stills[start : start + length]
       for start in range(0, len(stills) - length + 1, length)
     ]
-    return pipeline.evaluation(windows, _read, batch_size=batch_size)
+
+    def window(stills):
+      clip = _read(stills)
+      return clip | motion.follow(clip['frames']) if flow else clip
+
+    return pipeline.evaluation(windows, window, batch_size=batch_size)
   if clip_length is None or clip_length < 1:
     raise ValueError(f'clip_length must be at least 1, got {clip_length}')
 

@@ -47,3 +47,20 @@ def dis_flow(previous, current) -> tuple[np.ndarray, np.ndarray]:
   inside = (there_x >= 0) & (there_x <= width - 1)
   inside &= (there_y >= 0) & (there_y <= height - 1)
   return flow, inside & (miss <= 0.01 * reach + 0.5)
+
+
+def follow(frames) -> dict[str, np.ndarray]:
+  """Motion of every frame of a clip to the one before, by `dis_flow`.
+
+  Args:
+    frames: uint8 `[T, H, W, 3]` RGB.
+
+  Returns:
+    'flow' float32 `[T, H, W, 2]` and 'visible' bool `[T, H, W]`; both are 0 for
+    the first frame.
+  """
+  shape = frames.shape[:3]
+  flow, visible = np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
+  for t in range(1, len(frames)):
+    flow[t], visible[t] = dis_flow(frames[t - 1], frames[t])
+  return {'flow': flow, 'visible': visible}

@@ -128,7 +128,7 @@ def freeze(
     return following, out
 
   def rollout(
-    params: Params, clip: Array, interval: int, *, phase: Any = 0
+    params: Params, clip: Array, interval: Any, *, phase: Any = 0
   ) -> Any:
     check_frames(clip, 5)
     return unroll(

@@ -84,7 +84,7 @@ def unroll(
   keyframe: Callable[[Array], tuple[Carry, Any]],
   step: Callable[[Carry, Array], tuple[Carry, Any]],
   clip: Array,
-  interval: int,
+  interval: Any,
   phase: Any,
 ) -> Any:
   """Runs a clip frame by frame under `lax.scan`.
@@ -93,7 +93,7 @@ def unroll(
     keyframe: `frame -> (carry, out)`.
     step: `(carry, frame) -> (carry, out)`.
     clip: `[B, T, H, W, C]`.
-    interval: distance of key frames.
+    interval: distance of key frames; may be traced.
     phase: frame t is a key frame when t + phase is a multiple of the interval;
       frame 0 always is. May be traced, for streams out of step.
 
@@ -103,14 +103,16 @@ def unroll(
   Raises:
     ValueError: if the interval is below 1.
   """
-  check_interval(interval)
   frames = jnp.moveaxis(clip, 1, 0)
   carry, first = keyframe(frames[0])
-  in_step = isinstance(phase, int) and phase == 0
+  one_key = False
+  if isinstance(interval, int):
+    check_interval(interval)
+    one_key = isinstance(phase, int) and phase == 0 and interval >= len(frames)
 
   def body(carry, timed):
     t, frame = timed
-    if in_step and interval >= len(frames):
+    if one_key:
       return step(carry, frame)
     return lax.cond(
       (t + phase) % interval == 0,

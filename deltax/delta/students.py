@@ -7,8 +7,10 @@ checkpoints have.
 """
 
 import dataclasses
+import functools
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 
 from deltax.delta.layers import Layer
@@ -111,22 +113,13 @@ class LowRank:
     return min(rank, channels * kh, features * kw)
 
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
-    kh, kw, channels, features = layer.kernel
     if layer.groups != 1:
       raise ValueError(
         f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
         'no low-rank start; leave it out in the spec'
       )
-    rank = self.rank(layer)
-    matrix = kernel.transpose(2, 0, 3, 1).reshape(channels * kh, -1)
-    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
-    root = jnp.sqrt(values[:rank])
-    first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
-    second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
-    return {
-      'first': first.transpose(1, 2, 0, 3),
-      'second': second.transpose(2, 3, 0, 1),
-    }
+    first, second = _spatial_svd(kernel, self.rank(layer))
+    return {'first': first, 'second': second}
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     (stride_y, stride_x), (dilation_y, dilation_x) = (
@@ -159,6 +152,18 @@ class LowRank:
     first = conv_macs((kh, 1, channels, rank), (rows, layer.inputs[1], rank))
     second = conv_macs((1, kw, rank, features), (rows, cols, features))
     return first + second
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
+  """The pair of kernels nearest to one, `[kh, 1, C, R]` and `[1, kw, R, N]`."""
+  kh, kw, channels, features = kernel.shape
+  matrix = kernel.transpose(2, 0, 3, 1).reshape(channels * kh, -1)
+  left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+  root = jnp.sqrt(values[:rank])
+  first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
+  second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
+  return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
 
 
 def conv_macs(

@@ -66,7 +66,7 @@ class Delta(NamedTuple):
       students that the gates choose.
     rollout: `(params, clip, interval, *, phase=0) -> outs [B, T, ...]`. A
       `lax.scan` over the clip; frame t is a key frame when t + phase is a
-      multiple of the interval, and frame 0 always is.
+      multiple of the interval, and frame 0 always is. Both may be traced.
     clip: `(params, clip, *, key=None, train=False, gates=None, interval=None,
       scan=False) -> (outs [B, T, ...], Aux)`. All frames in one pass, for
       training: time is folded into the batch. `train` uses batch statistics and
@@ -220,7 +220,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     return carry, out
 
   def rollout(
-    params: Params, clip: Array, interval: int, *, phase: Any = 0
+    params: Params, clip: Array, interval: Any, *, phase: Any = 0
   ) -> Any:
     check_frames(clip, 5)
     return unroll(

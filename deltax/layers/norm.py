@@ -30,8 +30,8 @@ class BatchNorm(nn.BatchNorm):
 
     Args:
       x: activations.
-      use_running_average: whether the stored statistics are used; overrides the
-        attribute.
+      use_running_average: whether the stored statistics are used; given here
+        or as the attribute, not as both.
 
     Returns:
       The normalised activations, in the shape of `x`.

@@ -176,6 +176,7 @@ def make_delta_task(
   train_teacher: bool = True,
   batch_statistics: bool = True,
   scan: bool = False,
+  judge_last: bool = False,
 ) -> Task:
   """The task of a delta network, trained on clips whose frame 0 is the key.
 
@@ -200,6 +201,9 @@ def make_delta_task(
       the teacher's running ones.
     scan: whether clips roll through `lax.scan` in training; needs running
       statistics.
+    judge_last: for data whose clips are labelled in their last frame only:
+      evaluation lets that frame follow the key frame at every distance below
+      the interval, as published, on clips of at least as many frames.
 
   Returns:
     The task.
@@ -270,13 +274,43 @@ def make_delta_task(
 
   def evaluate(params, model_state, batch):
     whole = {**params, 'teacher': variables_of(params, model_state)}
-    clip = normalise(batch['frames'])
-    outs, _ = delta.reference(whole, clip)
-    counts = judge('teacher', outs, batch, num_classes)
+    clip, labels = normalise(batch['frames']), batch['labels']
+    time = clip.shape[1]
+    if judge_last and time < max(intervals):
+      raise ValueError(
+        f'clips of {time} frames have no key frame {max(intervals) - 1} frames '
+        'before the last; give evaluation clips as many frames as the interval'
+      )
+    # An interval of 1 is the teacher. All runs are one compiled rollout.
+    runs = [(1, 0)] + [
+      (interval, phase)
+      for interval in intervals
+      for phase in (phases(time, interval) if judge_last else [0])
+    ]
+    outs = jax.lax.map(
+      lambda run: delta.rollout(whole, clip, run[0], phase=run[1]),
+      jnp.array(runs),
+    )
+    if judge_last:
+      outs, batch = outs[:, :, -1:], {'labels': labels[:, -1:]}
+    judged = [judge('', out, batch, num_classes) for out in outs]
+    counts = {f'teacher{name}': value for name, value in judged[0].items()}
     for interval in intervals:
-      outs = delta.rollout(whole, clip, interval)
-      counts |= judge(f'delta_{interval}', outs, batch, num_classes)
+      own = [
+        found
+        for found, (n, _) in zip(judged, runs, strict=True)
+        if n == interval
+      ]
+      for name in own[0]:
+        values = [found[name] for found in own]
+        counts[f'delta_{interval}{name}'] = (
+          jnp.concatenate(values, 1) if judge_last else values[0]
+        )
     return counts
+
+  def phases(time, interval):
+    """Phases that put the last frame at distance 0, 1, ... to its key frame."""
+    return [(d + 1 - time) % interval for d in range(interval)]
 
   def summarise(counts):
     scores = scores_of('teacher', counts)
@@ -368,8 +402,12 @@ def intervals_of(counts: Mapping[str, Any]) -> list[int]:
 
 
 def by_distance_of(confusion: np.ndarray, interval: int) -> list[np.ndarray]:
-  """`[T, K, K]` confusions of a clip, summed by distance to the key."""
-  return [confusion[d::interval].sum(0) for d in range(interval)]
+  """`[T, K, K]` confusions of a clip's frames, summed by distance to the key.
+
+  A single frame (the only labelled one) stands for every distance.
+  """
+  frames = len(confusion)
+  return [confusion[d % frames :: interval].sum(0) for d in range(interval)]
 
 
 def variables_of(params: Params, model_state: Any) -> dict[str, Any]:

@@ -124,7 +124,9 @@ def make_report(
   return page | {
     'layers': _layers(delta, whole, frame),
     'gates': _gates(metrics),
-    'film': _film(delta, whole, run_teacher, teacher, dataset, max(intervals)),
+    'film': _film(
+      key, later, frozen, run_teacher, teacher, dataset, max(intervals)
+    ),
   }
 
 
@@ -218,27 +220,34 @@ def _gates(metrics) -> dict[str, Any]:
   }
 
 
-def _film(delta, params, run_teacher, teacher, dataset, interval):
-  """Frames of the first and the last clip, at several distances."""
+def _film(key, later, frozen, run_teacher, teacher, dataset, interval):
+  """The first and the last clip through the frozen network, some frames."""
   shots = []
-  rollout = jax.jit(lambda p, clip: delta.rollout(p, clip, interval))
   for index in sorted({0, len(dataset) - 1}):
     batch = dataset[index]
-    frames, labels = batch['frames'][:1], batch['labels'][:1]
-    clip = segmentation.normalise(jnp.asarray(frames))
-    outs = segmentation.predict(rollout(params, clip), labels.shape[2:])
-    for t in (t for t in FILM_DISTANCES if t < min(len(clip[0]), interval)):
-      alone = run_teacher(teacher, clip[:, t])[:, None]
+    frames, labels = batch['frames'][0], batch['labels'][0]
+    carry = None
+    for t in range(min(interval, len(frames))):
+      frame, label = frames[t], labels[t]
+      x = segmentation.normalise(jnp.asarray(frame[None]))
+      if carry is None:
+        carry, out = key(frozen.params, x)
+      else:
+        carry, out = later(frozen.params, carry, x)
+      if t not in FILM_DISTANCES:
+        continue
+      own, alone = (
+        np.asarray(segmentation.predict(y[None], label.shape)[0, 0], np.uint8)
+        for y in (out, run_teacher(teacher, x))
+      )
       shots.append(
         {
-          'frame': frames[0, t],
-          'label': labels[0, t],
-          'teacher': np.asarray(
-            segmentation.predict(alone, labels.shape[2:])[0, 0], np.uint8
-          ),
-          'delta': np.asarray(outs[0, t], np.uint8),
+          'frame': frame,
+          'label': label,
+          'teacher': alone,
+          'delta': own,
           'caption': f'clip {index}, frame {t}: '
-          + ('key frame' if t == 0 else f'{t} after the key frame'),
+          + (f'{t} after the key frame' if t else 'key frame'),
         }
       )
   return shots

@@ -1,0 +1,147 @@
+"""The commands of the README, on every config's smoke variant."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted(
+  path.stem
+  for path in (ROOT / 'configs').glob('*.py')
+  if path.stem not in ('__init__', 'common')
+)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('runs')
+
+
+@pytest.fixture(scope='module')
+def trees(folder):
+  """Where each data set of the configs lies, in small."""
+  from deltax.data import street
+
+  world = street.render_world(3, frames=20, size=(128, 192))
+  for split in ('train', 'val'):
+    for sequence in (0, 1):
+      street.write_cityscapes(
+        world,
+        folder / 'cityscapes',
+        split=split,
+        city='town',
+        sequence=sequence,
+      )
+    for name, values in (('', world.frames), ('annot', world.labels)):
+      target = folder / 'camvid' / f'{split}{name}'
+      target.mkdir(parents=True)
+      for t in range(10):
+        picture = values[t] if name else values[t][..., ::-1]
+        cv2.imwrite(str(target / f'{t:02}.png'), np.ascontiguousarray(picture))
+  return {
+    'street': None,
+    'cityscapes': folder / 'cityscapes',
+    'camvid': folder / 'camvid',
+  }
+
+
+def run(*arguments, folder):
+  environment = {
+    **os.environ,
+    'DELTAX_DATA': str(folder / 'data'),
+    'XLA_FLAGS': '',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+  environment.setdefault('JAX_COMPILATION_CACHE_DIR', str(folder / 'cache'))
+  return subprocess.run(
+    [sys.executable, *map(str, arguments)],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+
+
+def options(name, workdir, trees):
+  data = (
+    next(trees[key] for key in trees if name.startswith(key))
+    if not name.startswith('demo')
+    else None
+  )
+  root = [f'--config.data.options.root={data}'] if data else []
+  return [
+    f'--config=configs/{name}.py:smoke',
+    f'--workdir={workdir}',
+    *root,
+  ]
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_trains_and_evaluates(name, folder, trees):
+  workdir = folder / name
+  flags = options(name, workdir, trees)
+  trained = run('train.py', *flags, folder=folder)
+  assert trained.returncode == 0, trained.stderr[-3000:]
+  assert 'step 2 of 2: loss' in trained.stderr
+  judged = run('eval.py', *flags, folder=folder)
+  assert judged.returncode == 0, judged.stderr[-3000:]
+  assert 'teacher, every frame' in judged.stdout
+  results = json.loads((workdir / 'results.json').read_text())
+  assert 0 <= results['teacher']['miou'] <= 1
+  assert results['ms']['teacher'] > 0
+  assert '<html' in (workdir / 'report.html').read_text()
+  for row in results['delta']:
+    assert len(row['per_distance']) == row['interval']
+    assert row['share'] < 1
+    assert f'delta, interval {row["interval"]}' in judged.stdout
+
+
+def test_a_finished_run_starts_no_work_and_overrides_are_taken(folder):
+  flags = [
+    '--config=configs/demo_teacher.py:smoke',
+    f'--workdir={folder / "again"}',
+    '--config.optimizer.learning_rate=0.125',
+  ]
+  first = run('train.py', *flags, folder=folder)
+  assert first.returncode == 0, first.stderr[-3000:]
+  config = json.loads((folder / 'again' / 'config.json').read_text())
+  assert config['optimizer']['learning_rate'] == 0.125
+  again = run('train.py', *flags, folder=folder)
+  assert again.returncode == 0, again.stderr[-3000:]
+  assert 'is finished: 2 steps are done' in again.stderr
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--config=configs/demo_delta.py:large'], "no variant 'large'; known"),
+    (
+      ['--config=configs/demo_delta.py:smoke', '--config.task.model=ddrnet'],
+      "no network 'ddrnet'; known: ddrnet23_slim",
+    ),
+    (
+      ['--config=configs/demo_delta.py:smoke', '--config.teacher=nowhere'],
+      'nowhere',
+    ),
+    (
+      ['--config=configs/cityscapes_ddrnet23_slim.py:smoke'],
+      '/data/cityscapes',
+    ),
+  ],
+)
+def test_a_wrong_start_is_one_clear_error_and_leaves_nothing(
+  flags, message, folder
+):
+  workdir = folder / 'wrong'
+  result = run('train.py', *flags, f'--workdir={workdir}', folder=folder)
+  assert result.returncode != 0
+  assert message in result.stderr.strip().splitlines()[-1]
+  assert not workdir.exists()
