@@ -15,12 +15,16 @@ class Row(NamedTuple):
     candidate: name of the chosen student; '' for a layer without students.
     key: multiply-accumulates on a key frame (the teacher's).
     later: multiply-accumulates on a later frame.
+    candidates: those of every candidate by name, in the order of the spec.
+    path: module path.
   """
 
   name: str
   candidate: str
   key: int
   later: int
+  candidates: dict[str, int]
+  path: str
 
   def amortised(self, interval: int) -> float:
     """Mean over `interval` frames, one of them a key frame."""
@@ -77,14 +81,16 @@ def table(
   """
   rows = []
   for layer in survey.layers:
-    key = layer_macs(layer)
+    key, own, chosen = layer_macs(layer), {}, ''
     if layer.path in selected:
       _, candidates = selected[layer.path]
-      candidate = candidates[choices[layer.path]]
-      rows.append(Row(layer.name, candidate.name, key, candidate.macs(layer)))
-    else:
-      rows.append(Row(layer.name, '', key, key))
-  rows += [Row(path, '', macs, macs) for path, macs in survey.dense.items()]
+      own = {c.name: c.macs(layer) for c in candidates}
+      chosen = candidates[choices[layer.path]].name
+    later = own.get(chosen, key)
+    rows.append(Row(layer.name, chosen, key, later, own, layer.path))
+  rows += [
+    Row(path, '', macs, macs, {}, path) for path, macs in survey.dense.items()
+  ]
   return Macs(tuple(rows))
 
 

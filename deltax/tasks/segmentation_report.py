@@ -122,8 +122,8 @@ def make_report(
   intervals = segmentation.intervals_of(counts)
   results['delta'] = [_delta_row(n, counts, macs, results) for n in intervals]
   return page | {
-    'layers': _layers(delta, whole, frame),
-    'gates': _gates(metrics),
+    'layers': _layers(macs, whole),
+    'gates': _gates(metrics, [row.path for row in macs.rows]),
     'film': _film(
       key, later, frozen, run_teacher, teacher, dataset, max(intervals)
     ),
@@ -182,40 +182,47 @@ def _consistency(name, counts) -> float:
   return float(counts[f'{name}/kept'] / max(counts[f'{name}/moved'], 1))
 
 
-def _layers(delta, params, frame) -> list[dict[str, Any]]:
-  costs, own = delta.costs(params, frame)
-  rows = []
-  for path, index in delta.choose(params).items():
-    names = list(params['students'][path])
+def _layers(macs, params) -> list[dict[str, Any]]:
+  layers = []
+  for row in macs.rows:
+    if not row.candidates:
+      continue
     chances = [1.0]
-    if path in params['gates']:
-      chances = delta_wing.gates.probabilities(params['gates'][path]).tolist()
-    rows.append(
+    if row.path in params['gates']:
+      logits = params['gates'][row.path]
+      chances = delta_wing.gates.probabilities(logits).tolist()
+    layers.append(
       {
-        'path': path,
-        'teacher': own[path],
-        'candidates': dict(zip(names, costs[path], strict=True)),
-        'chosen': names[index],
-        'probability': dict(zip(names, chances, strict=True)),
+        'path': row.name,
+        'teacher': row.key,
+        'candidates': row.candidates,
+        'chosen': row.candidate,
+        'probability': dict(zip(row.candidates, chances, strict=True)),
       }
     )
-  return rows
+  return layers
 
 
 def _curves(metrics) -> dict[str, list]:
+  """The losses over training."""
   rows = [row for row in metrics if row['split'] == 'train']
-  names = sorted({name for row in rows for name in row} - {'step', 'split'})
+  others = ('learning_rate', 'gradient_norm', 'steps_per_second')
+  names = sorted(
+    {name for row in rows for name in row if not name.startswith(others)}
+    - {'step', 'split'}
+  )
   curves = {name: [row.get(name) for row in rows] for name in names}
   return {'steps': [row['step'] for row in rows], **curves}
 
 
-def _gates(metrics) -> dict[str, Any]:
+def _gates(metrics, paths) -> dict[str, Any]:
+  """The history of the gates that there are, in order of depth."""
   rows = [row for row in metrics if row['split'] == 'watch']
-  paths = [name for name in rows[0] if name.startswith('gate/')] if rows else []
+  logged = [path for path in paths if rows and f'gate/{path}' in rows[0]]
   return {
     'steps': [row['step'] for row in rows],
     'probability': {
-      path.removeprefix('gate/'): [row[path] for row in rows] for path in paths
+      path: [row[f'gate/{path}'] for row in rows] for path in logged
     },
   }
 

@@ -46,3 +46,17 @@ def test_what_is_not_two_frames_of_one_shape_is_refused():
     motion.dis_flow(frame, frame[:-1])
   with pytest.raises(ValueError, match=r'expected uint8 \[H, W, 3\]'):
     motion.dis_flow(frame / 255, frame)
+
+
+def test_following_a_clip_is_the_flow_of_each_pair():
+  rng = np.random.default_rng(5)
+  still = cv2.resize(rng.integers(0, 255, (12, 16, 3), np.uint8), (128, 96))
+  frames = np.stack([np.roll(still, 2 * t, axis=1) for t in range(3)])
+  clip = motion.follow(frames)
+  assert clip['flow'].shape == (3, 96, 128, 2)
+  assert not clip['visible'][0].any()
+  assert not clip['flow'][0].any()
+  flow, valid = motion.dis_flow(frames[1], frames[2])
+  np.testing.assert_array_equal(clip['flow'][2], flow)
+  np.testing.assert_array_equal(clip['visible'][2], valid)
+  assert abs(np.median(flow[valid][:, 0]) + 2) < 0.5

@@ -94,7 +94,7 @@ def test_a_width_too_small_to_divide_is_kept():
 
 
 def test_grouped_layers_have_no_low_rank_start_but_a_full_copy(forms):
-  delta, params, frame = forms
+  _, params, frame = forms
   teacher = params['teacher']
   with pytest.raises(ValueError, match="'group' is a convolution of 4 groups"):
     distill(Forms(), Spec(layers=lambda layers: layers)).init(
@@ -103,3 +103,12 @@ def test_grouped_layers_have_no_low_rank_start_but_a_full_copy(forms):
   spec = Spec(layers=lambda layers: layers, candidates=(Full(),))
   params = distill(Forms(), spec).init(jax.random.key(0), teacher, frame)
   assert params['students']['group']['full']['kernel'].shape == (5, 3, 4, 16)
+
+
+def test_a_row_prices_every_candidate_in_the_order_of_the_spec(forms):
+  delta, params, frame = forms
+  sorted_by_name = jax.tree.map(lambda x: x, params)
+  for row in delta.macs(sorted_by_name, frame).rows:
+    if row.candidate:
+      assert list(row.candidates) == ['full', 'low_rank_4_out']
+      assert row.later == row.candidates[row.candidate]

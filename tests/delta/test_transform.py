@@ -294,14 +294,14 @@ class Remat(nn.Module):
 def test_a_network_that_hides_its_layers_is_refused(net):
   frame = jnp.ones((1, 8, 8, 3))
   variables = net.init(jax.random.key(0), frame)
-  with pytest.raises(ValueError, match='inner.*runs inside nn.scan, nn.remat'):
+  with pytest.raises(ValueError, match='inner.*runs inside'):
     distill(net).init(jax.random.key(0), variables, frame)
 
 
 def test_a_network_without_convolutions_is_refused():
   net, frame = nn.Dense(4), jnp.ones((1, 8, 8, 3))
   variables = net.init(jax.random.key(0), frame)
-  with pytest.raises(ValueError, match='calls no two-dimensional nn.Conv'):
+  with pytest.raises(ValueError, match=r'calls no two-dimensional nn\.Conv'):
     distill(net).init(jax.random.key(0), variables, frame)
 
 

@@ -1,0 +1,170 @@
+"""Who may import whom, and which library is used where."""
+
+import ast
+import json
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Floors from the top; a file imports from lower floors and its own folder.
+FLOORS = (
+  {'train', 'eval', 'configs', 'colabs'},
+  {'experiment'},
+  {'tasks', 'training'},
+  {'delta', 'retrieval', 'models', 'convert', 'report'},
+  {'layers', 'losses', 'metrics', 'data'},
+  {'types', 'task'},
+  {'deltax', '__init__'},
+)
+SIDEWAYS = {
+  ('tasks', 'training.parallel'),
+  ('convert', 'delta'),
+  ('convert', 'models'),
+  ('task', 'types'),
+}
+# The trainer is handed a task: it knows no wing, no network and no page.
+TRAINER_KNOWS_NOT = FLOORS[3]
+FENCES = {
+  'orbax': {'deltax/training/checkpoints.py'},
+  'clu': {'deltax/training/writers.py'},
+  'tensorboard': {'deltax/training/writers.py'},
+  'tensorboardX': {'deltax/training/writers.py'},
+  'ml_collections': {'train.py', 'eval.py', 'configs/'},
+  'tensorflow_datasets': {'deltax/data/'},
+  'grain': {'deltax/data/'},
+  'cv2': {'deltax/data/'},
+  'av': {'deltax/data/'},
+  'panda3d': {'deltax/data/'},
+  'matplotlib': {'deltax/report/', 'colabs/'},
+  'torch': set(),
+  'tensorflow': set(),
+}
+DEVICES = {'deltax/training/parallel.py', 'deltax/layers/norm.py'}
+DEVICE_NAMES = {
+  *('pmap', 'shard_map', 'psum', 'pmean', 'all_gather', 'axis_size'),
+  *('axis_index', 'Mesh', 'make_mesh', 'device_count', 'local_device_count'),
+}
+
+
+def sources():
+  """Every file of code: its name in the repository, its syntax tree."""
+  for path in [*ROOT.glob('deltax/**/*.py'), *ROOT.glob('configs/**/*.py')]:
+    yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+  for path in ROOT.glob('*.py'):
+    yield path.name, ast.parse(path.read_text())
+  for path in ROOT.glob('colabs/*.ipynb'):
+    cells = json.loads(path.read_text())['cells']
+    code = [''.join(c['source']) for c in cells if c['cell_type'] == 'code']
+    code = re.sub(r'^(\s*)[!%].*', r'\1pass', '\n'.join(code), flags=re.M)
+    yield path.relative_to(ROOT).as_posix(), ast.parse(code)
+
+
+def imports(tree):
+  """Dotted names that a file imports, at its top or inside a function."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, 'imports are absolute'
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def floor(unit):
+  for number, units in enumerate(FLOORS):
+    if unit in units:
+      return number
+  raise AssertionError(f'{unit!r} stands on no floor; give it one here')
+
+
+def wrong_import(file, name):
+  """The rule that an import breaks, or None."""
+  library, *parts = name.split('.')
+  for place in FENCES.get(library, ()):
+    if file == place or (place.endswith('/') and file.startswith(place)):
+      return None
+  if library in FENCES:
+    return f'{library} belongs in {sorted(FENCES[library]) or "no file"}'
+  if library == 'deltax':
+    target = parts[0] if parts and parts[0].isalpha() else 'deltax'
+  elif library == 'configs':
+    target = 'configs'
+  else:
+    return None
+  own = file.removesuffix('.py').removeprefix('deltax/').split('/')[0]
+  if own == 'training' and target in TRAINER_KNOWS_NOT:
+    return 'the trainer knows no wing, no network and no page'
+  beside = (own, target), (own, '.'.join(parts[:2]))
+  if own == target or floor(own) < floor(target) or SIDEWAYS & {*beside}:
+    return None
+  return f'{own} may not import upward or sideways: {target}'
+
+
+def uses(tree):
+  """Names of jax that a file reads: `jax.lax.psum` gives `psum`."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Attribute):
+      root = node
+      while isinstance(root, ast.Attribute):
+        root = root.value
+      if isinstance(root, ast.Name) and root.id in ('jax', 'lax'):
+        yield node.attr
+  yield from (n.split('.')[-1] for n in imports(tree) if n.startswith('jax.'))
+
+
+def test_imports_go_down_and_libraries_stay_behind_their_fences():
+  wrong = [
+    f'{file} imports {name}: {rule}'
+    for file, tree in sources()
+    for name in imports(tree)
+    if (rule := wrong_import(file, name))
+  ]
+  assert not wrong, '\n' + '\n'.join(wrong)
+
+
+def test_only_one_file_and_batch_norm_know_of_devices():
+  wrong = [
+    f'{file} uses {name}: devices are the business of {sorted(DEVICES)}'
+    for file, tree in sources()
+    for name in set(uses(tree)) & DEVICE_NAMES
+    if file not in DEVICES
+  ]
+  assert not wrong, '\n' + '\n'.join(wrong)
+
+
+@pytest.mark.parametrize(
+  ('file', 'name'),
+  [
+    ('deltax/delta/spec.py', 'deltax.models.create'),
+    ('deltax/delta/spec.py', 'deltax.retrieval'),
+    ('deltax/models/ddrnet.py', 'deltax.delta.distill'),
+    ('deltax/training/loop.py', 'deltax.models'),
+    ('deltax/training/loop.py', 'deltax.tasks.make_task'),
+    ('deltax/tasks/segmentation.py', 'deltax.training.train'),
+    ('deltax/losses/segmentation.py', 'deltax.layers.fast_conv'),
+    ('deltax/types.py', 'deltax.task.Task'),
+    ('deltax/training/loop.py', 'orbax.checkpoint'),
+    ('deltax/tasks/segmentation.py', 'ml_collections'),
+    ('deltax/convert/state_dict.py', 'torch'),
+    ('train.py', 'tensorflow'),
+  ],
+)
+def test_a_wrong_import_is_found(file, name):
+  assert wrong_import(file, name)
+
+
+@pytest.mark.parametrize(
+  ('file', 'name'),
+  [
+    ('train.py', 'deltax.training'),
+    ('configs/a.py', 'configs.common'),
+    ('deltax/tasks/segmentation.py', 'deltax.training.parallel.axis_size'),
+    ('deltax/convert/delta.py', 'deltax.delta.distill'),
+    ('deltax/training/checkpoints.py', 'deltax.__version__'),
+    ('deltax/data/street_builder.py', 'tensorflow_datasets'),
+  ],
+)
+def test_a_right_import_is_not(file, name):
+  assert wrong_import(file, name) is None
