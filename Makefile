@@ -20,6 +20,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 $(READY): pyproject.toml requirements.txt
+	@echo "Installing into $(VENV), a minute or so"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[test]'
 	touch $@

@@ -31,5 +31,5 @@ def get_config(variant: str = ''):
       split='val', train=False, batch_size=1, clip_length=10, flow=True
     ),
   )
-  config.training.update(steps=4000)
+  config.training.update(steps=4000, evaluate_every=1000)
   return common.variant(config, variant)

@@ -27,6 +27,6 @@ def get_config(variant: str = ''):
       weight_decay=1e-4,
       clip_norm=5.0,
     ),
-    training=dict(steps=800, evaluate_every=400, checkpoint_every=100),
+    training=dict(steps=900, evaluate_every=450, checkpoint_every=100),
   )
   return common.variant(config, variant)
