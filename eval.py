@@ -6,6 +6,7 @@ The config and its overrides are those of the training; `--report` names
 another place for the page.
 """
 
+import functools
 import pathlib
 
 from absl import app, flags, logging
@@ -31,6 +32,9 @@ def main(_) -> None:
     title=config['title'],
     options=built.options,
     task=built.task,
+    evaluate=functools.partial(
+      training.evaluate, progress=training.wants_bar()
+    ),
     dataset=built.evaluation_data,
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),

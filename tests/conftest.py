@@ -4,6 +4,8 @@ import os
 import pathlib
 import tempfile
 
+# A decomposition of a small matrix is 50 times slower on busy threads.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
 
 import jax

@@ -228,7 +228,7 @@ def make_delta_task(
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
     variables = jax.jit(net.init)(key, frame) if teacher is None else teacher
-    params = delta.init(key, variables, frame)
+    params = jax.jit(delta.init)(key, variables, frame)
     return {**params, 'teacher': params['teacher']['params']}, {
       'batch_stats': variables['batch_stats'],
       'distillation_scale': jnp.zeros(()),
@@ -240,6 +240,11 @@ def make_delta_task(
       params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
     whole = {**params, 'teacher': variables_of(params, model_state)}
     clip = normalise(batch['frames'])
+    if clip.shape[1] < 2:
+      raise ValueError(
+        'a delta network trains on clips of two frames or more, got clips of '
+        'one; set clip_length=2'
+      )
     gates = delta.sample(key, whole)
     outs, aux = training_delta.clip(
       whole, clip, key=key, train=batch_statistics, gates=gates, scan=scan
@@ -247,10 +252,14 @@ def make_delta_task(
     targets, changes = delta.reference(whole, clip)
     errors = delta_wing.losses.distillation(aux.deltas, changes)
     distillation = delta_wing.losses.average(errors)
-    # The scale is fixed by the first batch, over all devices; 0 is "not yet".
+    # The first batch in which anything moves fixes the scale, over all
+    # devices; 0 is "not yet".
+    size = jax.lax.stop_gradient(
+      mean_over_devices(distillation.mean(), axis_name)
+    )
+    first = jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
     scale = model_state['distillation_scale']
-    first = 1 / mean_over_devices(distillation.mean(), axis_name)
-    scale = jnp.where(scale > 0, scale, jax.lax.stop_gradient(first))
+    scale = jnp.where(scale > 0, scale, first)
     active = 1.0
     if distillation_steps is not None:
       active = jnp.where(model_state['step'] < distillation_steps, 1.0, 0.0)
@@ -406,8 +415,9 @@ def by_distance_of(confusion: np.ndarray, interval: int) -> list[np.ndarray]:
 
   A single frame (the only labelled one) stands for every distance.
   """
-  frames = len(confusion)
-  return [confusion[d % frames :: interval].sum(0) for d in range(interval)]
+  if len(confusion) == 1:
+    return [confusion[0]] * interval
+  return [confusion[d::interval].sum(0) for d in range(interval)]
 
 
 def variables_of(params: Params, model_state: Any) -> dict[str, Any]:

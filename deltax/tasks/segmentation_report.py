@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax import delta as delta_wing
-from deltax import models, training
+from deltax import models
 from deltax.data import describe
 from deltax.metrics.segmentation import iou, mean_iou
 from deltax.report.timing import milliseconds
@@ -28,6 +28,7 @@ def make_report(
   title: str,
   options: Mapping[str, Any],
   task: Task,
+  evaluate: Callable[..., tuple[dict, dict]],
   dataset: Sequence[Batch],
   data_name: str,
   metrics: Sequence[Mapping[str, Any]] = (),
@@ -43,6 +44,8 @@ def make_report(
     title: of the page.
     options: keyword arguments of `segmentation.make_task`.
     task: built from them.
+    evaluate: `(task, params, model_state, dataset) -> (scores, counts)`, as
+      `deltax.training.evaluate`.
     dataset: evaluation batches.
     data_name: of the data set, for classes and colours.
     metrics: lines of the run's metrics.
@@ -55,20 +58,17 @@ def make_report(
   teacher = options.get('teacher') or own
   net = models.create(options['model'], num_classes=options['num_classes'])
   frame = _frame(dataset)
-  _, counts = training.evaluate(
-    task, params, model_state, dataset, progress=training.wants_bar()
-  )
+  _, counts = evaluate(task, params, model_state, dataset)
   if options.get('teacher') is not None:
     # The network itself, as it was before its deltas were distilled.
     baseline = segmentation.make_task(
       model=options['model'], num_classes=options['num_classes']
     )
-    _, before = training.evaluate(
+    _, before = evaluate(
       baseline,
       {'teacher': teacher['params']},
       {'batch_stats': teacher['batch_stats']},
       dataset,
-      progress=training.wants_bar(),
     )
     counts |= before
 

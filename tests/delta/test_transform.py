@@ -294,7 +294,7 @@ class Remat(nn.Module):
 def test_a_network_that_hides_its_layers_is_refused(net):
   frame = jnp.ones((1, 8, 8, 3))
   variables = net.init(jax.random.key(0), frame)
-  with pytest.raises(ValueError, match='inner.*runs inside'):
+  with pytest.raises(ValueError, match=r'inner.*runs inside'):
     distill(net).init(jax.random.key(0), variables, frame)
 
 

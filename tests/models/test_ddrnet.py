@@ -24,8 +24,18 @@ def count(tree):
 @functools.cache
 def tiny():
   net = models.create('ddrnet23_tiny', num_classes=5)
-  frames = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
-  return net, jax.jit(net.init)(jax.random.key(0), frames), frames
+  draw = np.random.default_rng(0).uniform
+  shapes = shapes_of(net)
+  variables = {
+    'params': jax.tree.map(
+      lambda x: draw(-0.5, 0.5, x.shape), shapes['params']
+    ),
+    'batch_stats': jax.tree.map(
+      lambda x: draw(0.5, 1.5, x.shape), shapes['batch_stats']
+    ),
+  }
+  frames = jnp.asarray(draw(-1, 1, (2, 64, 64, 3)), jnp.float32)
+  return net, jax.tree.map(jnp.float32, variables), frames
 
 
 @functools.cache
