@@ -43,6 +43,7 @@ def main(_) -> None:
   path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
   report.write(path, **page)
   print(report.table(page['results']))
+  print(f'\n{report.details(page["results"])}\n')
   print(f'The page: {path}')
 
 

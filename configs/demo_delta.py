@@ -40,6 +40,8 @@ def get_config(variant: str = ''):
         ('^gates/', dict(learning_rate=2e-2)),
       ),
     ),
-    training=dict(steps=300, evaluate_every=300, checkpoint_every=50),
+    training=dict(
+      steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
+    ),
   )
   return common.variant(config, variant)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from deltax import data, tasks, training
 from deltax.task import Task
+from deltax.tasks import segmentation_parts
 from deltax.types import Batch
 
 
@@ -45,7 +46,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
   """
   options = dict(config['task'])
   if config['teacher']:
-    options['teacher'] = tasks.segmentation.variables_of(
+    options['teacher'] = segmentation_parts.variables_of(
       *training.restore_params(config['teacher'])
     )
   parallel = config['training']['parallel']

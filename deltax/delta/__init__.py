@@ -1,7 +1,7 @@
 """Delta distillation: full price on key frames, cheap students in between."""
 
 from deltax.delta import gates, losses
-from deltax.delta.cost import Macs
+from deltax.delta.cost import Macs, count
 from deltax.delta.freeze import Frozen
 from deltax.delta.layers import Layer
 from deltax.delta.spec import Spec, all_but_first_and_last, make_spec
@@ -19,6 +19,7 @@ __all__ = [
   'Macs',
   'Spec',
   'all_but_first_and_last',
+  'count',
   'distill',
   'gates',
   'losses',

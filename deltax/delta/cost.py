@@ -1,9 +1,12 @@
 """What a distilled network costs: multiply-accumulates by layer."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import flax.linen as nn
 
 from deltax.delta.layers import Layer, Survey
+from deltax.delta.layers import survey as survey_of
 from deltax.delta.students import conv_macs
 
 
@@ -92,6 +95,20 @@ def table(
     Row(path, '', macs, macs, {}, path) for path, macs in survey.dense.items()
   ]
   return Macs(tuple(rows))
+
+
+def count(net: nn.Module, variables: Any, frame: Any) -> Macs:
+  """Cost of a network as it is, on every frame.
+
+  Args:
+    net: any linen network; see `deltax.delta.distill`.
+    variables: of the network; only shapes matter.
+    frame: `[B, H, W, C]`; only the shape matters.
+
+  Returns:
+    The costs by layer, of one frame.
+  """
+  return table(survey_of(net, variables, frame), {}, {})
 
 
 def prices(

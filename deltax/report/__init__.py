@@ -2,6 +2,6 @@
 
 from deltax.report.page import write
 from deltax.report.pictures import colourise
-from deltax.report.summary import headline, table
+from deltax.report.summary import details, headline, table
 
-__all__ = ['colourise', 'headline', 'table', 'write']
+__all__ = ['colourise', 'details', 'headline', 'table', 'write']

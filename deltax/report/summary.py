@@ -123,7 +123,49 @@ def table(results: Mapping) -> str:
     and ms per frame, amortised over an interval; `share` is that of the
     teacher's GMACs.
   """
-  lines = [('', list(COLUMNS)), *rows(results)]
+  return _aligned([('', list(COLUMNS)), *rows(results)])
+
+
+def details(results: Mapping) -> str:
+  """Classes, distances to the key frame and times, as text for a terminal.
+
+  Args:
+    results: as `deltax.report.write` takes it.
+
+  Returns:
+    IoU of every class in per cent, teacher and delta at every interval; below,
+    the mean at every distance to the key frame, of the teacher on the same
+    frames and of delta; last, milliseconds and GMACs of a single frame.
+  """
+  runs = [results['teacher'], *results['delta']]
+  heads = [f'interval {row["interval"]}' for row in results['delta']]
+  classes = [('IoU', ['teacher', *heads])] + [
+    (name, [number(points(run['iou'][k]), 1) for run in runs])
+    for k, name in enumerate(results['classes'])
+  ]
+  longest = max((row['interval'] for row in results['delta']), default=0)
+  distances = [('mean IoU at distance', [str(d) for d in range(longest)])]
+  for row in results['delta']:
+    for name, key in (
+      ('teacher', 'teacher_per_distance'),
+      ('delta', 'per_distance'),
+    ):
+      cells = [number(points(score), 1) for score in row[key]]
+      cells += [''] * (longest - len(cells))
+      distances.append((f'interval {row["interval"]}, {name}', cells))
+  ms, gmacs = results['ms'], results['gmacs']
+  gmacs = {'teacher': results['teacher']['gmacs'], **gmacs}
+  frames = [('one frame', ['ms', 'GMACs'])] + [
+    (name, [number(ms[name], 1), number(gmacs[name], 3)])
+    for name in ('teacher', 'key', 'later')
+    if ms[name] is not None
+  ]
+  tables = [classes, distances, frames] if longest else [classes, frames]
+  return '\n\n'.join(_aligned(table) for table in tables)
+
+
+def _aligned(lines: list[tuple[str, list[str]]]) -> str:
+  """Lines of a name and cells, names to the left and cells to the right."""
   first = max(len(name) for name, _ in lines)
   columns = zip(*(cells for _, cells in lines), strict=True)
   widths = [max(map(len, column)) for column in columns]

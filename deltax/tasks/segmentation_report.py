@@ -16,6 +16,7 @@ from deltax.metrics.segmentation import iou, mean_iou
 from deltax.report.timing import milliseconds
 from deltax.task import Task
 from deltax.tasks import segmentation
+from deltax.tasks import segmentation_parts as parts
 from deltax.types import Batch, ModelState, Params
 
 FILM_DISTANCES = (0, 1, 2, 5, 9)
@@ -54,7 +55,7 @@ def make_report(
     Keyword arguments of `deltax.report.write`.
   """
   info = describe(data_name)
-  own = segmentation.variables_of(params, model_state)
+  own = parts.variables_of(params, model_state)
   teacher = options.get('teacher') or own
   net = models.create(options['model'], num_classes=options['num_classes'])
   frame = _frame(dataset)
@@ -99,8 +100,9 @@ def make_report(
   page = {'results': results, 'curves': _curves(metrics)}
   if options.get('delta') is None:
     results['ms'] |= milliseconds(timed)
+    macs = delta_wing.count(net, own, frame).key
     results['teacher'] = _teacher_row(
-      options, teacher, counts, math.nan, results
+      options, teacher, counts, macs / 1e9, results
     )
     return page
 
@@ -119,7 +121,7 @@ def make_report(
   results['teacher'] = _teacher_row(
     options, teacher, counts, macs.key / 1e9, results
   )
-  intervals = segmentation.intervals_of(counts)
+  intervals = parts.intervals_of(counts)
   results['delta'] = [_delta_row(n, counts, macs, results) for n in intervals]
   return page | {
     'layers': _layers(macs, whole),
@@ -131,7 +133,7 @@ def make_report(
 
 
 def _frame(dataset) -> jax.Array:
-  return segmentation.normalise(jnp.asarray(dataset[0]['frames'][:1, 0]))
+  return parts.normalise(jnp.asarray(dataset[0]['frames'][:1, 0]))
 
 
 def _device() -> str:
@@ -159,8 +161,10 @@ def _delta_row(interval, counts, macs, results) -> dict[str, Any]:
 
   def by_distance(name):
     confusion = counts[f'{name}/confusion']
-    parts = segmentation.by_distance_of(confusion, interval)
-    return [float(mean_iou(part)) for part in parts]
+    return [
+      float(mean_iou(part))
+      for part in parts.by_distance_of(confusion, interval)
+    ]
 
   distances = by_distance(name)
   return {
@@ -236,7 +240,7 @@ def _film(key, later, frozen, run_teacher, teacher, dataset, interval):
     carry = None
     for t in range(min(interval, len(frames))):
       frame, label = frames[t], labels[t]
-      x = segmentation.normalise(jnp.asarray(frame[None]))
+      x = parts.normalise(jnp.asarray(frame[None]))
       if carry is None:
         carry, out = key(frozen.params, x)
       else:
@@ -244,7 +248,7 @@ def _film(key, later, frozen, run_teacher, teacher, dataset, interval):
       if t not in FILM_DISTANCES:
         continue
       own, alone = (
-        np.asarray(segmentation.predict(y[None], label.shape)[0, 0], np.uint8)
+        np.asarray(parts.predict(y[None], label.shape)[0, 0], np.uint8)
         for y in (out, run_teacher(teacher, x))
       )
       shots.append(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deltax.delta import Full, LowRank, Spec, distill, losses
+from deltax.delta import Full, LowRank, Spec, count, distill, losses
 
 
 class Forms(nn.Module):
@@ -112,3 +112,9 @@ def test_a_row_prices_every_candidate_in_the_order_of_the_spec(forms):
     if row.candidate:
       assert list(row.candidates) == ['full', 'low_rank_4_out']
       assert row.later == row.candidates[row.candidate]
+
+
+def test_a_network_is_counted_without_students_too(forms):
+  delta, params, frame = forms
+  alone = count(Forms(), params['teacher'], frame)
+  assert alone.key == alone.later == delta.macs(params, frame).key

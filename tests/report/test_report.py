@@ -198,7 +198,7 @@ def test_a_class_that_never_occurs_is_a_dash(tmp_path):
 def test_scores_that_were_not_measured_are_dashes():
   changed = results(ms={'teacher': None, 'key': None, 'later': math.nan})
   changed['teacher'].update(ms=None, miou=math.nan, consistency=None)
-  changed['delta'][0].update(share=math.nan)
+  changed['delta'][0].update(share=math.nan, teacher_per_distance=[None] * 3)
   text = report.table(changed)
   assert text.splitlines()[1].split()[-2:] == ['-', '-']
   assert report.headline(changed) == (
@@ -311,3 +311,24 @@ def test_the_headline_is_honest_about_a_loss():
     'multiply-accumulates (more, not fewer) and gains 0.5 points of mean IoU; '
     'a later frame takes 1.5 times as long as the teacher.'
   )
+
+
+def test_the_details_hold_every_class_distance_and_time():
+  lines = report.details(results()).splitlines()
+  assert any(line.split() == ['sky', '90.0', '90.0', '90.0'] for line in lines)
+  delta = next(line for line in lines if line.startswith('interval 3, delta'))
+  assert delta.split()[-3:] == ['66.0', '65.0', '64.0']
+  assert any(line.split() == ['later', '22.4', '0.710'] for line in lines)
+  assert len({len(line) for line in lines[: len(CLASSES) + 1]}) == 1
+
+
+def test_a_run_of_the_teacher_alone_has_a_page_too(tmp_path):
+  alone = results(
+    delta=[],
+    ms={'teacher': 38.1, 'key': None, 'later': None},
+    gmacs={'key': None, 'later': None},
+  )
+  report.write(tmp_path / 'page.html', results=alone)
+  assert 'Mean IoU of 66.0' in (tmp_path / 'page.html').read_text()
+  assert len(report.table(alone).splitlines()) == 2
+  assert 'later' not in report.details(alone)

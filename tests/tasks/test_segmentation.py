@@ -12,7 +12,7 @@ import pytest
 from deltax import models, tasks
 from deltax.delta import gates
 from deltax.layers import BatchNorm, conv2d
-from deltax.tasks import segmentation
+from deltax.tasks import segmentation_delta, segmentation_parts
 from deltax.training import create_state, parallel, train_step
 
 CLASSES, STEPS = 11, 3
@@ -262,12 +262,12 @@ def test_imitation_is_the_divergence_from_the_target():
     np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (target, logits)
   )
   expected = (p * np.log(p / q)).sum(-1).reshape(2, -1).mean(1)
-  own = segmentation.imitation(jnp.array(logits), jnp.array(target))
+  own = segmentation_delta.imitation(jnp.array(logits), jnp.array(target))
   np.testing.assert_allclose(own, expected, rtol=1e-4)
-  same = segmentation.imitation(jnp.array(target), jnp.array(target))
+  same = segmentation_delta.imitation(jnp.array(target), jnp.array(target))
   np.testing.assert_allclose(same, 0, atol=1e-6)
   reached = jax.grad(
-    lambda t: segmentation.imitation(jnp.array(logits), t).sum()
+    lambda t: segmentation_delta.imitation(jnp.array(logits), t).sum()
   )
   assert not reached(jnp.array(target)).any()
 
@@ -287,7 +287,7 @@ def test_scores_are_means_over_the_distance_to_the_key_frame(frames, interval):
   draw = np.random.default_rng(0)
   confusion = draw.integers(0, 50, (frames, 3, 3))
   counts = {'d/confusion': confusion, 'd/kept': 30, 'd/moved': 40}
-  scores = segmentation.scores_of('d', counts, interval)
+  scores = segmentation_parts.scores_of('d', counts, interval)
   expected = []
   for d in range(interval):
     total = sum(confusion[t] for t in range(frames) if t % interval == d)
@@ -299,7 +299,9 @@ def test_scores_are_means_over_the_distance_to_the_key_frame(frames, interval):
 
 def test_a_teacher_is_scored_over_all_frames():
   confusion = np.random.default_rng(0).integers(0, 50, (5, 3, 3))
-  scores = segmentation.scores_of('teacher', {'teacher/confusion': confusion})
+  scores = segmentation_parts.scores_of(
+    'teacher', {'teacher/confusion': confusion}
+  )
   assert scores == {'teacher/miou': pytest.approx(slow_miou(confusion.sum(0)))}
 
 
