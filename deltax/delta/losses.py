@@ -52,8 +52,8 @@ def budget(
 
   Example:
     >>> gates = {'conv': jnp.array([0.25, 0.75])}
-    >>> float(budget(gates, {'conv': (100.0, 20.0)}, {'conv': 100.0}))
-    0.4
+    >>> float(budget(gates, {'conv': (128.0, 32.0)}, {'conv': 128.0}))
+    0.4375
   """
   expected = [
     jnp.dot(gate, jnp.asarray(costs[path], gate.dtype))

@@ -33,6 +33,7 @@ from deltax.delta.spec import Spec
 from deltax.types import Array, Carry, Key, Params
 
 Gates = dict[str, Array]
+RGB = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
 
 
 class Aux(NamedTuple):
@@ -86,7 +87,8 @@ class Delta(NamedTuple):
       cost of the teacher})`, multiply-accumulates for `losses.budget`.
     freeze: `(params, frame) -> Frozen`. The deployed form: chosen students
       only, batch norm folded, one cached array a layer. Of `frame` only the
-      shape matters, to find which batch norm follows which convolution.
+      shape matters, to find which batch norm follows which convolution; 128 x
+      128 pixels of RGB when absent.
   """
 
   init: Callable[..., Params]
@@ -361,7 +363,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     found, selected = plan(params['teacher'], frame.shape)
     return cost.prices(found, selected)
 
-  def deploy(params: Params, frame: Any) -> Frozen:
+  def deploy(params: Params, frame: Any = RGB) -> Frozen:
     found, selected = plan(params['teacher'], frame.shape)
     return freeze(net, params, found, selected, choose(params), spec.reference)
 

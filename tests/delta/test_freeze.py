@@ -63,3 +63,11 @@ def test_frozen_streams_have_phases_too(make_case):
   live = case.delta.rollout(case.params, case.clip, 3, phase=1)
   outs = frozen.rollout(frozen.params, case.clip, 3, phase=1)
   np.testing.assert_allclose(outs['dense'], live['dense'], atol=1e-3)
+
+
+def test_a_network_of_rgb_frames_needs_no_example_to_be_frozen(case):
+  frozen, plain = (
+    case.delta.freeze(case.params),
+    case.delta.freeze(case.params, case.clip[:, 0]),
+  )
+  jax.tree.map(np.testing.assert_array_equal, frozen.params, plain.params)

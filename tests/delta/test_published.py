@@ -263,20 +263,23 @@ def losses_of(params, batch_stats, scale, clips, labels, macs):
 
 
 @pytest.fixture(scope='module')
-def run(teacher, make_params):
+def objective(teacher):
   clips = [rules.clip(128, 256, 2, name) for name in ('trainA', 'trainB')]
-  objective = functools.partial(
+  return functools.partial(
     losses_of,
     clips=np.stack(clips),
-    labels=rules.labels(2, 128, 256),
+    labels=rules.labels(2, 128, 256).astype(np.int32),
     macs=prices(teacher),
   )
 
+
+@pytest.fixture(scope='module')
+def run(objective, make_params):
+  gradient_of = jax.grad(objective, has_aux=True)
+
   @jax.jit
   def step(params, batch_stats, opt_state, scale):
-    gradient, (values, batch_stats) = jax.grad(objective, has_aux=True)(
-      params, batch_stats, scale
-    )
+    gradient, (values, batch_stats) = gradient_of(params, batch_stats, scale)
     updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
     params = optax.apply_updates(params, updates)
     values |= learning_rates(opt_state)
@@ -300,6 +303,27 @@ def run(teacher, make_params):
     return Run(history, whole(gradient, stats), stats, whole(*state[:2]))
 
   return five_steps
+
+
+@pytest.fixture(scope='module')
+def exact_gradient(objective, make_params):
+  """The gradient of the first step, all of it computed in float64."""
+
+  def double(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+  @functools.cache
+  def gradient_of(variant):
+    params = double(make_params(variant, 'spread'))
+    teacher = params['teacher']
+    params = {**params, 'teacher': teacher['params']}
+    with jax.enable_x64(True):
+      gradient, _ = jax.jit(jax.grad(objective, has_aux=True))(
+        params, teacher['batch_stats'], 0.0
+      )
+    return {**gradient, 'teacher': {'params': gradient['teacher']}}
+
+  return gradient_of
 
 
 # The first of these compiles the step, which takes most of the file's time.
@@ -329,24 +353,45 @@ def test_the_losses_of_a_step_are_the_published_ones(run, variant):
     np.testing.assert_allclose(nchw(first['logits']), logits, atol=1e-4)
 
 
-@variants
-def test_the_gradients_of_a_step_are_the_published_ones(run, variant):
-  expected, gradient = published('train.npz'), run(variant).gradient
-  # Gate gradients are small differences of large sums. In the norm over all
-  # layers, the published float32 values are 0.3 % (rule) and 0.5 % (init) off a
-  # float64 run of the same step.
-  gates = [gradient['gates'][path][0] for path in LAYERS.values()]
+def gradient_errors(gradient, variant):
+  """Relative errors of the gates' gradient, and of every other norm."""
+  expected = published('train.npz')
+  gates = np.array([gradient['gates'][path][0] for path in LAYERS.values()])
   reference = expected[f'{variant}_gate_bias_grad']
-  error = np.linalg.norm(np.array(gates) - reference)
-  assert error < 1e-2 * np.linalg.norm(reference)
+  error = np.linalg.norm(gates - reference) / np.linalg.norm(reference)
+  errors = {}
   for key, norm in zip(
     NAMES['param_names'], expected[f'{variant}_grad_norm'], strict=True
   ):
-    # Biases before a batch norm have no gradient but rounding: at most 1e-6,
-    # where the largest of all is 8.
     if not key.endswith('g_gate.bias'):
       own = np.linalg.norm(np.ravel(leaf_of(gradient, key)))
-      np.testing.assert_allclose(own, norm, 2e-3, 3e-6, err_msg=key)
+      # Biases before a batch norm have no gradient but rounding: at most 1e-6,
+      # where the largest of all is 8.
+      errors[key] = max(abs(own - norm) - 3e-6, 0) / max(norm, 3e-6)
+  return error, errors
+
+
+@variants
+def test_the_gradients_of_a_step_are_the_published_ones(
+  exact_gradient, variant
+):
+  gates, others = gradient_errors(exact_gradient(variant), variant)
+  assert len(others) > 300
+  # Ours is exact here, so this is the rounding of the published values; one of
+  # 'init' is 1.06e-3 off.
+  worst, *rest = sorted(others.values(), reverse=True)
+  assert max(rest) < 1e-3
+  assert worst < (1e-3 if variant == 'rule' else 1.1e-3)
+  # Gate gradients are small differences of large sums: this is what the
+  # published float32 values have lost of them.
+  assert gates < 6e-3
+
+
+@variants
+def test_the_gradients_in_float32_are_those_up_to_rounding(run, variant):
+  gates, others = gradient_errors(run(variant).gradient, variant)
+  assert max(others.values()) < 2e-3
+  assert gates < 1e-2
 
 
 @variants
