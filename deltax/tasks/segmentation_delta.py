@@ -61,7 +61,8 @@ def make_delta_task(
       predicted changes, divided by its value at the first step.
     distillation_steps: the distillation loss ends after so many steps.
     budget_weight: of the expected cost of the later frames, as a share.
-    published_cost: whether only the full copies have a price.
+    published_cost: whether only the first candidate, the full copy, has a
+      price: the teacher's.
     train_teacher: whether gradients reach the teacher's weights.
     batch_statistics: whether batch norm uses and updates batch statistics, or
       the teacher's running ones.
@@ -131,7 +132,10 @@ def make_delta_task(
       active = jnp.where(model_state['step'] < distillation_steps, 1.0, 0.0)
     prices, own = delta.costs(whole, clip)
     if published_cost:
-      prices = {path: (own[path], 0.0) for path in prices}
+      prices = {
+        path: (own[path], *[0.0] * (len(costs) - 1))
+        for path, costs in prices.items()
+      }
     terms = {
       'task': task_weight * task_loss(outs, batch['labels']),
       'distillation': distillation_weight * active * scale * distillation,
