@@ -145,5 +145,6 @@ def test_a_wrong_start_is_one_clear_error_and_leaves_nothing(
   result = run('train.py', *flags, f'--workdir={workdir}', folder=folder)
   assert result.returncode != 0
   # A flag that cannot be parsed is followed by a line on how to ask for help.
-  assert message in ' '.join(result.stderr.strip().splitlines()[-2:])
+  said = [line for line in result.stderr.splitlines() if line.strip()]
+  assert message in ' '.join(said[-2:])
   assert not workdir.exists()
