@@ -35,7 +35,7 @@ def main(_) -> None:
     evaluate=functools.partial(
       training.evaluate, progress=training.wants_bar()
     ),
-    dataset=built.evaluation_data,
+    dataset=experiment.dataset(config, 'evaluation'),
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),
   )

@@ -24,15 +24,17 @@ def main(_) -> None:
   config = flags.FLAGS.config.to_dict()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   built = experiment.build(config)
+  train_data = experiment.dataset(config, 'train')
+  evaluation_data = experiment.dataset(config, 'evaluation')
   experiment.write_json(workdir / 'config.json', config)
   training.train(
     built.task,
-    built.train_data,
+    train_data,
     workdir=workdir,
     optimizer=training.make_optimizer(
       steps=config['training']['steps'], **config['optimizer']
     ),
-    evaluation_dataset=built.evaluation_data,
+    evaluation_dataset=evaluation_data,
     metadata=config,
     **config['training'],
   )

@@ -18,14 +18,10 @@ class Experiment(NamedTuple):
   Attributes:
     options: keyword arguments of the task, teacher included.
     task: built from them.
-    train_data: endless batches.
-    evaluation_data: one pass over the held-out split.
   """
 
   options: dict[str, Any]
   task: Task
-  train_data: Sequence[Batch]
-  evaluation_data: Sequence[Batch]
 
 
 def build(config: Mapping[str, Any]) -> Experiment:
@@ -33,15 +29,13 @@ def build(config: Mapping[str, Any]) -> Experiment:
 
   Args:
     config: `task` (its name and options), `teacher` (folder of a run to start
-      from, or ''), `data` (`name`, `options`, and what differs in `train` and
-      `evaluation`) and `training`; see `configs/`.
+      from, or '') and `training`; see `configs/`.
 
   Returns:
     The experiment.
 
   Raises:
     ValueError: an unknown name or option, with the known ones.
-    FileNotFoundError: files of the data set are missing.
     CheckpointError: the teacher's checkpoint is missing or broken.
   """
   options = dict(config['task'])
@@ -54,13 +48,20 @@ def build(config: Mapping[str, Any]) -> Experiment:
   return Experiment(
     options,
     tasks.make_task(**options),
-    dataset(config, 'train'),
-    dataset(config, 'evaluation'),
   )
 
 
 def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
-  """The data of one split: the shared options, and what differs in it."""
+  """The data of one split of a config.
+
+  Args:
+    config: its `data` has `name`, `options`, and what differs in each split.
+    split: 'train' or 'evaluation'.
+
+  Raises:
+    ValueError: an unknown name or option.
+    FileNotFoundError: files of the data set are missing.
+  """
   described = config['data']
   return data.make_dataset(
     described['name'], **{**described['options'], **described[split]}

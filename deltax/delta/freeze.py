@@ -16,7 +16,7 @@ from jax import lax
 
 from deltax.delta.layers import Layer, Norm, Survey, modules, watched
 from deltax.delta.schedule import check_frames, unroll
-from deltax.layers.conv import fast_conv
+from deltax.delta.students import Full
 from deltax.types import Array, Carry, Params
 
 
@@ -84,15 +84,7 @@ def freeze(
 
   def teacher(params, layer, x):
     own = params['convs'][layer.path]
-    z = fast_conv(
-      x,
-      own['kernel'],
-      layer.strides,
-      layer.padding,
-      rhs_dilation=layer.dilation,
-      feature_group_count=layer.groups,
-    )
-    return _add(z, own.get('bias'))
+    return _add(Full().apply(own, x, layer), own.get('bias'))
 
   def student(params, layer, x):
     own = params['students'][layer.path]

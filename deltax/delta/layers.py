@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from deltax.layers.conv import Pads, explicit_padding
+from deltax.layers.conv import Pads, explicit_padding, output_size
 from deltax.types import Array
 
 _CONV, _NORM = 'conv:', 'norm:'
@@ -236,12 +236,7 @@ def _layer(module, path, call, x):
   groups = module.feature_group_count
   kernel = (*module.kernel_size, x.shape[-1] // groups, module.features)
   padding = explicit_padding(module.padding, x.shape, kernel, strides, dilation)
-  size = [
-    (n + sum(p) - (k - 1) * d - 1) // s + 1
-    for n, p, k, d, s in zip(
-      x.shape[1:3], padding, kernel[:2], dilation, strides, strict=True
-    )
-  ]
+  size = output_size(x.shape, kernel, strides, padding, dilation)
   return Layer(
     path=path,
     call=call,

@@ -122,7 +122,7 @@ def fast_conv(
     return jnp.matmul(lhs, rhs[0, 0], precision=precision)
   if jax.default_backend() != 'cpu':
     return _plain(lhs, rhs, strides, pads, dilation, precision)
-  rows, cols = _output_size(lhs.shape, rhs.shape, strides, pads, dilation)
+  rows, cols = output_size(lhs.shape, rhs.shape, strides, pads, dilation)
   if rows * cols <= _FEW_PLACES:
     return _as_product(lhs, rhs, strides, pads, dilation, precision)
   return _canonical(lhs, rhs, strides, pads, dilation, precision)
@@ -167,6 +167,33 @@ def explicit_padding(
   return (int(top), int(bottom)), (int(left), int(right))
 
 
+def output_size(
+  input_shape: Sequence[int],
+  kernel_shape: Sequence[int],
+  strides: Sequence[int],
+  padding: Pads,
+  dilation: Sequence[int],
+) -> tuple[int, int]:
+  """Rows and columns of a convolution's output.
+
+  Example:
+    >>> output_size((1, 9, 12, 3), (3, 3), (2, 1), ((1, 1), (0, 0)), (1, 2))
+    (5, 8)
+  """
+  rows, cols = (
+    (n + sum(p) - (k - 1) * d - 1) // s + 1
+    for n, k, s, p, d in zip(
+      input_shape[1:3],
+      kernel_shape[:2],
+      strides,
+      padding,
+      dilation,
+      strict=True,
+    )
+  )
+  return rows, cols
+
+
 def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:
   def spec(numbers):
     return lax.conv_dimension_numbers(lhs.shape, rhs.shape, numbers)
@@ -174,21 +201,12 @@ def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:
   return spec(dimension_numbers) == spec(_NHWC)
 
 
-def _output_size(x_shape, kernel_shape, strides, pads, dilation):
-  return tuple(
-    (n + sum(p) - (k - 1) * d - 1) // s + 1
-    for n, k, s, p, d in zip(
-      x_shape[1:3], kernel_shape[:2], strides, pads, dilation, strict=True
-    )
-  )
-
-
 def _taps(x, kernel, strides, pads, dilation):
   """What each place of the kernel sees of the input, row by row of the kernel.
 
   Yields `[B, H', W', C]` arrays.
   """
-  size = _output_size(x.shape, kernel.shape, strides, pads, dilation)
+  size = output_size(x.shape, kernel.shape, strides, pads, dilation)
   x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
   for place in np.ndindex(*kernel.shape[:2]):
     rows, cols = (
