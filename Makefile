@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`.
+# On a fresh machine: `make demo`, `make demo-detection`, `make test`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,13 +6,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := runs/demo
 
-.PHONY: demo test clean
+DETECTION := runs/demo_detection
+
+.PHONY: demo demo-detection test clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
 	$(BIN)/python train.py --config=configs/demo_teacher.py --workdir=$(DEMO)/teacher
 	$(BIN)/python train.py --config=configs/demo_delta.py --workdir=$(DEMO)/delta --config.teacher=$(DEMO)/teacher
 	$(BIN)/python eval.py --config=configs/demo_delta.py --workdir=$(DEMO)/delta --config.teacher=$(DEMO)/teacher --report=$(DEMO)/report.html
+
+demo-detection: $(READY)
+	$(BIN)/python train.py --config=configs/demo_detection_teacher.py --workdir=$(DETECTION)/teacher
+	$(BIN)/python train.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher
+	$(BIN)/python eval.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher --report=$(DETECTION)/report.html
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -16,11 +16,16 @@ STEPS_PER_EPOCH = 148  # 2,975 clips, 20 a batch
 
 
 def get_config(variant: str = ''):
+  return published('ddrnet23_slim', 'DDRNet-23-slim', variant)
+
+
+def published(model: str, title: str, variant: str):
+  """The recipe that all four networks were published with."""
   config = common.segmentation(
-    title='DDRNet-23-slim and its deltas on Cityscapes',
+    title=f'{title} and its deltas on Cityscapes',
     teacher='runs/converted_teacher',
     task=dict(
-      model='ddrnet23_slim',
+      model=model,
       num_classes=19,
       loss=dict(
         hard=True,
@@ -34,6 +39,7 @@ def get_config(variant: str = ''):
         distillation_steps=162 * STEPS_PER_EPOCH,
         budget_weight=0.1,
         published_cost=True,
+        costs='',  # of `deltax convert --costs`
         judge_last=True,
       ),
     ),

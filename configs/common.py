@@ -1,15 +1,30 @@
-"""What the segmentation configs share: the shape of a config, and its smoke."""
+"""What the configs share: their shape, their data, their smoke variant."""
 
 import ml_collections
 
 
-def segmentation(
+def segmentation(*, task: dict, **parts) -> ml_collections.ConfigDict:
+  """A config for segmentation; `parts` as `experiment` takes them."""
+  best = 'delta_3/miou' if task.get('delta') else 'teacher/miou'
+  return experiment(task=dict(name='segmentation', **task), best=best, **parts)
+
+
+def detection(*, task: dict, **parts) -> ml_collections.ConfigDict:
+  """A config for detection; `parts` as `experiment` takes them."""
+  best = 'teacher/ap50'
+  if task.get('delta'):
+    best = f'delta_{task["delta"]["intervals"][-1]}/ap50'
+  return experiment(task=dict(name='detection', **task), best=best, **parts)
+
+
+def experiment(
   *,
   title: str,
   data: dict,
   task: dict,
   optimizer: dict,
   training: dict,
+  best: str,
   teacher: str = '',
 ) -> ml_collections.ConfigDict:
   """A config of all its parts; `training` overrides the defaults below."""
@@ -20,14 +35,14 @@ def segmentation(
     log_every=50,
     evaluate_every=500,
     checkpoint_every=500,
-    best='delta_3/miou' if task.get('delta') else 'teacher/miou',
+    best=best,
     keep=1,
   )
   return ml_collections.ConfigDict(
     dict(
       title=title,
       teacher=teacher,
-      task=dict(name='segmentation', **task),
+      task=task,
       data=data,
       optimizer=optimizer,
       training=defaults | training,
@@ -70,16 +85,57 @@ def street(
   )
 
 
+def street_boxes(
+  batch_size: int, clip_length: int, *, worlds: tuple[int, int], frames: int
+) -> dict:
+  """Boxes on rendered streets; evaluation on whole worlds."""
+  return dict(
+    name='street_boxes',
+    options=dict(worlds=worlds, size=(128, 256), frames=frames, max_boxes=32),
+    train=dict(
+      split='train',
+      train=True,
+      batch_size=batch_size,
+      clip_length=clip_length,
+      max_distance=5,
+      jitter=0.2,
+    ),
+    evaluation=dict(
+      split='validation', train=False, batch_size=1, clip_length=None
+    ),
+  )
+
+
+# The published setting of both detectors.
+DETECTION_SPEC = dict(
+  layers='detector',
+  candidates=(('full',), ('low_rank', 16, 'min')),
+)
+
+# What stands for a network in a smoke run, by the start of its name.
+TINY = {
+  'ddrnet23_det': 'ddrnet23_det_tiny',
+  'efficientdet': 'efficientdet_tiny',
+  'faster_rcnn': 'faster_rcnn_tiny',
+  '': 'ddrnet23_tiny',
+}
+
+
 def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The smoke variant: two steps of a tiny network, from nothing."""
-  config.task.model = 'ddrnet23_tiny'
+  config.task.model = next(
+    tiny for start, tiny in TINY.items() if config.task.model.startswith(start)
+  )
   config.training.update(
     steps=2, log_every=1, evaluate_every=2, checkpoint_every=1
   )
-  if config.data.name == 'street':
+  config.data.train.batch_size = min(config.data.train.batch_size, 4)
+  if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
-  else:
-    config.data.train.update(batch_size=2, crop=(64, 128))
+  elif 'crop' in config.data.train:
+    config.data.train.crop = (64, 128)
+  if 'size' in config.task:
+    config.task.size = config.data.options.size = (64, 128)
   config.teacher = ''
   return config
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from deltax import data, tasks, training
 from deltax.task import Task
-from deltax.tasks import segmentation_parts
+from deltax.tasks import parts
 from deltax.types import Batch
 
 
@@ -29,7 +29,9 @@ def build(config: Mapping[str, Any]) -> Experiment:
 
   Args:
     config: `task` (its name and options), `teacher` (folder of a run to start
-      from, or '') and `training`; see `configs/`.
+      from, or '') and `training`; see `configs/`. A run that has students, such
+      as a converted delta checkpoint, gives those too. `task.delta.costs` may
+      name a file of costs that a checkpoint was converted with.
 
   Returns:
     The experiment.
@@ -37,12 +39,19 @@ def build(config: Mapping[str, Any]) -> Experiment:
   Raises:
     ValueError: an unknown name or option, with the known ones.
     CheckpointError: the teacher's checkpoint is missing or broken.
+    FileNotFoundError: the file of costs is missing.
   """
   options = dict(config['task'])
+  if options.get('delta') and 'costs' in options['delta']:
+    path = options['delta']['costs']
+    costs = json.loads(pathlib.Path(path).read_text()) if path else None
+    options['delta'] = {**options['delta'], 'costs': costs}
   if config['teacher']:
-    options['teacher'] = segmentation_parts.variables_of(
-      *training.restore_params(config['teacher'])
-    )
+    params, model_state = training.restore_params(config['teacher'])
+    options['teacher'] = parts.variables_of(params, model_state)
+    if options.get('delta') and 'students' in params:
+      start = {name: params[name] for name in ('students', 'gates')}
+      options['delta'] = {**options['delta'], 'start': start}
   parallel = config['training']['parallel']
   options['axis_name'] = training.axis_name(parallel)
   return Experiment(

@@ -17,10 +17,14 @@ class Task(NamedTuple):
       losses over the examples whose `batch['mask']` is 1, adds `[]` losses as
       they are, and minimises the sum.
     evaluate: `(params, model_state, batch) -> {name: [B, ...]}`, counts, to be
-      summed over the examples whose mask is 1.
-    summarise: `({name: [...]}) -> {score: float}`, from the summed counts.
+      summed over the examples whose mask is 1, or arrays to be stacked.
+    summarise: `({name: [...]}) -> {score: float}`, from the summed counts, or
+      `({name: [N, ...]}) -> {score: float}` from the stacked arrays.
     watch: `(params, model_state) -> {name: []}`, what else is worth a line in
       the metrics of a run, such as the state of the gates; or None.
+    stack: whether the arrays of `evaluate` are stacked over the N real
+      examples, for scores that are no function of sums, such as average
+      precision; else they are summed.
   """
 
   init: Callable[[Key, Batch], tuple[Params, ModelState]]
@@ -30,3 +34,4 @@ class Task(NamedTuple):
   evaluate: Callable[[Params, ModelState, Batch], dict[str, Array]]
   summarise: Callable[[dict[str, Array]], dict[str, float]]
   watch: Callable[[Params, ModelState], dict[str, Array]] | None = None
+  stack: bool = False

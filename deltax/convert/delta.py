@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax.convert.state_dict import (
+  FRAME,
   StateDict,
   fill,
   module_path,
@@ -55,13 +56,13 @@ def delta_from_state_dict(
       or not finite; or if the spec has other candidates.
   """
   plain, layers = _split(state_dict)
-  net, frame = network(name, plain), jnp.zeros((1, 64, 64, 3))
+  net = network(name, plain)
   shapes = shapes_of(net)
   teacher, problems = fill(shapes, plain)
   init = functools.partial(distill(net, spec).init, jax.random.key(0))
-  wanted = jax.eval_shape(init, shapes, frame)['students']
+  wanted = jax.eval_shape(init, shapes, FRAME)['students']
   students, gates = {}, {}
-  for path, choice in spec.select(survey(net, shapes, frame).layers).items():
+  for path, choice in spec.select(survey(net, shapes, FRAME).layers).items():
     students[path], gates[path], wrong = _fill_layer(
       path, *choice, wanted[path], layers.pop(path, {})
     )
@@ -70,6 +71,7 @@ def delta_from_state_dict(
     problems += _left_over(arrays)
   refuse(problems, f'the delta form of {name}')
   if any(len(own) == 1 for own in students.values()):
+    frame = jnp.zeros(FRAME.shape)
     start = jax.jit(init)(teacher, frame)['students']
     students = {path: {**start[path], **own} for path, own in students.items()}
   return {'teacher': teacher, 'students': students, 'gates': gates}

@@ -1,15 +1,12 @@
 """PyTorch state dicts, as numpy arrays by key, to flax variables.
 
-PyTorch is not needed. Where it is installed, a checkpoint becomes the arrays
-that the functions here take with
-
-    state = {k: v.numpy() for k, v in torch.load(path)['state_dict'].items()}
-
-Submodules of `deltax.models` carry the names of the PyTorch modules, the
-numbers of lists joined to the name before them: `layer1.0.conv1.weight` is
+`deltax.convert.read_checkpoint` gives such arrays from a file. Submodules of
+`deltax.models` carry the names of the PyTorch modules, the numbers of lists
+joined to the name before them: `layer1.0.conv1.weight` is
 `params/layer1_0/conv1/kernel`.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +18,7 @@ from flax import traverse_util
 
 from deltax import models
 
+FRAME = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 StateDict = Mapping[str, np.ndarray]
 _IGNORED = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
 
@@ -46,11 +44,13 @@ def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
 
   Args:
     name: of the network, as `deltax.models.create` takes it.
-    state_dict: arrays by PyTorch key: convolutions `[N, C, kh, kw]`, batch norm
-      `weight`, `bias`, `running_mean`, `running_var` `[C]`.
+    state_dict: arrays by PyTorch key: convolutions `[N, C, kh, kw]`, fully
+      connected layers `[N, C]`, batch norm `weight`, `bias`, `running_mean`,
+      `running_var` `[C]`, and parameters by names of their own.
 
   Returns:
-    `{'params': ..., 'batch_stats': ...}` with kernels `[kh, kw, C, N]`.
+    `{'params': ..., 'batch_stats': ...}` with kernels `[kh, kw, C, N]` and
+    `[C, N]`.
 
   Raises:
     ValueError: naming every key that is missing, left over, of the wrong shape
@@ -67,24 +67,37 @@ def network(name: str, state_dict: StateDict) -> nn.Module:
 
   Args:
     name: of the network.
-    state_dict: arrays by PyTorch key; the rows of the output layer's array are
-      counted as classes.
+    state_dict: arrays by PyTorch key; the rows of the output layers' arrays
+      tell the number of classes.
 
   Returns:
     The linen module.
 
   Raises:
-    ValueError: if the name is unknown or the output layer is missing.
+    ValueError: if the name is unknown, or if the output layers are missing or
+      have as many rows as no number of classes asks for.
   """
-  few, more = (
+  one, two = (
     traverse_util.flatten_dict(shapes_of(models.create(name, num_classes=n)))
     for n in (1, 2)
   )
-  outputs = {path for path in few if few[path].shape != more[path].shape}
+  outputs = {
+    path: (one[path].shape[-1], two[path].shape[-1])
+    for path in one
+    if one[path].shape != two[path].shape
+  }
+  told = []
   for key, array in state_dict.items():
     module, _, leaf = key.rpartition('.')
-    if _leaf(few, module_path(module), leaf) in outputs:
-      return models.create(name, num_classes=len(array))
+    path = _leaf(one, module_path(module), leaf)
+    if path in outputs and np.ndim(array):
+      rows, (base, more) = len(array), outputs[path]
+      classes, rest = divmod(rows - base, more - base)
+      if not rest and classes >= 0:
+        return models.create(name, num_classes=1 + classes)
+      told.append(f'{key} has {rows} rows, expected {base}, {more}, ...')
+  if told:
+    raise ValueError(f'the state dict does not fit {name}: {"; ".join(told)}')
   names = ', '.join(sorted('/'.join(path) for path in outputs))
   raise ValueError(
     f'the state dict does not fit {name}: missing: {names}, which tell the '
@@ -92,10 +105,10 @@ def network(name: str, state_dict: StateDict) -> nn.Module:
   )
 
 
+@functools.cache
 def shapes_of(net: nn.Module) -> Any:
   """Variables of a network, with shapes for arrays."""
-  frame = jnp.zeros((1, 64, 64, 3))
-  return jax.eval_shape(net.init, jax.random.key(0), frame)
+  return jax.eval_shape(net.init, jax.random.key(0), FRAME)
 
 
 def fill(
@@ -139,8 +152,9 @@ def to_flax(
 
   Args:
     key: PyTorch key, for the messages.
-    array: `[N, C, kh, kw]`, `[N, C]` or `[N]`.
-    shape: expected flax shape: `[kh, kw, C, N]`, `[C, N]` or `[N]`.
+    array: `[N, C, kh, kw]`, `[N, C]` or `[N]`, of any type of numbers.
+    shape: expected flax shape: `[kh, kw, C, N]`, `[C, N]` or `[N]`. A 1x1
+      convolution may be expected as a matrix.
 
   Returns:
     The float32 array (None if its shape is wrong), and a list of problems.
@@ -148,13 +162,17 @@ def to_flax(
   array = np.asarray(array)
   axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)
   value = array.transpose(axes) if axes else array
+  if len(shape) == 2 and value.shape[:-2] == (1, 1):
+    value = value[0, 0]
   if value.shape != tuple(shape):
     return None, [
       f'wrong shape: {key} {array.shape} gives {value.shape}, expected '
       f'{tuple(shape)}'
     ]
+  with np.errstate(over='ignore'):
+    value = np.array(value, np.float32)
   problems = [] if np.isfinite(value).all() else [f'not finite: {key}']
-  return jnp.asarray(value, jnp.float32), problems
+  return jnp.asarray(value), problems
 
 
 def refuse(problems: list[str], name: str) -> None:

@@ -9,7 +9,7 @@ from deltax.data import labels
 from deltax.data.labels import DataInfo
 from deltax.data.prefetch import prefetch
 
-# name: (module, function, what its labels mean)
+# name: (module, function, what its labels or its boxes' classes mean)
 DATASETS = {
   'camvid': ('camvid', 'make_camvid', labels.CAMVID),
   'cityscapes_video': (
@@ -17,7 +17,9 @@ DATASETS = {
     'make_cityscapes_video',
     labels.CITYSCAPES,
   ),
+  'imagenet_vid': ('imagenet_vid', 'make_imagenet_vid', labels.IMAGENET_VID),
   'street': ('street_builder', 'make_street', labels.STREET),
+  'street_boxes': ('street_boxes', 'make_street_boxes', labels.STREET_BOXES),
 }
 
 __all__ = ['DATASETS', 'DataInfo', 'describe', 'make_dataset', 'prefetch']
@@ -35,9 +37,16 @@ def make_dataset(
 ):
   """Batches of clips by number: `len(dataset)`, `dataset[i]`.
 
-  A batch is `{'frames': uint8 [B, T, H, W, 3] RGB, 'labels': uint8
-  [B, T, H, W], 'mask': float32 [B]}`; label 255 is ignored. Training sets are
-  endless, evaluation sets end with a batch padded by examples of mask 0.
+  A batch has 'frames' uint8 `[B, T, H, W, 3]` RGB and 'mask' float32 `[B]`.
+  For segmentation also 'labels' uint8 `[B, T, H, W]`; label 255 is ignored.
+  For detection also 'boxes' float32 `[B, T, N, 4]`, (x0, y0, x1, y1) in pixels
+  of the frame, x1 and y1 exclusive; 'classes' int32 `[B, T, N]`, -1 where a
+  row holds no box; 'size' float32 `[B, 2]`, rows and columns of the picture in
+  the frame's upper left; 'real' bool `[B, T]`, False for a frame that only
+  fills up its clip and never counts.
+
+  Training sets are endless, evaluation sets end with a batch padded by
+  examples of mask 0.
 
   Args:
     name: one of `DATASETS`.

@@ -1,6 +1,7 @@
 """Random changes of a clip, the same for all its frames and labels.
 
-A clip is `{'frames': uint8 [T, H, W, 3], 'labels': uint8 [T, H, W]}`.
+A clip is `{'frames': uint8 [T, H, W, 3], 'labels': uint8 [T, H, W]}`; jitter
+takes clips of any other contents too.
 """
 
 import cv2
@@ -31,7 +32,7 @@ def jitter(clip: Clip, rng: np.random.Generator, strength: float) -> Clip:
   grey = np.arange(256)[:, None] * gain + offset
   table = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
   frames = np.stack([table[:, c][clip['frames'][..., c]] for c in range(3)], -1)
-  return {'frames': frames, 'labels': clip['labels']}
+  return clip | {'frames': frames}
 
 
 def scale_and_crop(

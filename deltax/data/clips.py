@@ -31,3 +31,55 @@ def choose(
     return [key, key + distance]
   start = int(rng.integers(0, frames - clip_length + 1))
   return list(range(start, start + clip_length))
+
+
+def middles(frames: int, parts: int = 15) -> list[int]:
+  """The middle frames of equal parts of a video; fewer if it is short.
+
+  >>> middles(300)[:3], middles(3)
+  ([10, 30, 50], [0, 1, 2])
+  """
+  return sorted({(2 * k + 1) * frames // (2 * parts) for k in range(parts)})
+
+
+def partner(
+  rng: np.random.Generator, anchor: int, frames: int, order: str
+) -> list[int]:
+  """The pair of an anchor frame and one at most 9 frames away.
+
+  Args:
+    rng: generator.
+    anchor: frame number.
+    frames: of the video.
+    order: 'sorted': the other frame is -9 to 8 frames away, held inside the
+      video, and the earlier one is the key frame. 'anchor_first': any other
+      frame within 9, earlier or later, and the anchor is the key frame.
+
+  Returns:
+    Two frame numbers, twice the same for a video of one frame.
+
+  Source: the recipes of Delta Distillation for EfficientDet and Faster R-CNN.
+  """
+  if order == 'sorted':
+    other = int(np.clip(anchor + rng.integers(-9, 9), 0, frames - 1))
+    return sorted([anchor, other])
+  near = range(max(anchor - 9, 0), min(anchor + 10, frames))
+  others = [k for k in near if k != anchor] or [anchor]
+  return [anchor, others[int(rng.integers(len(others)))]]
+
+
+def windows(frames: int, length: int) -> list[tuple[list[int], np.ndarray]]:
+  """All of a video as clips that do not overlap.
+
+  Returns:
+    `(frame numbers, real)` of each clip; the last clip repeats the last frame
+    until it is full, and `real`, bool `[length]`, is False there.
+
+  >>> windows(3, 2)[1]
+  ([2, 2], array([ True, False]))
+  """
+  found = []
+  for start in range(0, frames, length):
+    places = np.arange(start, start + length)
+    found.append((np.minimum(places, frames - 1).tolist(), places < frames))
+  return found

@@ -1,10 +1,12 @@
-"""Label sets: names, colours, and the ids of the published Cityscapes files."""
+"""Label sets: names, colours, and the ids that published files call them by."""
 
+import colorsys
 from typing import NamedTuple
 
 import numpy as np
 
-IGNORE = 255
+IGNORE = 255  # the label of pixels of no class
+NO_BOX = -1  # the class of rows that hold no box
 
 # The street's labels.
 (
@@ -23,12 +25,13 @@ IGNORE = 255
 
 
 class DataInfo(NamedTuple):
-  """What the numbers in a data set's label maps mean.
+  """What the numbers in a data set's label maps, or of its boxes, mean.
 
   Attributes:
     classes: K names; label k means `classes[k]`.
     palette: uint8 `[K, 3]`, the colour to draw each class in.
-    ignore: the label of pixels that belong to no class.
+    ignore: the label of pixels that belong to no class; the class of rows that
+      hold no box.
     fps: frames per second of the clips.
   """
 
@@ -128,6 +131,65 @@ CAMVID = DataInfo(
   ),
   IGNORE,
   15.0,
+)
+# ImageNet VID's classes in the usual order, with their WordNet ids.
+_IMAGENET_VID = (
+  ('airplane', 'n02691156'),
+  ('antelope', 'n02419796'),
+  ('bear', 'n02131653'),
+  ('bicycle', 'n02834778'),
+  ('bird', 'n01503061'),
+  ('bus', 'n02924116'),
+  ('car', 'n02958343'),
+  ('cattle', 'n02402425'),
+  ('dog', 'n02084071'),
+  ('domestic cat', 'n02121808'),
+  ('elephant', 'n02503517'),
+  ('fox', 'n02118333'),
+  ('giant panda', 'n02510455'),
+  ('hamster', 'n02342885'),
+  ('horse', 'n02374451'),
+  ('lion', 'n02129165'),
+  ('lizard', 'n01674464'),
+  ('monkey', 'n02484322'),
+  ('motorcycle', 'n03790512'),
+  ('rabbit', 'n02324045'),
+  ('red panda', 'n02509815'),
+  ('sheep', 'n02411705'),
+  ('snake', 'n01726692'),
+  ('squirrel', 'n02355227'),
+  ('tiger', 'n02129604'),
+  ('train', 'n04468005'),
+  ('turtle', 'n01662784'),
+  ('watercraft', 'n04530566'),
+  ('whale', 'n02062744'),
+  ('zebra', 'n02391049'),
+)
+IMAGENET_VID_IDS = tuple(wordnet for _, wordnet in _IMAGENET_VID)
+
+
+def _hues(count: int) -> np.ndarray:
+  """Bright colours, neighbours far apart on the wheel."""
+  wheel = [
+    colorsys.hsv_to_rgb(k * 0.618 % 1, 0.9 - 0.4 * (k % 2), 1)
+    for k in range(count)
+  ]
+  return np.rint(np.array(wheel) * 255).astype(np.uint8)
+
+
+IMAGENET_VID = DataInfo(
+  tuple(name for name, _ in _IMAGENET_VID),
+  _hues(len(_IMAGENET_VID)),
+  NO_BOX,
+  25.0,
+)
+# The street's classes that have boxes, in order, and bright colours for them.
+STREET_BOX_LABELS = (CAR, TRUCK, PERSON)
+STREET_BOXES = DataInfo(
+  tuple(STREET.classes[label] for label in STREET_BOX_LABELS),
+  np.array([(60, 150, 255), (255, 170, 40), (90, 230, 90)], np.uint8),
+  NO_BOX,
+  STREET.fps,
 )
 
 

@@ -12,9 +12,13 @@ import grain
 import jax
 import numpy as np
 
-from deltax.data.labels import IGNORE
+from deltax.data.labels import IGNORE, NO_BOX
 
 Example = dict[str, np.ndarray]
+Join = Callable[[list[Example]], list[Example]]
+
+# What a padding example has, where it is not zeros.
+_BLANKS = {'labels': IGNORE, 'classes': NO_BOX}
 
 
 class Batches:
@@ -38,6 +42,7 @@ def training(
   *,
   batch_size: int,
   seed: int,
+  join: Join = list,
 ) -> Batches:
   """Endless batches, the elements in a new order every epoch.
 
@@ -47,6 +52,7 @@ def training(
       seed and on the example's place in the common order only.
     batch_size: B, of this process.
     seed: of the order and of the augmentation.
+    join: makes the examples of a batch alike in shape before they are stacked.
 
   Raises:
     ValueError: there is nothing to train on.
@@ -64,7 +70,7 @@ def training(
 
   def make(index):
     start = index * batch_size
-    return _stack([mine[k] for k in range(start, start + batch_size)])
+    return _stack(join([mine[k] for k in range(start, start + batch_size)]))
 
   return Batches(len(mine) // batch_size, make)
 
@@ -74,8 +80,9 @@ def evaluation(
   example: Callable[[Any], Example],
   *,
   batch_size: int,
+  join: Join = list,
 ) -> Batches:
-  """One pass in order; padding has mask 0, black frames and labels 255.
+  """One pass in order; padding has mask 0, black frames, no label and no box.
 
   Every process gets the same number of batches, however the elements divide.
   """
@@ -87,8 +94,10 @@ def evaluation(
   def make(index):
     start = index * batch_size
     places = [first + step * k for k in range(start, start + batch_size)]
-    rows = [example(elements[k]) for k in places if k < len(elements)]
-    blank = _blank(rows[0] if rows else example(elements[0]))
+    shown = [k for k in places if k < len(elements)]
+    rows = join([example(elements[k]) for k in shown or [0]])
+    blank = _blank(rows[0])
+    rows = rows[: len(shown)]
     return _stack(rows, [blank] * (batch_size - len(rows)))
 
   return Batches(count, make)
@@ -96,7 +105,7 @@ def evaluation(
 
 def _blank(example: Example) -> Example:
   return {
-    name: np.full_like(value, IGNORE if name == 'labels' else 0)
+    name: np.full_like(value, _BLANKS.get(name, 0))
     for name, value in example.items()
   }
 

@@ -5,18 +5,14 @@ world k of a split is record `k * frames + t`. Built without TensorFlow: files
 in array_record format, pictures fed as PNG bytes.
 """
 
-import contextlib
-import fcntl
-import io
 import os
-import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from tqdm import tqdm
 
 from deltax.data import augment, clips, images, pipeline, street
+from deltax.data.prepared import prepared
 
 FIRST_VALIDATION_SEED = 1_000_000
 FLOW_STEPS, FLOW_ZERO = 64, 32768  # a flow of 1 / 64 pixel is one grey level
@@ -94,34 +90,10 @@ def prepare(
     worlds: number of training and of validation worlds.
     frames: frames of each world.
     size: height and width in pixels.
-    data_dir: where data sets live; None for the environment's DELTAX_DATA, or
-      else `~/.cache/deltax`. An interrupted build leaves no data set there.
+    data_dir: where data sets live; see `prepared`.
   """
-  folder = pathlib.Path(
-    data_dir or os.environ.get('DELTAX_DATA') or '~/.cache/deltax'
-  ).expanduser()
-  folder.mkdir(parents=True, exist_ok=True)
   config = StreetConfig(worlds, frames, size)
-  with _quiet(), open(folder / 'street.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
-    builder = Street(config=config, data_dir=folder, file_format='array_record')
-    if not builder.is_prepared():
-      builder.download_and_prepare()
-  return builder
-
-
-@contextlib.contextmanager
-def _quiet():
-  """Hides what tfds says of downloads and configs, and its progress bars."""
-  verbosity = logging.get_verbosity()
-  logging.set_verbosity(logging.ERROR)
-  tfds.disable_progress_bar()  # ours knows how much there is to do
-  try:
-    with contextlib.redirect_stdout(io.StringIO()):
-      yield
-  finally:
-    tfds.enable_progress_bar()
-    logging.set_verbosity(verbosity)
+  return prepared(Street, data_dir, config=config)
 
 
 def make_street(

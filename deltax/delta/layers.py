@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from deltax.layers.conv import Pads, explicit_padding, output_size
+from deltax.layers.windows import Pads, explicit_padding, output_size
 from deltax.types import Array
 
 _CONV, _NORM = 'conv:', 'norm:'
@@ -183,7 +183,7 @@ def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
   norms = {
     conv: Norm(path, epsilons[path])
     for conv, path in _sole_readers(jaxpr).items()
-    if conv not in repeated
+    if conv.partition(':')[0] not in repeated
   }
   return Survey(tuple(layers), macs, norms)
 

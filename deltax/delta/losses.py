@@ -34,6 +34,30 @@ def average(errors: Mapping[str, Array]) -> Array:
   return jnp.stack(list(errors.values())).mean(0)
 
 
+def last_calls(errors: Mapping[str, Array]) -> dict[str, Array]:
+  """Of layers that are called several times a frame, the last call only.
+
+  The published code overwrites a layer's change at every call.
+
+  Args:
+    errors: by layer call, as `distillation` names them.
+
+  Returns:
+    The entries that are left, by module path.
+
+  Example:
+    >>> last_calls({'head:10': 3, 'head:9': 2, 'head': 1, 'stem': 4})
+    {'head': 3, 'stem': 4}
+  """
+  last: dict[str, tuple[int, Array]] = {}
+  for name, error in errors.items():
+    path, _, call = name.partition(':')
+    number = int(call or 0)
+    if path not in last or number > last[path][0]:
+      last[path] = (number, error)
+  return {path: error for path, (_, error) in last.items()}
+
+
 def budget(
   gates: Mapping[str, Array],
   costs: Mapping[str, tuple[float, ...]],
@@ -48,7 +72,7 @@ def budget(
 
   Returns:
     `[]`: the sum of weight times cost over all layers and candidates, divided
-    by the sum of the teacher's costs.
+    by the sum of the teacher's costs; 0 where no layer has a gate.
 
   Example:
     >>> gates = {'conv': jnp.array([0.25, 0.75])}
@@ -59,4 +83,4 @@ def budget(
     jnp.dot(gate, jnp.asarray(costs[path], gate.dtype))
     for path, gate in gates.items()
   ]
-  return jnp.stack(expected).sum() / sum(teacher.values())
+  return sum(expected, jnp.zeros(())) / sum(teacher.values())

@@ -16,7 +16,24 @@ def all_but_first_and_last(layers: Sequence[Layer]) -> Sequence[Layer]:
   return layers[1:-1]
 
 
-RULES = {'all_but_first_and_last': all_but_first_and_last}
+def detector(layers: Sequence[Layer]) -> Sequence[Layer]:
+  """The published rule for detection.
+
+  The first layer and the last two stay as they are, and so do depthwise
+  convolutions and those of squeeze and excitation.
+  """
+  return [
+    layer
+    for layer in layers[1:-2]
+    if not 1 < layer.groups == layer.inputs[-1]
+    and 'se' not in layer.path.split('/')
+  ]
+
+
+RULES = {
+  'all_but_first_and_last': all_but_first_and_last,
+  'detector': detector,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
+from deltax.layers.depthwise import depthwise, sum_of_shifted
+from deltax.layers.windows import explicit_padding, output_size, taps
 from deltax.types import Array
 
 _FEW_PLACES = 32  # output pixels up to which a matrix product is faster
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(
@@ -29,6 +29,8 @@ def conv2d(
   dilation: int = 1,
   groups: int = 1,
   bias: bool = False,
+  same: bool = False,
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros,
   name: str | None = None,
 ) -> nn.Conv:
   """A square `nn.Conv` with symmetric padding, as PyTorch networks have it.
@@ -41,6 +43,9 @@ def conv2d(
     dilation: spacing of the kernel's taps.
     groups: feature groups; `groups == channels` is a depthwise convolution.
     bias: whether the convolution adds a bias.
+    same: whether to pad as TensorFlow's 'SAME' instead, which at a stride of 2
+      puts fewer zeros above and to the left than below and to the right.
+    bias_init: start of the bias.
     name: name of the submodule.
 
   Returns:
@@ -51,11 +56,14 @@ def conv2d(
     features,
     (kernel, kernel),
     strides=(stride, stride),
-    padding=((pad, pad), (pad, pad)),
+    padding='SAME' if same else ((pad, pad), (pad, pad)),
     kernel_dilation=(dilation, dilation),
     feature_group_count=groups,
     use_bias=bias,
-    kernel_init=nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+    bias_init=bias_init,
+    kernel_init=nn.initializers.variance_scaling(
+      2.0 * groups, 'fan_out', 'normal'
+    ),
     conv_general_dilated=fast_conv,
     name=name,
   )
@@ -101,8 +109,8 @@ def fast_conv(
     and set(lhs_dilation or (1,)) == {1}
     and (dimension_numbers is None or _is_nhwc(dimension_numbers, lhs, rhs))
   )
-  depthwise = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
-  if not ordinary or not (feature_group_count == 1 or depthwise):
+  per_channel = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
+  if not ordinary or not (feature_group_count == 1 or per_channel):
     return lax.conv_general_dilated(
       lhs,
       rhs,
@@ -115,83 +123,22 @@ def fast_conv(
       precision=precision,
     )
   pads = explicit_padding(padding, lhs.shape, rhs.shape, strides, dilation)
-  if depthwise:
-    return _depthwise(lhs, rhs, strides, pads, dilation)
+  if per_channel:
+    on_cpu = jax.default_backend() == 'cpu'
+    form = depthwise if on_cpu else sum_of_shifted
+    return form(lhs, rhs, strides, pads, dilation)
   if rhs.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
     lhs = lhs[:, :: strides[0], :: strides[1]]
-    return jnp.matmul(lhs, rhs[0, 0], precision=precision)
+    # Of rows of pixels: the gradient of a product over three axes transposes.
+    pixels = lhs.reshape(-1, lhs.shape[-1])
+    out = jnp.matmul(pixels, rhs[0, 0], precision=precision)
+    return out.reshape(*lhs.shape[:-1], -1)
   if jax.default_backend() != 'cpu':
     return _plain(lhs, rhs, strides, pads, dilation, precision)
   rows, cols = output_size(lhs.shape, rhs.shape, strides, pads, dilation)
   if rows * cols <= _FEW_PLACES:
     return _as_product(lhs, rhs, strides, pads, dilation, precision)
   return _canonical(lhs, rhs, strides, pads, dilation, precision)
-
-
-def explicit_padding(
-  padding: str | int | Sequence[int | tuple[int, int]],
-  input_shape: Sequence[int],
-  kernel_shape: Sequence[int],
-  strides: Sequence[int],
-  dilation: Sequence[int],
-) -> Pads:
-  """Zeros on (top, bottom), (left, right) that `padding` stands for.
-
-  Args:
-    padding: 'SAME', 'VALID', one number, or a number or pair per axis.
-    input_shape: `[B, H, W, C]` of the input.
-    kernel_shape: `[kh, kw, ...]` of the kernel.
-    strides: strides of rows and columns.
-    dilation: kernel dilation of rows and columns.
-
-  Returns:
-    ((top, bottom), (left, right)).
-
-  Raises:
-    ValueError: if `padding` is a name other than 'SAME' and 'VALID'.
-  """
-  if isinstance(padding, str):
-    if padding not in ('SAME', 'VALID'):
-      raise ValueError(
-        f"padding {padding!r} adds no zeros; expected 'SAME', 'VALID' or "
-        'numbers'
-      )
-    extent = [
-      (k - 1) * d + 1 for k, d in zip(kernel_shape[:2], dilation, strict=True)
-    ]
-    pads = lax.padtype_to_pads(input_shape[1:3], extent, strides, padding)
-  else:
-    pads = [padding] * 2 if isinstance(padding, int) else padding
-    pads = [(p, p) if isinstance(p, int) else p for p in pads]
-  (top, bottom), (left, right) = pads
-  return (int(top), int(bottom)), (int(left), int(right))
-
-
-def output_size(
-  input_shape: Sequence[int],
-  kernel_shape: Sequence[int],
-  strides: Sequence[int],
-  padding: Pads,
-  dilation: Sequence[int],
-) -> tuple[int, int]:
-  """Rows and columns of a convolution's output.
-
-  Example:
-    >>> output_size((1, 9, 12, 3), (3, 3), (2, 1), ((1, 1), (0, 0)), (1, 2))
-    (5, 8)
-  """
-  rows, cols = (
-    (n + sum(p) - (k - 1) * d - 1) // s + 1
-    for n, k, s, p, d in zip(
-      input_shape[1:3],
-      kernel_shape[:2],
-      strides,
-      padding,
-      dilation,
-      strict=True,
-    )
-  )
-  return rows, cols
 
 
 def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:
@@ -201,32 +148,11 @@ def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:
   return spec(dimension_numbers) == spec(_NHWC)
 
 
-def _taps(x, kernel, strides, pads, dilation):
-  """What each place of the kernel sees of the input, row by row of the kernel.
-
-  Yields `[B, H', W', C]` arrays.
-  """
-  size = output_size(x.shape, kernel.shape, strides, pads, dilation)
-  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-  for place in np.ndindex(*kernel.shape[:2]):
-    rows, cols = (
-      slice(i * d, i * d + (n - 1) * s + 1, s)
-      for i, d, n, s in zip(place, dilation, size, strides, strict=True)
-    )
-    yield x[:, rows, cols]
-
-
-def _depthwise(x, kernel, strides, pads, dilation):
-  weights = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-  taps = _taps(x, kernel, strides, pads, dilation)
-  return sum(tap * w for tap, w in zip(taps, weights, strict=True))
-
-
 # XLA's CPU convolution is up to 30 times slower than this on maps of a few
 # pixels, and its gradients are.
 def _as_product(x, kernel, strides, pads, dilation, precision):
-  taps = _taps(x, kernel, strides, pads, dilation)
-  patches = jnp.concatenate(list(taps), -1)
+  seen = taps(x, kernel, strides, pads, dilation)
+  patches = jnp.concatenate(list(seen), -1)
   weights = kernel.reshape(-1, kernel.shape[-1])
   return jnp.matmul(patches, weights, precision=precision)
 

@@ -1,4 +1,4 @@
-"""Bilinear resizing by two gathers and a blend an axis."""
+"""Resizing: bilinear by two gathers and a blend an axis, and doubling."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,3 +42,27 @@ def _resize_axis(x, axis, target):
   return (
     jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
   )
+
+
+def double_nearest(x: Array, size: tuple[int, int]) -> Array:
+  """Repeats every pixel twice along both axes, and cuts to a size.
+
+  The inverse of halving with sizes rounded up.
+
+  Args:
+    x: `[B, H, W, C]` images.
+    size: (rows, columns) of the result, at most (2 H, 2 W).
+
+  Returns:
+    `[B, rows, columns, C]`.
+
+  Example:
+    >>> double_nearest(jnp.array([[[[1], [2]]]]), (1, 3)).ravel().tolist()
+    [1, 1, 2]
+  """
+  batch, rows, cols, channels = x.shape
+  x = jnp.broadcast_to(
+    x[:, :, None, :, None], (batch, rows, 2, cols, 2, channels)
+  )
+  x = x.reshape(batch, 2 * rows, 2 * cols, channels)
+  return x[:, : size[0], : size[1]]

@@ -1,5 +1,8 @@
-"""Scores as sums that merge: count per batch, add up, divide at the end."""
+"""Scores as sums that merge: count per batch, add up, divide at the end.
 
-from deltax.metrics import segmentation, temporal
+Average precision is no function of sums: `detection` takes all images at once.
+"""
 
-__all__ = ['segmentation', 'temporal']
+from deltax.metrics import detection, segmentation, temporal
+
+__all__ = ['detection', 'segmentation', 'temporal']

@@ -102,14 +102,18 @@ class Head(nn.Module):
     return conv2d(self.num_classes, 1, bias=True, name='conv2')(x)
 
 
-class DDRNet23(nn.Module):
-  """DDRNet-23; with 32 planes the slim one.
+class DDRNet(nn.Module):
+  """DDRNet of any depth and width; the defaults are DDRNet-23-slim.
 
   Attributes:
     num_classes: K.
     planes: width of the first stage.
     head_planes: width of the head.
     spp_planes: width of the pyramid pooling.
+    blocks: residual blocks of the stages at 1/4, 1/8, 1/16 and 1/32 of the
+      size; the stage at 1/16 is a tuple, for it may come in parts, after each
+      of which the two resolutions exchange features.
+    stem_stride: of the first convolution; 1 gives an output at 1/4 of the size.
     axis_name: mapped axis over which batch statistics are pooled.
   """
 
@@ -117,6 +121,8 @@ class DDRNet23(nn.Module):
   planes: int = 32
   head_planes: int = 64
   spp_planes: int = 128
+  blocks: tuple[int, int, tuple[int, ...], int] = (2, 2, (2,), 2)
+  stem_stride: int = 2
   axis_name: str | None = None
 
   @nn.compact
@@ -124,27 +130,29 @@ class DDRNet23(nn.Module):
     """Class scores of frames.
 
     Args:
-      frames: `[B, H, W, 3]` normalised RGB; H and W are multiples of 8.
+      frames: `[B, H, W, 3]` normalised RGB; H and W are multiples of the
+        output's stride, S = 4 times that of the stem.
       train: whether batch statistics are used and updated.
 
     Returns:
-      `[B, H / 8, W / 8, K]` logits.
+      `[B, H / S, W / S, K]` logits.
 
     Raises:
-      ValueError: if H or W is not a multiple of 8.
+      ValueError: if H or W is not a multiple of S.
     """
-    rows, cols = frames.shape[1:3]
-    if rows % 8 or cols % 8:
+    (rows, cols), total = frames.shape[1:3], 4 * self.stem_stride
+    if rows % total or cols % total:
       raise ValueError(
         f'DDRNet got frames of {rows}x{cols}; expected rows and columns that '
-        'are multiples of 8'
+        f'are multiples of {total}'
       )
     p, high = self.planes, 2 * self.planes
+    first, second, parts, last = self.blocks
     norm = functools.partial(
       BatchNorm, use_running_average=not train, axis_name=self.axis_name
     )
 
-    def stage(x, name, planes, stride=1, blocks=2):
+    def stage(x, name, planes, blocks, stride=1):
       for i in range(blocks):
         x = BasicBlock(
           planes,
@@ -160,19 +168,21 @@ class DDRNet23(nn.Module):
       return norm(name=f'{name}_{index + 1}')(x)
 
     def up(x):
-      return resize_bilinear(x, (rows // 8, cols // 8))
+      return resize_bilinear(x, (rows // total, cols // total))
 
     relu = nn.relu
-    x = relu(unit(frames, 'conv1', 0, p, stride=2, bias=True))
+    x = relu(unit(frames, 'conv1', 0, p, stride=self.stem_stride, bias=True))
     x = relu(unit(x, 'conv1', 3, p, stride=2, bias=True))
-    x = stage(x, 'layer1', p)
-    x = stage(relu(x), 'layer2', 2 * p, 2)
-    low = stage(relu(x), 'layer3', 4 * p, 2)
-    detail = stage(relu(x), 'layer3_', high)
-    x = low + unit(relu(detail), 'down3', 0, 4 * p, stride=2)
-    detail = detail + up(unit(relu(low), 'compression3', 0, high, 1))
-    low = stage(relu(x), 'layer4', 8 * p, 2)
-    detail = stage(relu(detail), 'layer4_', high)
+    x = stage(x, 'layer1', p, first)
+    x = detail = stage(relu(x), 'layer2', 2 * p, second, 2)
+    for i, blocks in enumerate(parts):
+      part = f'3_{i + 1}' if len(parts) > 1 else '3'
+      low = stage(relu(x), f'layer{part}', 4 * p, blocks, 2 if i == 0 else 1)
+      detail = stage(relu(detail), f'layer{part}_', high, blocks)
+      x = low + unit(relu(detail), f'down{part}', 0, 4 * p, stride=2)
+      detail = detail + up(unit(relu(low), f'compression{part}', 0, high, 1))
+    low = stage(relu(x), 'layer4', 8 * p, last, 2)
+    detail = stage(relu(detail), 'layer4_', high, last)
     down = relu(unit(relu(detail), 'down4', 0, 4 * p, stride=2))
     x = low + unit(down, 'down4', 3, 8 * p, stride=2)
     detail = detail + up(unit(relu(low), 'compression4', 0, high, 1))

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 NEEDED = {
-  'results': 'title classes palette teacher delta ms gmacs device size notes',
-  "results['teacher']": 'name params gmacs ms miou iou consistency',
+  'results': (
+    'title metric classes palette teacher delta ms gmacs device size notes'
+  ),
+  "results['metric']": 'name text of_class about absent',
+  "results['teacher']": 'name params gmacs ms score by_class',
   "a row of results['delta']": (
-    'interval miou iou gmacs share ms per_distance teacher_per_distance '
-    'consistency'
+    'interval score teacher_score by_class gmacs share ms per_distance '
+    'teacher_per_distance'
   ),
   "results['ms']": 'teacher key later',
   "results['gmacs']": 'key later',
@@ -17,6 +20,12 @@ NEEDED = {
   'gates': 'steps probability',
   'curves': 'steps',
   'a frame of the film': 'frame label teacher delta caption',
+  'a frame of the film with boxes': 'frame truth teacher delta caption',
+}
+BOXES = {
+  'truth': ('boxes', 'classes'),
+  'teacher': ('boxes', 'scores', 'classes'),
+  'delta': ('boxes', 'scores', 'classes'),
 }
 
 
@@ -37,13 +46,7 @@ def check(
         f'its candidates {sorted(layer["candidates"])}'
       )
   for shot in film:
-    _need('a frame of the film', shot)
-    frame = shot['frame']
-    if frame.dtype != np.uint8 or frame.shape[2:] != (3,):
-      raise ValueError(
-        f'frame {shot["caption"]!r} is {frame.dtype} {frame.shape}, expected '
-        'uint8 [H, W, 3]'
-      )
+    _check_shot(shot)
   if gates:
     _need('gates', gates)
     for path, values in gates['probability'].items():
@@ -69,15 +72,44 @@ def _check_results(results: Mapping) -> None:
   _need('results', results)
   _need("results['ms']", results['ms'])
   _need("results['gmacs']", results['gmacs'])
+  _need("results['metric']", results['metric'])
   _need("results['teacher']", results['teacher'])
   classes = len(results['classes'])
   _length('palette', results['palette'], classes, 'classes')
-  _length('iou of the teacher', results['teacher']['iou'], classes, 'classes')
+  teacher = results['teacher']
+  _length('by_class of the teacher', teacher['by_class'], classes, 'classes')
   for row in results['delta']:
     _need("a row of results['delta']", row)
     interval = row['interval']
-    _length(f'iou at interval {interval}', row['iou'], classes, 'classes')
+    _length(
+      f'by_class at interval {interval}', row['by_class'], classes, 'classes'
+    )
+    _same_others(interval, row, teacher)
     for name in ('per_distance', 'teacher_per_distance'):
       _length(
         f'{name} at interval {interval}', row[name], interval, 'distances'
       )
+
+
+def _same_others(interval: int, row: Mapping, teacher: Mapping) -> None:
+  own, expected = (list(r.get('others', {})) for r in (row, teacher))
+  if own != expected:
+    raise ValueError(
+      f'others at interval {interval} are {own}, those of the teacher '
+      f'{expected}'
+    )
+
+
+def _check_shot(shot: Mapping) -> None:
+  boxes = 'truth' in shot
+  _need('a frame of the film' + ' with boxes' * boxes, shot)
+  frame = shot['frame']
+  if frame.dtype != np.uint8 or frame.shape[2:] != (3,):
+    raise ValueError(
+      f'frame {shot["caption"]!r} is {frame.dtype} {frame.shape}, expected '
+      'uint8 [H, W, 3]'
+    )
+  for name, keys in BOXES.items() if boxes else ():
+    lacking = [key for key in keys if key not in shot[name]]
+    if lacking:
+      raise ValueError(f'{name} of frame {shot["caption"]!r} lacks {lacking}')

@@ -6,12 +6,11 @@ import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
-from deltax.report import inputs, pictures, plots, tables
+from deltax.report import inputs, plots, tables
+from deltax.report.film import strip
 from deltax.report.style import SHEET, colour
-from deltax.report.summary import headline, number
-from deltax.report.tables import candidate_colours, swatch
+from deltax.report.summary import headline, number, sentence
+from deltax.report.tables import candidate_colours, legend
 
 
 def write(
@@ -33,13 +32,15 @@ def write(
       made.
     results: `title`, `device` (text), `notes` (list of text), `size` (height
       and width of a frame in pixels), `classes` (K names), `palette` ([K, 3],
-      0 to 255) and
-      `teacher`: `name`, `params` (a count), `gmacs` and `ms` a frame, `miou`,
-      `iou` (K) and `consistency`, each 0 to 1;
-      `delta`: a list with the same scores at each `interval`, `gmacs` and `ms`
-      amortised over the interval, `share` of the teacher's GMACs, and
-      `per_distance`, `teacher_per_distance`: mean IoU 0 to `interval` - 1
-      frames after the key frame, on the same frames;
+      0 to 255), `metric` (texts: `name` of the score in a column, `text` in a
+      sentence, `of_class`; `about`, what a class's score is; `absent`, where a
+      class without one is missing) and
+      `teacher`: `name`, `params` (a count), `gmacs` and `ms` a frame, `score`,
+      `by_class` (K scores) and perhaps `others` ({name: score}), 0 to 1;
+      `delta`: a list with the same scores at each `interval`, `teacher_score`
+      on the same frames, `gmacs` and `ms` amortised over the interval, `share`
+      of the teacher's GMACs, and `per_distance`, `teacher_per_distance`: the
+      score 0 to `interval` - 1 frames after the key frame, on the same frames;
       `ms`: `teacher`, `key` and `later`, a frame each;
       `gmacs`: `key` and `later`, a frame each.
     layers: in order of depth: `path`, `candidates` ({name: MACs}), `teacher`
@@ -48,8 +49,10 @@ def write(
       copy}).
     curves: `steps` (S) and any number of names with S values each; None where
       nothing was logged.
-    film: `frame` uint8 [H, W, 3], `label`, `teacher` and `delta` integer [H, W]
-      (255 = no label, black), `caption`.
+    film: `frame` uint8 [H, W, 3], `caption`, and either `label`, `teacher` and
+      `delta` integer [H, W] (255 = no label, black), or `truth`, `teacher` and
+      `delta`: `boxes` [N, 4] (x0, y0, x1, y1 in pixels), `classes` [N] (-1 = no
+      box) and, but for the truth, `scores` [N].
 
   Raises:
     ValueError: something needed is missing or has the wrong length or type.
@@ -66,7 +69,7 @@ def write(
     _section('Where the cost went', layers and _depth(layers)),
     _section('Gates over training', gates and _gates(gates)),
     _section('Training', curves and _panels(plots.curves(curves), 'small')),
-    _section('Film', film and _film(film, results)),
+    _section('Film', film and strip(film, results)),
     _section('How it was measured', _notes(results)),
   ]
   page = (
@@ -98,15 +101,6 @@ def _section(title: str, body: str | None) -> str:
 def _panels(panels: Iterable[str], kind: str = '') -> str:
   figures = ''.join(f'<div>{panel}</div>' for panel in panels)
   return figures and f'<figure class="panels {kind}">{figures}</figure>'
-
-
-def _legend(colours: Mapping[str, str], title: str = '') -> str:
-  items = [f'<li class="about">{title}</li>'] if title else []
-  items += [
-    f'<li>{swatch(value)}{html.escape(name)}</li>'
-    for name, value in colours.items()
-  ]
-  return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _head(results: Mapping) -> str:
@@ -141,21 +135,22 @@ METHODS = {'teacher, same frames': colour('teacher'), 'delta': colour('delta')}
 
 
 def _distances(results: Mapping) -> str:
+  metric = html.escape(sentence(results['metric']['text']))
   return (
-    '<p class="about">Mean IoU in per cent, by the number of frames since the '
-    f'key frame.</p>{_legend(METHODS)}{_panels(plots.per_distance(results))}'
+    f'<p class="about">{metric} in per cent, by the number of frames since the '
+    f'key frame.</p>{legend(METHODS)}{_panels(plots.per_distance(results))}'
   )
 
 
 def _depth(layers: Sequence[Mapping]) -> str:
   colours = candidate_colours(layers)
-  legend = {'teacher': colour('rule')}
+  shown = {'teacher': colour('rule')}
   for name, value in colours.items():
     chosen = sum(layer['chosen'] == name for layer in layers)
-    legend[f'{name} ({chosen} of {len(layers)} layers)'] = colour(value)
+    shown[f'{name} ({chosen} of {len(layers)} layers)'] = colour(value)
   return (
     '<p class="about">The layers from the input to the output; each bar shows '
-    f'the candidate that the layer chose.</p>{_legend(legend)}'
+    f'the candidate that the layer chose.</p>{legend(shown)}'
     f'<figure>{plots.depth(layers)}</figure><details><summary>All layers as a '
     f'table</summary>{tables.layer_table(layers)}</details>'
   )
@@ -172,47 +167,6 @@ def _gates(gates: Mapping) -> str:
     '</p>'
     '<p class="about">0 <span class="ramp"></span> 1</p>'
     f'<figure class="split"><div>{heat}</div><div>{count}</div></figure>'
-  )
-
-
-def _film(film: Sequence[Mapping], results: Mapping) -> str:
-  palette = results['palette']
-  rows = {
-    'frame': lambda shot: shot['frame'],
-    'label': lambda shot: pictures.colourise(shot['label'], palette),
-    'teacher': lambda shot: pictures.colourise(shot['teacher'], palette),
-    'delta': lambda shot: pictures.colourise(shot['delta'], palette),
-    'errors': lambda shot: pictures.errors(
-      shot['label'], shot['teacher'], shot['delta']
-    ),
-    'delta against teacher': lambda shot: pictures.changes(
-      shot['teacher'], shot['delta']
-    ),
-  }
-  cells = ['<div class="corner"></div>']
-  cells += [
-    f'<div class="caption">{html.escape(s["caption"])}</div>' for s in film
-  ]
-  for name, paint in rows.items():
-    cells.append(f'<div class="row">{name}</div>')
-    for shot in film:
-      alt = html.escape(f'{name}: {shot["caption"]}')
-      source = pictures.data_uri(np.asarray(paint(shot), np.uint8))
-      cells.append(f'<img alt="{alt}" src="{source}">')
-  classes = {
-    name: f'rgb({red},{green},{blue})'
-    for name, (red, green, blue) in zip(
-      results['classes'], palette, strict=True
-    )
-  }
-  columns = (
-    f'grid-template-columns:4.5rem repeat({len(film)},minmax(9.5rem,1fr))'
-  )
-  return (
-    f'{_legend({**classes, "no label": "#000000"})}'
-    f'<div class="scroll"><div class="film" style="{columns}">{"".join(cells)}'
-    f'</div></div>{_legend(pictures.ERRORS, "errors:")}'
-    f'{_legend(pictures.CHANGES, "delta against teacher:")}'
   )
 
 

@@ -1,16 +1,18 @@
-"""Label maps and their differences as pictures, inline in a page."""
+"""Label maps, their differences, and boxes as pictures, inline in a page."""
 
 import base64
 import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from deltax.report.style import LIGHT
 
 IGNORE = 255
 WIDEST = 512  # pixels; wider pictures are thinned out, to keep the page light
+DRAWN = 768  # pixels; about so wide are pictures with boxes
+SHOWN = 0.3  # the lowest score of a box that is drawn
 
 # Pixels of an error map, by how many of (teacher, delta) are wrong there.
 ERRORS = {
@@ -80,11 +82,75 @@ def _paint(index: np.ndarray, colours: dict[str, str]) -> np.ndarray:
   return np.array(table, np.uint8)[index]
 
 
+def thin(picture: np.ndarray) -> np.ndarray:
+  """Every n-th pixel of a `[H, W, 3]` picture that is wider than `WIDEST`."""
+  stride = -(-picture.shape[1] // WIDEST)
+  return picture[::stride, ::stride]
+
+
+def draw_boxes(
+  frame: np.ndarray,
+  boxes: np.ndarray,
+  classes: np.ndarray,
+  scores: np.ndarray | None = None,
+  *,
+  palette: Sequence[Sequence[int]] | np.ndarray,
+  names: Sequence[str],
+) -> np.ndarray:
+  """Draws boxes and their names over an enlarged frame.
+
+  Args:
+    frame: uint8 `[H, W, 3]`.
+    boxes: `[N, 4]`, (x0, y0, x1, y1) in pixels of the frame.
+    classes: integer `[N]`, -1 for no box.
+    scores: `[N]`, 0 to 1, written beside the names; the lowest lie undermost,
+      and those below `SHOWN` are left out.
+    palette: `[K, 3]`, red, green and blue of each class, 0 to 255.
+    names: of the K classes.
+
+  Returns:
+    uint8 `[s H, s W, 3]`, s the whole number that makes small frames about
+    `DRAWN` pixels wide, where lines and letters are sharp.
+  """
+  scale = max(1, round(DRAWN / frame.shape[1]))
+  canvas = Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1))
+  draw = ImageDraw.Draw(canvas)
+  size = max(10, canvas.width // 34)
+  font = ImageFont.load_default(size)
+  line = max(2, canvas.width // 256)
+  classes = np.asarray(classes)
+  shown = classes >= 0
+  order = np.arange(len(classes))
+  if scores is not None:
+    shown &= np.asarray(scores) >= SHOWN
+    order = np.argsort(scores, kind='stable')
+  for n in order[shown[order]]:
+    colour = tuple(int(level) for level in palette[classes[n]])
+    text = names[classes[n]] + ('' if scores is None else f' {scores[n]:.2f}')
+    x0, y0, x1, y1 = (round(scale * float(x)) for x in boxes[n])
+    x1, y1 = max(x0, x1 - 1), max(y0, y1 - 1)  # exclusive
+    ink = _ink(colour)
+    draw.rectangle(
+      (x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=ink, width=line + 2
+    )
+    draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
+    width, height = int(draw.textlength(text, font)) + 4, int(1.15 * size)
+    left = min(max(x0, 0), max(canvas.width - width, 0))
+    top = y0 - height if y0 >= height else max(y0, 0)
+    draw.rectangle((left, top, left + width, top + height), fill=colour)
+    draw.text((left + 2, top + height / 2), text, ink, font, anchor='lm')
+  return np.asarray(canvas)
+
+
+def _ink(colour: Sequence[int]) -> tuple[int, int, int]:
+  """Black or white, whichever is easier to read on a colour."""
+  red, green, blue = colour
+  bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
+  return (0, 0, 0) if bright else (255, 255, 255)
+
+
 def data_uri(picture: np.ndarray) -> str:
   """A uint8 `[H, W, 3]` picture as the address of an inline PNG."""
-  stride = -(-picture.shape[1] // WIDEST)
   buffer = io.BytesIO()
-  Image.fromarray(picture[::stride, ::stride]).save(
-    buffer, 'png', optimize=True
-  )
+  Image.fromarray(picture).save(buffer, 'png', optimize=True)
   return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()

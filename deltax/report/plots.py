@@ -6,14 +6,15 @@ import numpy as np
 
 from deltax.report import svg
 from deltax.report.style import LIGHT
-from deltax.report.summary import number
+from deltax.report.summary import number, sentence
 from deltax.report.tables import candidate_colours
 
 SMOOTHED = 50  # points; a curve with more of them is also shown averaged
 
 
 def per_distance(results: Mapping) -> list[str]:
-  """Mean IoU by distance to the key frame: a plot for every interval."""
+  """The score by distance to the key frame: a plot for every interval."""
+  metric = sentence(results['metric']['text'])
   scores = [
     100 * np.array([row['per_distance'], row['teacher_per_distance']], float)
     for row in results['delta']
@@ -38,7 +39,7 @@ def per_distance(results: Mapping) -> list[str]:
       f'{t}: teacher {number(a, 1)}, delta {number(b, 1)}'
       for t, (a, b) in enumerate(zip(teacher, delta, strict=True))
     )
-    label = f'Mean IoU in per cent by distance to the key frame. {lines}'
+    label = f'{metric} in per cent by distance to the key frame. {lines}'
     return svg.plot(
       draw, name=f'distance{interval}', label=label, size=(370, 260), least=280
     )

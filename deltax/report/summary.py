@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 
 MISSING = '-'
-COLUMNS = ('mIoU', 'lost', 'GMACs', 'share', 'ms', 'consistency')
 
 
 def number(value: float | None, digits: int) -> str:
@@ -28,6 +27,11 @@ def ratio(a: float | None, b: float | None) -> float:
   return math.nan if a is None or not b else a / b
 
 
+def sentence(text: str) -> str:
+  """`text` with a capital letter, as it begins a sentence."""
+  return text[:1].upper() + text[1:]
+
+
 def headline(results: Mapping) -> str:
   """One sentence on what was won or lost, at the first interval given.
 
@@ -36,10 +40,12 @@ def headline(results: Mapping) -> str:
       teacher's score.
   """
   teacher, ms = results['teacher'], results['ms']
+  metric = results['metric']['text']
   if not results['delta']:
-    return f'Mean IoU of {number(points(teacher["miou"]), 1)} on every frame.'
+    score = number(points(teacher['score']), 1)
+    return f'{sentence(metric)} of {score} on every frame.'
   delta = results['delta'][0]
-  claims = _claim_macs(delta['share']), _claim_iou(_lost(delta))
+  claims = _claim_macs(delta['share']), _claim_score(_lost(delta), metric)
   needs = ' and '.join(filter(None, claims))
   parts = needs and f'delta {needs}', _claim_speed(ms['teacher'], ms['later'])
   said = '; '.join(filter(None, parts)) or 'nothing was measured'
@@ -53,13 +59,13 @@ def _claim_macs(share: float | None) -> str:
   return claim + (' (more, not fewer)' if round(share, 2) > 1 else '')
 
 
-def _claim_iou(lost: float) -> str:
+def _claim_score(lost: float, metric: str) -> str:
   size = number(abs(lost), 1)
   if size == MISSING:
     return ''
   if size == '0.0':
-    return 'keeps its mean IoU'
-  return f'{"loses" if lost > 0 else "gains"} {size} points of mean IoU'
+    return f'keeps its {metric}'
+  return f'{"loses" if lost > 0 else "gains"} {size} points of {metric}'
 
 
 def _claim_speed(teacher: float | None, later: float | None) -> str:
@@ -76,9 +82,8 @@ def _claim_speed(teacher: float | None, later: float | None) -> str:
 
 
 def _lost(delta: Mapping) -> float:
-  """Points of mean IoU below the teacher on the same frames."""
-  same = [math.nan if x is None else x for x in delta['teacher_per_distance']]
-  return points(sum(same) / len(same)) - points(delta['miou'])
+  """Points of the score below the teacher on the same frames."""
+  return points(delta['teacher_score']) - points(delta['score'])
 
 
 def _digits(value: float | None) -> int:
@@ -88,19 +93,26 @@ def _digits(value: float | None) -> int:
   return max(0, 2 - math.floor(math.log10(abs(value))))
 
 
+def columns(results: Mapping) -> list[str]:
+  """Names of the cells of `rows`."""
+  others = results['teacher'].get('others', {})
+  name = results['metric']['name']
+  return [name, 'lost', 'GMACs', 'share', 'ms', *others]
+
+
 def rows(results: Mapping) -> list[tuple[str, list[str]]]:
-  """A name and the cells of `COLUMNS` for the teacher and every interval."""
+  """A name and the cells of `columns` for the teacher and every interval."""
   teacher = results['teacher']
   macs, ms = _digits(teacher['gmacs']), _digits(teacher['ms'])
 
   def cells(row: Mapping, lost: str, share: float | None) -> list[str]:
     return [
-      number(points(row['miou']), 1),
+      number(points(row['score']), 1),
       lost,
       number(row['gmacs'], macs),
       number(share, 2),
       number(row['ms'], ms),
-      number(points(row['consistency']), 1),
+      *(number(points(other), 1) for other in row.get('others', {}).values()),
     ]
 
   found = [('teacher, every frame', cells(teacher, '', 1.0))]
@@ -118,12 +130,11 @@ def table(results: Mapping) -> str:
     results: as `deltax.report.write` takes it.
 
   Returns:
-    Lines without a trailing newline. mIoU and consistency are in per cent,
-    `lost` in points of mean IoU against the teacher on the same frames, GMACs
-    and ms per frame, amortised over an interval; `share` is that of the
-    teacher's GMACs.
+    Lines without a trailing newline. The scores are in per cent, `lost` in
+    points against the teacher on the same frames, GMACs and ms per frame,
+    amortised over an interval; `share` is that of the teacher's GMACs.
   """
-  return _aligned([('', list(COLUMNS)), *rows(results)])
+  return _aligned([('', columns(results)), *rows(results)])
 
 
 def details(results: Mapping) -> str:
@@ -133,18 +144,21 @@ def details(results: Mapping) -> str:
     results: as `deltax.report.write` takes it.
 
   Returns:
-    IoU of every class in per cent, teacher and delta at every interval; below,
-    the mean at every distance to the key frame, of the teacher on the same
-    frames and of delta; last, milliseconds and GMACs of a single frame.
+    The score of every class in per cent, teacher and delta at every interval;
+    below, that of all classes at every distance to the key frame, of the
+    teacher on the same frames and of delta; last, milliseconds and GMACs of a
+    single frame.
   """
   runs = [results['teacher'], *results['delta']]
   heads = [f'interval {row["interval"]}' for row in results['delta']]
-  classes = [('IoU', ['teacher', *heads])] + [
-    (name, [number(points(run['iou'][k]), 1) for run in runs])
+  metric = results['metric']
+  classes = [(metric['of_class'], ['teacher', *heads])] + [
+    (name, [number(points(run['by_class'][k]), 1) for run in runs])
     for k, name in enumerate(results['classes'])
   ]
   longest = max((row['interval'] for row in results['delta']), default=0)
-  distances = [('mean IoU at distance', [str(d) for d in range(longest)])]
+  head = f'{metric["text"]} at distance'
+  distances = [(head, [str(d) for d in range(longest)])]
   for row in results['delta']:
     for name, key in (
       ('teacher', 'teacher_per_distance'),

@@ -6,20 +6,35 @@ import re
 from collections.abc import Mapping, Sequence
 
 from deltax.report.style import CANDIDATES, colour
-from deltax.report.summary import COLUMNS, MISSING, number, points, ratio, rows
+from deltax.report.summary import (
+  MISSING,
+  columns,
+  number,
+  points,
+  ratio,
+  rows,
+)
 
 HEADS = {
-  'mIoU': 'mean IoU, %',
   'lost': 'points lost',
   'GMACs': 'GMACs a frame',
   'share': 'share of GMACs',
   'ms': 'ms a frame',
-  'consistency': 'consistency, %',
 }
 
 
 def swatch(background: str) -> str:
   return f'<span class="swatch" style="background:{background}"></span>'
+
+
+def legend(colours: Mapping[str, str], title: str = '') -> str:
+  """A list of names beside their colours, after a title."""
+  items = [f'<li class="about">{title}</li>'] if title else []
+  items += [
+    f'<li>{swatch(value)}{html.escape(name)}</li>'
+    for name, value in colours.items()
+  ]
+  return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def candidate_colours(layers: Sequence[Mapping]) -> dict[str, str]:
@@ -73,11 +88,13 @@ def results_table(results: Mapping) -> str:
     'frame, on which the teacher runs; GMACs and milliseconds are the mean '
     'over an interval.'
   )
-  return _table(caption, _head(['', *map(HEADS.get, COLUMNS)]), body)
+  names = [results['metric']['text'], *columns(results)[1:]]
+  heads = [HEADS.get(name, html.escape(f'{name}, %')) for name in names]
+  return _table(caption, _head(['', *heads]), body)
 
 
 def class_table(results: Mapping) -> str:
-  """IoU of every class: the teacher, delta at every interval, the change."""
+  """Score of every class: the teacher, delta at every interval, the change."""
   teacher, deltas = results['teacher'], results['delta']
 
   def row(name: str, one: float, others: Sequence[float]) -> str:
@@ -94,8 +111,10 @@ def class_table(results: Mapping) -> str:
   for k, name in enumerate(results['classes']):
     red, green, blue = (int(level) for level in results['palette'][k])
     label = swatch(f'rgb({red},{green},{blue})') + html.escape(name)
-    body += row(label, teacher['iou'][k], [delta['iou'][k] for delta in deltas])
-  total = row('mean', teacher['miou'], [delta['miou'] for delta in deltas])
+    body += row(
+      label, teacher['by_class'][k], [run['by_class'][k] for run in deltas]
+    )
+  total = row('mean', teacher['score'], [delta['score'] for delta in deltas])
   groups = ''.join(
     f'<th scope="colgroup" colspan="2"><span class="delta">delta, interval '
     f'{delta["interval"]}</span></th>'
@@ -108,10 +127,10 @@ def class_table(results: Mapping) -> str:
     '</th></tr>'
   )
   caption = (
-    'Intersection over union in per cent, and the change from the teacher in '
-    'points; beside them as marks, a ring for the teacher and bars for delta, '
-    'the fainter the longer the interval. A dash stands for a class that '
-    'occurs in neither labels nor predictions.'
+    f'{html.escape(results["metric"]["about"])} in per cent, and the change '
+    'from the teacher in points; beside them as marks, a ring for the teacher '
+    'and bars for delta, the fainter the longer the interval. A dash stands '
+    f'for a class that occurs in {html.escape(results["metric"]["absent"])}.'
   )
   return _table(caption, head, body, total)
 

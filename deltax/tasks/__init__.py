@@ -3,10 +3,21 @@
 from typing import Any
 
 from deltax.task import Task
-from deltax.tasks import segmentation, segmentation_report
+from deltax.tasks import (
+  detection,
+  detection_report,
+  segmentation,
+  segmentation_report,
+)
 
-TASKS = {'segmentation': segmentation.make_task}
-REPORTS = {'segmentation': segmentation_report.make_report}
+TASKS = {
+  'detection': detection.make_task,
+  'segmentation': segmentation.make_task,
+}
+REPORTS = {
+  'detection': detection_report.make_report,
+  'segmentation': segmentation_report.make_report,
+}
 
 
 def make_task(name: str, **options: Any) -> Task:
@@ -31,7 +42,7 @@ def make_report(*run: Any, options: dict[str, Any], **others: Any):
   Args:
     *run: params and model_state.
     options: keyword arguments of `make_task`, its name included.
-    **others: see `segmentation_report.make_report`.
+    **others: see `report_parts.gather`.
   """
   options = dict(options)
   report = _known(options.pop('name'), REPORTS)

@@ -7,14 +7,9 @@ import jax
 
 from deltax import models
 from deltax.task import Task
+from deltax.tasks.parts import fold, normalise, start, unfold, variables_of
 from deltax.tasks.segmentation_delta import make_delta_task
-from deltax.tasks.segmentation_parts import (
-  judge,
-  make_loss,
-  normalise,
-  scores_of,
-  variables_of,
-)
+from deltax.tasks.segmentation_parts import judge, make_loss, scores_of
 
 
 def make_task(
@@ -22,6 +17,7 @@ def make_task(
   model: str,
   num_classes: int,
   loss: Mapping[str, Any] | None = None,
+  pretrained: str = '',
   delta: Mapping[str, Any] | None = None,
   teacher: Any = None,
   axis_name: str | None = None,
@@ -38,6 +34,7 @@ def make_task(
     num_classes: K.
     loss: options of the task loss: `hard` keeps hard pixels only, with
       `threshold` and `min_kept`; `class_weights` are K factors.
+    pretrained: name of packaged weights for the backbone; '' for none.
     delta: None for the teacher; else options of `make_delta_task`.
     teacher: variables that the delta network starts from.
     axis_name: mapped axis over which batch statistics are pooled.
@@ -62,7 +59,7 @@ def make_task(
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
-    variables = jax.jit(net.init)(key, frame)
+    variables = start(jax.jit(net.init)(key, frame), pretrained)
     return (
       {'teacher': variables['params']},
       {'batch_stats': variables['batch_stats']},
@@ -73,11 +70,11 @@ def make_task(
     frames = normalise(batch['frames'])
     logits, updates = training_net.apply(
       variables_of(params, model_state),
-      frames.reshape(-1, *frames.shape[2:]),
+      fold(frames),
       train=True,
       mutable=['batch_stats'],
     )
-    logits = logits.reshape(*frames.shape[:2], *logits.shape[1:])
+    logits = unfold(logits, len(frames))
     return {'task': task_loss(logits, batch['labels'])}, {
       **model_state,
       'batch_stats': updates['batch_stats'],
@@ -85,10 +82,8 @@ def make_task(
 
   def evaluate(params, model_state, batch):
     frames = normalise(batch['frames'])
-    logits = net.apply(
-      variables_of(params, model_state), frames.reshape(-1, *frames.shape[2:])
-    )
-    logits = logits.reshape(*frames.shape[:2], *logits.shape[1:])
+    logits = net.apply(variables_of(params, model_state), fold(frames))
+    logits = unfold(logits, len(frames))
     return judge('teacher', logits, batch, num_classes)
 
   def summarise(counts):

@@ -1,7 +1,6 @@
 """What the segmentation tasks of teachers and of delta networks share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,18 +9,7 @@ from deltax.layers import resize_bilinear
 from deltax.losses import segmentation as losses_of
 from deltax.metrics import segmentation as metrics_of
 from deltax.metrics.temporal import consistency
-from deltax.types import Array, Params
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-def normalise(frames: Array) -> Array:
-  """uint8 RGB, 0 to 255, to float32 of about zero mean and unit variance."""
-  mean, std = (jnp.asarray(x, jnp.float32) * 255 for x in (MEAN, STD))
-  axes = tuple(range(frames.ndim - 1))
-  mean, std = jnp.expand_dims(mean, axes), jnp.expand_dims(std, axes)
-  return (frames.astype(jnp.float32) - mean) / std
+from deltax.types import Array
 
 
 def upsample(logits: Array, size: tuple[int, int]) -> Array:
@@ -43,14 +31,6 @@ def predict(logits: Array, size: tuple[int, int]) -> Array:
     int32 `[B, T, H, W]`.
   """
   return upsample(logits, size).argmax(-1).astype(jnp.int32)
-
-
-def variables_of(params: Params, model_state: Any) -> dict[str, Any]:
-  """The teacher's variables, from what is trained and what is tracked."""
-  return {
-    'params': params['teacher'],
-    'batch_stats': model_state['batch_stats'],
-  }
 
 
 def make_loss(
@@ -135,11 +115,3 @@ def by_distance_of(confusion: np.ndarray, interval: int) -> list[np.ndarray]:
   if len(confusion) == 1:
     return [confusion[0]] * interval
   return [confusion[d::interval].sum(0) for d in range(interval)]
-
-
-def intervals_of(counts: Mapping[str, Any]) -> list[int]:
-  """Key-frame intervals that a task's counts were made at, smallest first."""
-  names = (name.split('/')[0] for name in counts)
-  return sorted(
-    {int(n.removeprefix('delta_')) for n in names if n.startswith('delta_')}
-  )

@@ -7,7 +7,7 @@ import numpy as np
 import tqdm
 
 from deltax.task import Task
-from deltax.training.parallel import spread
+from deltax.training.parallel import from_all_processes, spread
 from deltax.types import Batch, ModelState, Params
 
 
@@ -20,7 +20,9 @@ def evaluate(
   devices: Sequence[jax.Device] | None = None,
   progress: bool = False,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-  """Sums a task's counts over the real examples of a data set.
+  """Sums or stacks what a task gives for the real examples of a data set.
+
+  With several processes, each evaluates its share and all get the whole.
 
   Args:
     task: its `evaluate` runs compiled, spread over devices; `summarise` does
@@ -32,8 +34,8 @@ def evaluate(
     progress: whether to draw a bar.
 
   Returns:
-    `(scores, counts)`. The counts are float64, so that whole numbers stay exact
-    up to 2 ** 53.
+    `(scores, counts)`. Sums are float64, so that whole numbers stay exact up to
+    2 ** 53; what a task stacks keeps its type, in the order of the data set.
 
   Raises:
     ValueError: a data set without batches, or a count whose first axis is not
@@ -44,8 +46,8 @@ def evaluate(
 
   if not len(dataset):
     raise ValueError('the data set to evaluate on has no batches')
-  count = spread(task.evaluate, devices)
-  counts = {}
+  run = spread(task.evaluate, devices)
+  masks, found = [], {}
   batches = data.prefetch(dataset, 0, len(dataset))
   for batch in tqdm.tqdm(
     batches,
@@ -57,13 +59,32 @@ def evaluate(
     disable=not progress,
   ):
     real = np.asarray(batch['mask']) > 0
-    for name, value in count(params, model_state, batch).items():
+    masks.append(real)
+    for name, value in run(params, model_state, batch).items():
       if value.shape[:1] != real.shape:
         raise ValueError(
           f'count {name!r} of shape {value.shape}: expected the batch first, '
           f'[{len(real)}, ...]'
         )
-      total = np.asarray(value, np.float64)[real].sum(axis=0)
-      counts[name] = counts.get(name, 0) + total
+      value = np.asarray(value)
+      if task.stack:
+        found.setdefault(name, []).append(value)
+      else:
+        total = value[real].astype(np.float64).sum(axis=0)
+        found[name] = found.get(name, 0) + total
+  if task.stack:
+    real = _in_order(masks)
+    counts = {name: _in_order(rows)[real] for name, rows in found.items()}
+  else:
+    counts = {name: from_all_processes(x).sum(0) for name, x in found.items()}
   scores = {k: float(v) for k, v in task.summarise(counts).items()}
   return scores, counts
+
+
+def _in_order(batches: Sequence[np.ndarray]) -> np.ndarray:
+  """`[N, ...]`, the rows of all processes in the order of the data set.
+
+  Of P processes, p has examples p, p + P, ..., padded to as many in each.
+  """
+  rows = from_all_processes(np.concatenate(batches))
+  return rows.swapaxes(0, 1).reshape(-1, *rows.shape[2:])

@@ -2,13 +2,12 @@
 
 import copy
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
+from torch_states import delta_state, deployed_state, plain_state
 
 from deltax import convert, models
 from deltax.delta import Full, LowRank, Spec, distill
@@ -22,63 +21,6 @@ def noise(tree):
   """Every leaf of a tree drawn anew; its names and shapes kept."""
   draw = np.random.default_rng(0).standard_normal
   return jax.tree.map(lambda leaf: draw(leaf.shape).astype(np.float32), tree)
-
-
-def torch_module(path):
-  return '.'.join(re.sub(r'_(\d+)$', r'.\1', part) for part in path)
-
-
-def torch_layout(array):
-  return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-
-
-def plain_state(variables):
-  """A network's variables as PyTorch would save them."""
-  names = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias'}
-  names |= {'mean': 'running_mean', 'var': 'running_var'}
-  state = {}
-  for path, array in traverse_util.flatten_dict(variables).items():
-    module = torch_module(path[1:-1])
-    state[f'{module}.{names[path[-1]]}'] = torch_layout(array)
-    if path[-1] == 'var':
-      state[f'{module}.num_batches_tracked'] = np.array(7)
-  return state
-
-
-def delta_state(params):
-  """A delta network's parameters, in the published training form."""
-  state = plain_state(params['teacher'])
-  for path, own in params['students'].items():
-    module = torch_module(path.split('/'))
-    for leaf in ('weight', 'bias'):
-      if f'{module}.{leaf}' in state:
-        state[f'{module}.W.{leaf}'] = state.pop(f'{module}.{leaf}')
-    names = {
-      (FULL, 'kernel'): 'g_Wa.weight',
-      (FULL, 'bias'): 'g_Wa.bias',
-      (LOW_RANK, 'first'): 'g_Wb.0.weight',
-      (LOW_RANK, 'second'): 'g_Wb.1.weight',
-      (LOW_RANK, 'bias'): 'g_Wb.1.bias',
-    }
-    for place, array in traverse_util.flatten_dict(own).items():
-      state[f'{module}.{names[place]}'] = torch_layout(array)
-    state[f'{module}.g_gate.bias'] = params['gates'][path][0]
-  return state
-
-
-def deployed_state(state):
-  """The same network after deployment: one student a layer, no gates."""
-  deployed = {}
-  for key, array in state.items():
-    if '.g_' not in key:
-      deployed[key] = array
-      continue
-    layer, _, rest = key.partition('.g_')
-    part, _, rest = rest.partition('.')
-    chosen = 'Wa' if state[f'{layer}.g_gate.bias'] > 0 else 'Wb'
-    if part == chosen:
-      deployed[f'{layer}.g_W.{rest}'] = array
-  return deployed
 
 
 @pytest.fixture(scope='module')

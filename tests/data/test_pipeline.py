@@ -71,6 +71,42 @@ def test_processes_evaluate_everything_once_in_equally_many_batches(
   assert lengths == {2}
 
 
+def test_padding_has_no_label_no_box_and_is_not_real():
+  example = {
+    'labels': np.ones((2, 2), np.uint8),
+    'classes': np.ones((2, 3), np.int32),
+    'boxes': np.ones((2, 3, 4), np.float32),
+    'real': np.ones(2, bool),
+  }
+  batches = pipeline.evaluation([0], lambda k: example, batch_size=2)
+  assert batches[0]['mask'].tolist() == [1, 0]
+  for name, blank in [('labels', 255), ('classes', -1), ('boxes', 0)]:
+    assert (batches[0][name][0] == 1).all()
+    assert (batches[0][name][1] == blank).all()
+    assert batches[0][name].dtype == example[name].dtype
+  assert batches[0]['real'].tolist() == [[True, True], [False, False]]
+
+
+def test_examples_of_a_batch_are_joined_before_they_are_stacked(monkeypatch):
+  def join(rows):
+    count = max(len(row['frames']) for row in rows)
+    return [{'frames': np.resize(row['frames'], count)} for row in rows]
+
+  def ragged(k, rng=None):
+    return {'frames': np.full(k, k)}
+
+  batches = pipeline.evaluation([2, 3], ragged, batch_size=2, join=join)
+  assert batches[0]['frames'].tolist() == [[2, 2, 2], [3, 3, 3]]
+  batches = pipeline.training([1, 4], ragged, batch_size=2, seed=0, join=join)
+  assert batches[0]['frames'].shape == (2, 4)
+  # A process without examples of its own pads with what it would have seen.
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  batches = pipeline.evaluation([5], ragged, batch_size=1, join=join)
+  assert batches[0]['frames'].tolist() == [[0] * 5]
+  assert batches[0]['mask'].tolist() == [0]
+
+
 def test_no_examples_is_an_error_and_so_is_a_batch_past_the_end():
   with pytest.raises(ValueError, match='no examples'):
     pipeline.training([], numbered, batch_size=1, seed=0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deltax.delta import Full, LowRank, Spec, count, distill, losses
+from deltax.delta.cost import as_published
 
 
 class Forms(nn.Module):
@@ -118,3 +119,27 @@ def test_a_network_is_counted_without_students_too(forms):
   delta, params, frame = forms
   alone = count(Forms(), params['teacher'], frame)
   assert alone.key == alone.later == delta.macs(params, frame).key
+
+
+class Active(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    x = nn.relu(nn.Conv(4, (3, 3), name='first')(x))
+    x = nn.relu(nn.Conv(8, (3, 3), strides=2, name='middle')(x))
+    x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    return nn.Conv(2, (1, 1), name='last')(nn.swish(x))
+
+
+def test_the_published_counter_adds_relus_pooling_and_biases_of_students():
+  net, frame = Active(), jnp.zeros((2, 12, 16, 3))
+  variables = net.init(jax.random.key(0), frame)
+  delta = distill(net)
+  params = delta.init(jax.random.key(0), variables, frame)
+  plain = delta.macs(params, frame)
+  macs = as_published(plain, net, variables, frame)
+  others = 12 * 16 * 4 + 6 * 8 * 8 + 6 * 8 * 8
+  assert macs.key == plain.key + others
+  assert macs.later == plain.later + others + 6 * 8 * 8
+  rows = {row.name: row for row in macs.rows}
+  assert rows['middle'].candidates['full'] == rows['middle'].key
+  assert rows['last'] == plain.rows[-1]

@@ -5,21 +5,17 @@ The references are what the published PyTorch code gives in float32 on CPU; see
 """
 
 import functools
-import importlib.util
-import json
-import pathlib
-import re
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import published
 import pytest
+import rules
 
-from deltax import convert, models
 from deltax.convert.state_dict import module_path
-from deltax.delta import Spec, distill, losses
+from deltax.delta import Spec, losses
 from deltax.delta import gates as gating
 from deltax.layers import resize_bilinear
 from deltax.losses.segmentation import (
@@ -28,148 +24,47 @@ from deltax.losses.segmentation import (
 )
 from deltax.training import learning_rates, make_optimizer
 
-GOLDENS = pathlib.Path(__file__).parents[1] / 'goldens'
-NAME, CLASSES = 'ddrnet23_slim', 19
 STEPS = 5
 
 
-_spec = importlib.util.spec_from_file_location('rules', GOLDENS / 'rules.py')
-rules = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(rules)
+@pytest.fixture(scope='module', params=published.NETWORKS)
+def network(request):
+  return published.Network(request.param)
 
 
-def published(name):
-  path = GOLDENS / 'delta' / f'ddrnet23s_{name}'
-  if path.suffix == '.json':
-    return json.loads(path.read_text())
-  with np.load(path) as arrays:
-    return dict(arrays)
+def test_the_teacher_is_the_published_network(network):
+  outs = network.apply(network.teacher, rules.clip(128, 256))
+  network.check(published.nchw(outs), network.load('teacher.npz')['out'])
 
 
-KEYS = published('delta_keys.json')
-NAMES = published('train_names.json')
-NET = models.create(NAME, num_classes=CLASSES)
-DELTA = distill(NET)
-
-
-def flax_path(layer):
-  return '/'.join(module_path(layer))
-
-
-LAYERS = {layer: flax_path(layer) for layer in NAMES['conv_names']}
-NOISE = {path: rules.gumbel(layer) for layer, path in LAYERS.items()}
-
-
-def leaf_of(params, key):
-  """The array of our parameters that a published key names."""
-  layer, _, part = key.partition('.g_')
-  if part == 'gate.bias':
-    return params['gates'][flax_path(layer)]
-  if part:
-    names = {
-      'Wa.weight': ('full', 'kernel'),
-      'Wa.bias': ('full', 'bias'),
-      'Wb.0.weight': ('low_rank_4_out', 'first'),
-      'Wb.1.weight': ('low_rank_4_out', 'second'),
-      'Wb.1.bias': ('low_rank_4_out', 'bias'),
-    }
-    candidate, leaf = names[part]
-    return params['students'][flax_path(layer)][candidate][leaf]
-  layer, _, leaf = key.replace('.W.', '.').rpartition('.')
-  node = params['teacher']['params']
-  for name in module_path(layer):
-    node = node[name]
-  return node[leaf if leaf == 'bias' else min(set(node) - {'bias'})]
-
-
-def rule_state(gate):
-  return {key: rules.weight(key, shape, gate) for key, shape, _ in KEYS}
-
-
-def plain_state():
-  return {
-    key.replace('.W.', '.'): array
-    for key, array in rule_state('mixed').items()
-    if '.g_' not in key
-  }
-
-
-def from_torch(state):
-  return convert.delta_from_state_dict(NAME, Spec(), state)
-
-
-@pytest.fixture(scope='module')
-def teacher():
-  return convert.from_state_dict(NAME, plain_state())
-
-
-@pytest.fixture(scope='module')
-def students(teacher):
-  """Our own start of every student, without biases."""
-  frame = jnp.zeros((1, 64, 64, 3))
-  return jax.jit(DELTA.init)(jax.random.key(0), teacher, frame)
-
-
-@pytest.fixture(scope='module')
-def make_params(students):
-  def initial(key, array):
-    if re.search(r'\.g_W(a|b\.1)\.bias$', key):
-      return rules.weight(key.split('.g_')[0] + '.W.bias', array.shape)
-    if '.g_W' in key:
-      return np.asarray(leaf_of(students, key)).transpose(3, 2, 0, 1)
-    return array
-
-  @functools.cache
-  def make(variant, gate):
-    state = rule_state(gate)
-    if variant == 'init':
-      state = {key: initial(key, array) for key, array in state.items()}
-    return from_torch(state)
-
-  return make
-
-
-def nchw(x):
-  return np.moveaxis(np.asarray(x), -1, -3)
-
-
-apply_teacher = jax.jit(NET.apply)
-apply_delta = jax.jit(lambda params, clip: DELTA.clip(params, clip)[0])
-
-
-def test_the_teacher_is_the_published_network(teacher):
-  outs = apply_teacher(teacher, rules.clip(128, 256))
-  expected = published('teacher.npz')['out']
-  np.testing.assert_allclose(nchw(outs), expected, atol=1e-4)
+GATES = {'Wb': -1.0, 'Wa': 1.0, 'mixed': 'mixed'}
 
 
 @pytest.mark.parametrize('variant', ['rule', 'init'])
-@pytest.mark.parametrize(
-  ('tag', 'gate'), [('Wb', -1.0), ('Wa', 1.0), ('mixed', 'mixed')]
-)
-def test_later_frames_are_the_published_ones(make_params, variant, tag, gate):
-  clip = rules.clip(128, 256)
-  outs = apply_delta(make_params(variant, gate), clip[None])
-  expected = published(f'delta_{variant}.npz')[tag]
-  np.testing.assert_allclose(nchw(outs[0, 1:]), expected, atol=1e-4)
+@pytest.mark.parametrize('tag', GATES)
+def test_later_frames_are_the_published_ones(network, variant, tag):
+  outs = network.outputs(variant, GATES[tag])
+  network.check(outs[0, 1:], network.load(f'delta_{variant}.npz')[tag])
 
 
 @pytest.mark.parametrize('variant', ['rule', 'init'])
-def test_clips_of_a_batch_are_the_published_ones(make_params, variant):
-  clips = rules.clip(128, 256).reshape(2, 2, 128, 256, 3)
-  outs = apply_delta(make_params(variant, 'mixed'), clips)
-  expected = published(f'delta_{variant}.npz')['mixed_N2_T2']
-  outs = nchw(outs).reshape(expected.shape)
-  np.testing.assert_allclose(outs, expected, atol=1e-4)
+def test_clips_of_a_batch_are_the_published_ones(network, variant):
+  outs = network.outputs(variant, 'mixed')[:, :2]
+  expected = network.load(f'delta_{variant}.npz')['mixed_N2_T2']
+  network.check(outs.reshape(-1, *outs.shape[2:]), expected)
 
 
-def test_the_low_rank_start_is_the_published_one(teacher, students):
-  checks = published('svd_init_check.json')
-  assert set(checks) == set(LAYERS)
+def test_the_low_rank_start_is_the_published_one(network):
+  checks = network.load('svd_init_check.json')
+  assert set(checks) == set(network.layers)
   for layer, check in checks.items():
-    own = students['students'][LAYERS[layer]]['low_rank_4_out']
-    product = np.einsum('icr,jrn->ncij', own['first'][:, 0], own['second'][0])
-    kernel = leaf_of(students, f'{layer}.W.weight').transpose(3, 2, 0, 1)
+    own = network.students['students'][network.layers[layer]]
+    own = jax.tree.map(np.asarray, own['low_rank_4_out'])
+    product = np.einsum(
+      'icr,jrn->ncij', own['first'][:, 0], own['second'][0], optimize=True
+    )
+    kernel = published.leaf_of(network.students, f'{layer}.W.weight')
+    kernel = kernel.transpose(3, 2, 0, 1)
     error = np.linalg.norm(product - kernel) / np.linalg.norm(kernel)
     assert own['first'].shape[-1] == check['rank'], layer
     np.testing.assert_allclose(error, check['rel_err'], atol=1e-5)
@@ -177,44 +72,36 @@ def test_the_low_rank_start_is_the_published_one(teacher, students):
     np.testing.assert_allclose(first, check['first4'], atol=1e-5)
 
 
-def test_a_deployed_checkpoint_gives_the_same_outputs(make_params):
-  state, deployed = rule_state('mixed'), {}
-  for key, shape, _ in published('deploy_mixed_keys.json'):
+def test_a_deployed_checkpoint_chooses_the_same_students(network):
+  state, deployed = published.rule_state(network.keys), {}
+  for key, shape, _ in network.load('deploy_mixed_keys.json'):
     source = key
     if '.g_W.' in key:
       low_rank = key.split('.g_W.')[1].startswith(('0.', '1.'))
       source = key.replace('.g_W.', '.g_Wb.' if low_rank else '.g_Wa.')
     deployed[key] = state[source].reshape(shape)
-  params = from_torch(deployed)
-  assert DELTA.choose(params) == DELTA.choose(make_params('rule', 'mixed'))
-  outs = apply_delta(params, rules.clip(128, 256)[None])
-  expected = published('delta_rule.npz')['mixed']
-  np.testing.assert_allclose(nchw(outs[0, 1:]), expected, atol=1e-4)
+  params, whole = network.from_torch(deployed), network.params('rule')
+  choices = network.delta.choose(params)
+  assert choices == network.delta.choose(whole)
+  assert set(choices.values()) == {0, 1}
+  jax.tree.map(
+    np.testing.assert_array_equal, params['teacher'], whole['teacher']
+  )
+  for path, choice in choices.items():
+    name = ('full', 'low_rank_4_out')[choice]
+    own, expected = (tree['students'][path][name] for tree in (params, whole))
+    jax.tree.map(np.testing.assert_array_equal, own, expected)
 
 
-def prices(teacher):
-  """Cost of the layers at the published frame size."""
-  frame = jax.ShapeDtypeStruct((1, 1024, 2048, 3), jnp.float32)
-  return DELTA.costs({'teacher': teacher}, frame)[1]
-
-
-def test_layers_cost_the_published_share(teacher):
-  macs = prices(teacher)
-  shares = np.array([macs[path] for path in LAYERS.values()])
+def test_layers_cost_the_published_share(network):
+  macs = network.prices
+  shares = np.array([macs[path] for path in network.layers.values()])
   shares /= shares.sum()
-  expected = published('train.npz')['macs_share']
+  expected = network.load('train.npz')['macs_share']
   np.testing.assert_allclose(shares, expected, rtol=1e-5)
 
 
-class Run(NamedTuple):
-  """Five steps; the values, gradient and statistics of the first."""
-
-  history: list[dict]
-  gradient: dict
-  batch_stats: dict
-  params: dict
-
-
+ZERO = np.float32(0)
 OPTIMIZER = make_optimizer(
   'sgd',
   learning_rate=1e-2,
@@ -223,22 +110,41 @@ OPTIMIZER = make_optimizer(
 )
 
 
-def losses_of(params, batch_stats, scale, clips, labels, macs):
-  """The published objective; the same noise at every step."""
+CLIPS = np.stack(
+  [rules.clip(128, 256, 2, name) for name in ('trainA', 'trainB')]
+)
+LABELS = rules.labels(2, 128, 256).astype(np.int32)
+
+
+def training_pass(params, batch_stats, clips, network):
+  """All parameters, gates and what `Delta.clip` gives, with fixed noise."""
   stats = {'params': params['teacher'], 'batch_stats': batch_stats}
   whole = {**params, 'teacher': stats}
   gates = {
-    path: gating.relax(params['gates'][path], noise, Spec().temperature)
-    for path, noise in NOISE.items()
+    path: gating.relax(
+      params['gates'][path], rules.gumbel(layer), Spec().temperature
+    )
+    for layer, path in network.layers.items()
   }
-  outs, aux = DELTA.clip(whole, clips, train=True, gates=gates)
-  errors = losses.distillation(aux.deltas, DELTA.reference(whole, clips)[1])
+  return (
+    whole,
+    gates,
+    *network.delta.clip(whole, clips, train=True, gates=gates),
+  )
+
+
+def losses_of(params, batch_stats, scale, network):
+  """The published objective; the same noise at every step."""
+  whole, gates, outs, aux = training_pass(params, batch_stats, CLIPS, network)
+  paths, macs = network.layers.values(), network.prices
+  targets = network.delta.reference(whole, CLIPS)[1]
+  errors = losses.distillation(aux.deltas, targets)
   distillation = losses.average(errors).mean()
   first = 1 / jax.lax.stop_gradient(distillation)
   task = functools.partial(
     hard_cross_entropy,
-    resize_bilinear(outs[:, -1], labels.shape[1:]),
-    labels,
+    resize_bilinear(outs[:, -1], LABELS.shape[1:]),
+    LABELS,
     CITYSCAPES_WEIGHTS,
   )
 
@@ -249,10 +155,10 @@ def losses_of(params, batch_stats, scale, clips, labels, macs):
   values = {
     'task': task().mean(),
     'task_ohem_thr0.05_keep5000': task(threshold=0.05, min_kept=5000).mean(),
-    'dist_per_layer': jnp.stack([errors[p].mean() for p in LAYERS.values()]),
+    'dist_per_layer': jnp.stack([errors[path].mean() for path in paths]),
     'dist_mean_raw': distillation,
     'dist_coef': jnp.where(scale > 0, scale, first),
-    'gates': jnp.stack([gates[path][0] for path in LAYERS.values()]),
+    'gates': jnp.stack([gates[path][0] for path in paths]),
     'cost_share': budget(macs),
     'cost_uniform': budget(dict.fromkeys(macs, 1.0)),
     'logits': outs[:, -1],
@@ -262,79 +168,95 @@ def losses_of(params, batch_stats, scale, clips, labels, macs):
   return values['total'], (values, aux.batch_stats)
 
 
-@pytest.fixture(scope='module')
-def objective(teacher):
-  clips = [rules.clip(128, 256, 2, name) for name in ('trainA', 'trainB')]
-  return functools.partial(
-    losses_of,
-    clips=np.stack(clips),
-    labels=rules.labels(2, 128, 256).astype(np.int32),
-    macs=prices(teacher),
-  )
+class Training:
+  """Steps of one network from the references' starts.
 
+  A gradient is a tree of a delta network's parameters, with the batch
+  statistics that the step leaves.
+  """
 
-@pytest.fixture(scope='module')
-def run(objective, make_params):
-  gradient_of = jax.grad(objective, has_aux=True)
+  def __init__(self, network):
+    self.network = network
+    objective = functools.partial(losses_of, network=network)
+    self.gradient = jax.grad(objective, has_aux=True)
+    # What is compiled fast rounds more, and five steps multiply that.
+    several = network.name == 'ddrnet23_slim'
+    compiled = jax.jit if several else published.fast_to_compile
+    self.single = compiled(self.gradient)
+    self.double = published.fast_to_compile(self.gradient)
+    self.first = functools.cache(self.first)
+    self.five_steps = functools.cache(self.five_steps)
 
-  @jax.jit
-  def step(params, batch_stats, opt_state, scale):
-    gradient, (values, batch_stats) = gradient_of(params, batch_stats, scale)
-    updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
-    params = optax.apply_updates(params, updates)
-    values |= learning_rates(opt_state)
-    return (params, batch_stats, opt_state), values, gradient
-
-  def whole(tree, batch_stats):
-    teacher = {'params': tree['teacher'], 'batch_stats': batch_stats}
-    return {**tree, 'teacher': teacher}
-
-  @functools.cache
-  def five_steps(variant):
-    params = make_params(variant, 'spread')
-    stats = params['teacher']['batch_stats']
-    params = {**params, 'teacher': params['teacher']['params']}
-    state = params, stats, jax.jit(OPTIMIZER.init)(params)
-    state, first, gradient = step(*state, 0.0)
-    history, stats = [first], state[1]
-    for _ in range(STEPS - 1):
-      state, values, _ = step(*state, first['dist_coef'])
-      history.append(values)
-    return Run(history, whole(gradient, stats), stats, whole(*state[:2]))
-
-  return five_steps
-
-
-@pytest.fixture(scope='module')
-def exact_gradient(objective, make_params):
-  """The gradient of the first step, all of it computed in float64."""
-
-  def double(tree):
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
-
-  @functools.cache
-  def gradient_of(variant):
-    params = double(make_params(variant, 'spread'))
+  def start(self, variant):
+    params = self.network.gated(variant, 'spread')
     teacher = params['teacher']
-    params = {**params, 'teacher': teacher['params']}
+    return {**params, 'teacher': teacher['params']}, teacher['batch_stats']
+
+  def first(self, variant):
+    """Values and gradient of the first step, in float32."""
+    gradient, (values, stats) = self.single(*self.start(variant), ZERO)
+    return values, whole(gradient, stats)
+
+  def exact(self, variant):
+    """The gradient of the first step, all of it computed in float64."""
     with jax.enable_x64(True):
-      gradient, _ = jax.jit(jax.grad(objective, has_aux=True))(
-        params, teacher['batch_stats'], 0.0
-      )
-    return {**gradient, 'teacher': {'params': gradient['teacher']}}
+      gradient, (_, stats) = self.double(*double(self.start(variant)), ZERO)
+    return whole(gradient, stats)
 
-  return gradient_of
+  def exact_logits(self, variant):
+    """`[B, T, H, W, K]` outputs of the first step's pass, in float64."""
+
+    @published.fast_to_compile
+    def logits(params, batch_stats, clips):
+      return training_pass(params, batch_stats, clips, self.network)[2]
+
+    with jax.enable_x64(True):
+      return np.asarray(logits(*double((*self.start(variant), CLIPS))))
+
+  def five_steps(self, variant):
+    """The values of every step, and the network that they lead to."""
+
+    @jax.jit
+    def update(gradient, opt_state, params):
+      updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
+      rates = learning_rates(opt_state)
+      return optax.apply_updates(params, updates), opt_state, rates
+
+    params, stats = self.start(variant)
+    opt_state, scale, history = jax.jit(OPTIMIZER.init)(params), ZERO, []
+    for _ in range(STEPS):
+      gradient, (values, stats) = self.single(params, stats, scale)
+      params, opt_state, rates = update(gradient, opt_state, params)
+      history.append(values | rates)
+      scale = values['dist_coef']
+    return history, whole(params, stats)
 
 
-# The first of these compiles the step, which takes most of the file's time.
-variants = pytest.mark.parametrize(
+def double(tree):
+  return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+def whole(tree, batch_stats):
+  teacher = {'params': tree['teacher'], 'batch_stats': batch_stats}
+  return {**tree, 'teacher': teacher}
+
+
+@pytest.fixture(scope='module')
+def training(network):
+  return Training(network)
+
+
+# Compiling a step takes longer than the rest of a network's tests together.
+starts = pytest.mark.parametrize(
   'variant', [pytest.param('rule', marks=pytest.mark.slow), 'init']
 )
+slim = pytest.mark.parametrize('network', ['ddrnet23s'], indirect=True)
 
 
-@variants
-def test_the_losses_of_a_step_are_the_published_ones(run, variant):
-  expected, first = published('train.npz'), run(variant).history[0]
+@starts
+def test_the_losses_of_a_step_are_the_published_ones(training, variant):
+  network, (values, _) = training.network, training.first(variant)
+  expected = network.load('train.npz')
   for name in (
     'task',
     'task_ohem_thr0.05_keep5000',
@@ -347,39 +269,49 @@ def test_the_losses_of_a_step_are_the_published_ones(run, variant):
     'total',
   ):
     reference = np.squeeze(expected[f'{variant}_{name}'])
-    np.testing.assert_allclose(first[name], reference, 1e-4, err_msg=name)
-  if variant == 'rule':
-    logits = expected['rule_train_logits_last_frame']
-    np.testing.assert_allclose(nchw(first['logits']), logits, atol=1e-4)
+    np.testing.assert_allclose(values[name], reference, 1e-4, err_msg=name)
 
 
-def gradient_errors(gradient, variant):
+@pytest.mark.slow
+def test_the_outputs_of_a_step_are_the_published_ones(training):
+  network, (values, _) = training.network, training.first('rule')
+  logits = values['logits']
+  if network.name == 'ddrnet39':
+    # Batch norm over few values: float32 alone is 1.3e-4 off here.
+    logits = training.exact_logits('rule')[:, -1]
+  expected = network.load('train.npz')['rule_train_logits_last_frame']
+  network.check(published.nchw(logits), expected)
+
+
+def gradient_errors(network, gradient, variant):
   """Relative errors of the gates' gradient, and of every other norm."""
-  expected = published('train.npz')
-  gates = np.array([gradient['gates'][path][0] for path in LAYERS.values()])
+  expected = network.load('train.npz')
+  gates = np.array([gradient['gates'][p][0] for p in network.layers.values()])
   reference = expected[f'{variant}_gate_bias_grad']
   error = np.linalg.norm(gates - reference) / np.linalg.norm(reference)
-  errors = {}
-  for key, norm in zip(
-    NAMES['param_names'], expected[f'{variant}_grad_norm'], strict=True
-  ):
+  keys = [key for key, *_ in network.keys if key.endswith(('weight', 'bias'))]
+  norms = dict(zip(keys, expected[f'{variant}_grad_norm'], strict=True))
+  # Biases before a batch norm have no gradient but rounding.
+  nothing, errors = 5e-7 * max(norms.values()), {}
+  for key, norm in norms.items():
     if not key.endswith('g_gate.bias'):
-      own = np.linalg.norm(np.ravel(leaf_of(gradient, key)))
-      # Biases before a batch norm have no gradient but rounding: at most 1e-6,
-      # where the largest of all is 8.
-      errors[key] = max(abs(own - norm) - 3e-6, 0) / max(norm, 3e-6)
-  return error, errors
+      own = np.linalg.norm(np.ravel(published.leaf_of(gradient, key)))
+      errors[key] = max(abs(own - norm) - nothing, 0) / max(norm, nothing)
+  return error, list(errors.values())
 
 
-@variants
-def test_the_gradients_of_a_step_are_the_published_ones(
-  exact_gradient, variant
+@slim
+@starts
+def test_the_exact_gradients_of_a_step_are_the_published_ones(
+  training, variant
 ):
-  gates, others = gradient_errors(exact_gradient(variant), variant)
+  gates, others = gradient_errors(
+    training.network, training.exact(variant), variant
+  )
   assert len(others) > 300
   # Ours is exact here, so this is the rounding of the published values; one of
   # 'init' is 1.06e-3 off.
-  worst, *rest = sorted(others.values(), reverse=True)
+  worst, *rest = sorted(others, reverse=True)
   assert max(rest) < 1e-3
   assert worst < (1e-3 if variant == 'rule' else 1.1e-3)
   # Gate gradients are small differences of large sums: this is what the
@@ -387,29 +319,39 @@ def test_the_gradients_of_a_step_are_the_published_ones(
   assert gates < 6e-3
 
 
-@variants
-def test_the_gradients_in_float32_are_those_up_to_rounding(run, variant):
-  gates, others = gradient_errors(run(variant).gradient, variant)
-  assert max(others.values()) < 2e-3
-  assert gates < 1e-2
+@starts
+def test_the_gradients_in_float32_are_those_up_to_rounding(training, variant):
+  network, (_, gradient) = training.network, training.first(variant)
+  gates, others = gradient_errors(network, gradient, variant)
+  # With more layers, rounding is more. Computed in float64, those of DDRNet-39
+  # are up to 6.8e-3 off the published ones, HRNet's 2.7e-3, gates 7.5e-3.
+  slim = network.name == 'ddrnet23_slim'
+  assert np.quantile(others, 0.9) < 2e-3
+  assert max(others) < (2e-3 if slim else 1e-2)
+  assert gates < (1e-2 if slim else 2e-2)
 
 
-@variants
-def test_running_statistics_after_a_step_are_the_published_ones(run, variant):
-  expected, stats = published('train.npz'), run(variant).batch_stats
-  for own, name in (('mean', 'mean'), ('var', 'var')):
+@starts
+def test_running_statistics_after_a_step_are_the_published_ones(
+  training, variant
+):
+  network, (_, gradient) = training.network, training.first(variant)
+  stats = gradient['teacher']['batch_stats']
+  expected = network.load('train.npz')
+  for name in ('mean', 'var'):
     sums = [
-      functools.reduce(dict.get, module_path(norm), stats)[own].sum()
-      for norm in NAMES['bn_names']
+      functools.reduce(dict.get, module_path(norm), stats)[name].sum()
+      for norm in network.norms
     ]
     reference = expected[f'{variant}_bn_running_{name}_sum']
     np.testing.assert_allclose(sums, reference, rtol=1e-4, atol=1e-4)
 
 
-@variants
-def test_five_optimizer_steps_follow_the_published_ones(run, variant):
-  expected = published('train_5steps.npz')
-  history, trace = run(variant).history, expected[f'{variant}_trace']
+@slim
+@starts
+def test_five_optimizer_steps_follow_the_published_ones(training, variant):
+  history, _ = training.five_steps(variant)
+  trace = training.network.load('train_5steps.npz')[f'{variant}_trace']
   # Batch norm over the few values of the smallest feature maps multiplies
   # rounding errors tenfold a step: a float64 run differs as much as this one.
   tolerances = (1e-5, 1e-4, 2e-3, 1e-2, 2e-2)
@@ -424,19 +366,21 @@ def test_five_optimizer_steps_follow_the_published_ones(run, variant):
     np.testing.assert_allclose(rates, set_before, rtol=1e-5)
 
 
-@variants
-def test_five_steps_lead_to_the_published_network(run, make_params, variant):
-  expected, params = published('train_5steps.npz'), run(variant).params
-  start = make_params(variant, 'spread')['gates']
+@slim
+@starts
+def test_five_steps_lead_to_the_published_network(training, variant):
+  network, (_, params) = training.network, training.five_steps(variant)
+  expected = network.load('train_5steps.npz')
+  start = network.gated(variant, 'spread')['gates']
   start, final = (
-    np.array([gates[path][0] for path in LAYERS.values()])
+    np.array([gates[path][0] for path in network.layers.values()])
     for gates in (start, params['gates'])
   )
   reference = expected[f'{variant}_gate_bias_final']
   # Rounding alone moves the gates by a quarter of their way (see above).
   way = np.linalg.norm(reference - start)
   assert np.linalg.norm(final - reference) < 0.4 * way
-  outs = apply_teacher(params['teacher'], rules.clip(128, 256))[:1]
+  outs = network.apply(params['teacher'], rules.clip(128, 256))[:1]
   reference = expected[f'{variant}_teacher_eval_after']
   # Five steps move the logits by up to 2.5.
-  np.testing.assert_allclose(nchw(outs), reference, atol=5e-2)
+  np.testing.assert_allclose(published.nchw(outs), reference, atol=5e-2)

@@ -63,3 +63,19 @@ def gumbel(layer: str) -> np.ndarray:
   uniform = generator('gumbel/' + layer).random(2).astype(np.float32)
   tiny = np.float32(1e-10)
   return -np.log(tiny - np.log(uniform + tiny))
+
+
+def boxes(count: int = 4):
+  """`[count, 100, 4]` (y0, x0, y1, x1) and `[count, 100]` classes from 1.
+
+  Frame i has i + 2 boxes; the rest are zeros, of class 0.
+  """
+  draw = generator('boxes')
+  corners = np.zeros((count, 100, 4), np.float32)
+  classes = np.zeros((count, 100), np.float32)
+  for i in range(count):
+    first = draw.uniform(0, 80, (i + 2, 2))
+    corners[i, : i + 2, :2] = first
+    corners[i, : i + 2, 2:] = first + draw.uniform(16, 48, (i + 2, 2))
+    classes[i, : i + 2] = draw.integers(1, 31, i + 2)
+  return corners, classes

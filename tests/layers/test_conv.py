@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from deltax.layers import conv2d, fast_conv
-from deltax.layers.conv import explicit_padding
+from deltax.layers.windows import explicit_padding
 
 # Input size, kernel [kh, kw, C / groups, N], strides, dilation, padding and
 # groups.
@@ -35,6 +35,16 @@ CASES = {
   'depthwise stride': ((9, 12), (5, 3, 1, 6), (2, 3), (1, 1), 'SAME', 6),
   'depthwise both': ((13, 12), (3, 3, 1, 6), (2, 2), (2, 3), 'VALID', 6),
   'depthwise wide': ((9, 12), (3, 3, 1, 12), (1, 1), (1, 1), 'SAME', 6),
+  'depthwise left over': ((8, 10), (3, 3, 1, 6), (2, 3), (1, 1), 'VALID', 6),
+  'depthwise sparse': ((11, 12), (2, 2, 1, 5), (4, 3), (1, 1), 'VALID', 5),
+  'depthwise padded': (
+    (5, 6),
+    (3, 3, 1, 6),
+    (2, 2),
+    (1, 1),
+    ((4, 5), (0, 3)),
+    6,
+  ),
   'groups': ((9, 12), (3, 3, 2, 6), (2, 2), (2, 2), ((2, 1), (0, 2)), 3),
   'one channel': ((9, 12), (3, 3, 1, 1), (1, 1), (1, 1), 'SAME', 1),
 }
@@ -106,7 +116,9 @@ def test_gradients_are_those_of_the_plain_convolution(case, form):
     assert_close(own, expected)
 
 
-@pytest.mark.parametrize('name', ['plain', 'rows left over', 'both', '1x1'])
+@pytest.mark.parametrize(
+  'name', ['plain', 'rows left over', 'both', '1x1', 'depthwise both']
+)
 def test_gradients_are_the_same_inside_a_scan_and_a_branch(name, form):
   x, kernel = arrays(CASES[name])
 

@@ -1,7 +1,6 @@
-"""The networks: their size and cost, and what they refuse."""
+"""DDRNet: what it refuses, what training updates, what a frame depends on."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +8,11 @@ import numpy as np
 import pytest
 
 from deltax import models
-from deltax.delta import distill
 
 
 def shapes_of(net):
   frame = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   return jax.eval_shape(net.init, jax.random.key(0), frame)
-
-
-def count(tree):
-  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 @functools.cache
@@ -38,60 +32,11 @@ def tiny():
   return net, jax.tree.map(jnp.float32, variables), frames
 
 
-@functools.cache
-def published():
-  """The published network, its delta network, and parameters as shapes."""
-  net = models.create('ddrnet23_slim', num_classes=19)
-  delta, variables = distill(net), shapes_of(net)
-  frame = jnp.zeros((1, 64, 64, 3))
-  params = jax.eval_shape(delta.init, jax.random.key(0), variables, frame)
-  return delta, params
-
-
-def macs(logit):
-  delta, params = published()
-  gates = dict.fromkeys(params['students'], jnp.array([logit]))
-  frame = jax.ShapeDtypeStruct((1, 1024, 2048, 3), jnp.float32)
-  return delta.macs({**params, 'gates': gates}, frame)
-
-
 def test_an_unknown_name_lists_the_known_ones():
   with pytest.raises(
     ValueError, match=r"'ddrnet99'; known: ddrnet23_slim, ddr"
   ):
     models.create('ddrnet99', num_classes=19)
-
-
-def test_the_published_network_has_the_published_number_of_parameters():
-  _, params = published()
-  millions = count(params['teacher']['params']) / 1e6
-  assert round(millions, 3) == 5.696
-  students = {
-    name: sum(count(own[name]) for own in params['students'].values()) / 1e6
-    for name in ('full', 'low_rank_4_out')
-  }
-  assert students == pytest.approx(
-    {'full': 5.674, 'low_rank_4_out': 1.295}, 1e-3
-  )
-
-
-def test_the_published_network_costs_the_published_number_of_operations():
-  assert macs(-1.0).key == pytest.approx(36.39e9, rel=0.005)
-
-
-@pytest.mark.parametrize(
-  ('interval', 'giga'), [(2, 22.15), (3, 17.40), (5, 13.60), (10, 10.75)]
-)
-def test_compressed_later_frames_cost_the_published_number(interval, giga):
-  # The published counter also counts 0.09 G of activations and pooling.
-  amortised = macs(-1.0).amortised(interval) / 1e9
-  assert amortised == pytest.approx(giga - 0.09, abs=0.02)
-
-
-def test_full_copies_cost_what_the_teacher_does():
-  counts = macs(1.0)
-  biases = counts.key - counts.later
-  assert 0 < biases < 0.005 * counts.key  # which students do not have
 
 
 def test_one_logit_a_class_comes_at_an_eighth_of_the_size():

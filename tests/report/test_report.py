@@ -17,13 +17,18 @@ PALETTE = [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
 
 
 def results(**changes):
-  def scores(miou, car=0.3):
-    return {'miou': miou, 'iou': [0.9, 0.8, car], 'consistency': 0.931}
+  def scores(score, car=0.3):
+    return {
+      'score': score,
+      'by_class': [0.9, 0.8, car],
+      'others': {'consistency': 0.931},
+    }
 
-  def delta(interval, miou, share):
+  def delta(interval, score, share):
     return {
       'interval': interval,
-      **scores(miou),
+      **scores(score),
+      'teacher_score': 0.66,
       'gmacs': 3.2 * share,
       'share': share,
       'ms': 40 * share,
@@ -33,6 +38,13 @@ def results(**changes):
 
   base = {
     'title': 'A street & <more>',
+    'metric': {
+      'name': 'mIoU',
+      'text': 'mean IoU',
+      'of_class': 'IoU',
+      'about': 'Intersection <over> union',
+      'absent': 'neither labels nor predictions',
+    },
     'classes': CLASSES,
     'palette': PALETTE,
     'teacher': {
@@ -174,7 +186,7 @@ def test_a_bar_tells_its_layer_when_hovered_over(whole):
 
 def test_names_are_escaped(whole):
   assert '<b>' not in whole and 'car &lt;b&gt;&amp;' in whole
-  for raw in ('<more>', '<frame', '<val>', '<carefully>', 'conv<'):
+  for raw in ('<more>', '<frame', '<val>', '<carefully>', 'conv<', '<over>'):
     assert raw not in whole
 
 
@@ -188,7 +200,7 @@ def test_a_class_that_never_occurs_is_a_dash(tmp_path):
   for missing in (math.nan, None):
     changed = results()
     for row in (changed['teacher'], *changed['delta']):
-      row['iou'] = [0.9, 0.8, missing]
+      row['by_class'] = [0.9, 0.8, missing]
     page = page_of(tmp_path, results=changed)
     assert 'nan' not in page.lower() and 'None' not in page
     row = re.search(r'car &lt;b&gt;&amp;</th>(.*?)</tr>', page)[1]
@@ -197,8 +209,10 @@ def test_a_class_that_never_occurs_is_a_dash(tmp_path):
 
 def test_scores_that_were_not_measured_are_dashes():
   changed = results(ms={'teacher': None, 'key': None, 'later': math.nan})
-  changed['teacher'].update(ms=None, miou=math.nan, consistency=None)
-  changed['delta'][0].update(share=math.nan, teacher_per_distance=[None] * 3)
+  changed['teacher'].update(
+    ms=None, score=math.nan, others={'consistency': None}
+  )
+  changed['delta'][0].update(share=math.nan, teacher_score=None)
   text = report.table(changed)
   assert text.splitlines()[1].split()[-2:] == ['-', '-']
   assert report.headline(changed) == (
@@ -242,6 +256,10 @@ def test_the_page_says_which_figure_it_lacks(tmp_path):
   short['delta'][1]['per_distance'].pop()
   with pytest.raises(ValueError, match='per_distance at interval 10 has 9'):
     page_of(tmp_path, results=short)
+  unlike = results()
+  unlike['delta'][0]['others'] = {}
+  with pytest.raises(ValueError, match=r"interval 3 are \[\], .*\['consist"):
+    page_of(tmp_path, results=unlike)
   gates = {'steps': [0, 1], 'probability': {'conv1': [0.5]}}
   with pytest.raises(ValueError, match='gate conv1 has 1 values for 2 steps'):
     page_of(tmp_path, gates=gates)
@@ -253,6 +271,72 @@ def test_a_normalised_frame_is_refused(tmp_path):
   shot = film()[0]
   shot['frame'] = shot['frame'] / np.float32(255)
   with pytest.raises(ValueError, match=r'float32 \(2, 3, 3\), expected uint8'):
+    page_of(tmp_path, film=[shot])
+
+
+def boxes(count=2, **others):
+  corners = np.array([[1, 1, 12, 9], [3, 2, 15, 15.0]], np.float32)
+  found = {'boxes': corners[:count], 'classes': np.array([2, 0])[:count]}
+  return {**found, **others}
+
+
+def film_of_boxes():
+  found = boxes(scores=np.array([0.87, 0.41], np.float32))
+  shot = {
+    'frame': np.full((16, 20, 3), 127, np.uint8),
+    'truth': boxes(),
+    'teacher': found,
+    'delta': found,
+    'caption': 'world 7 & <frame 12>',
+  }
+  return [shot, shot, shot]
+
+
+def detection(**changes):
+  metric = {
+    'name': 'AP50',
+    'text': 'AP50',
+    'of_class': 'AP50',
+    'about': 'Average precision at IoU 0.5',
+    'absent': 'no ground truth',
+  }
+  found = results(metric=metric, **changes)
+  for row in (found['teacher'], *found['delta']):
+    row['others'] = {'AP': 0.312}
+  return found
+
+
+def test_a_run_on_boxes_has_a_page_in_its_own_terms(tmp_path):
+  page = page_of(
+    tmp_path, results=detection(), layers=layers(), film=film_of_boxes()
+  )
+  text = ' '.join(Reader(page).text)
+  assert 'IoU' not in text.replace('at IoU 0.5', '')
+  assert 'loses 0.9 points of AP50' in text and 'AP, %' in text
+  assert 'AP50 in per cent, by the number of frames' in text
+  assert 'occurs in no ground truth' in text and '31.2' in text
+  assert page.count('<img') == 9  # three frames: truth, teacher, delta
+  assert 'a score of 0.3 or more' in text
+  assert 'ground truth: world 7 &amp; &lt;frame 12&gt;' in page
+
+
+def test_other_scores_may_be_left_out(tmp_path):
+  plain = detection()
+  for row in (plain['teacher'], *plain['delta']):
+    del row['others']
+  assert 'AP, %' not in page_of(tmp_path, results=plain)
+  lines = report.table(plain).splitlines()
+  assert lines[0].split() == ['AP50', 'lost', 'GMACs', 'share', 'ms']
+
+
+def test_a_film_says_what_its_boxes_lack(tmp_path):
+  shot = film_of_boxes()[0]
+  del shot['caption']
+  with pytest.raises(ValueError, match=r"with boxes lacks \['caption'\]"):
+    page_of(tmp_path, film=[shot])
+  shot = film_of_boxes()[0]
+  shot['delta'] = boxes()
+  with pytest.raises(ValueError, match=r"delta of frame .* lacks \['scores'\]"):
     page_of(tmp_path, film=[shot])
 
 
@@ -305,7 +389,7 @@ def test_the_headline_says_what_was_won():
 
 def test_the_headline_is_honest_about_a_loss():
   lost = results(ms={'teacher': 20.0, 'key': 40.0, 'later': 30.0})
-  lost['delta'][0].update(share=1.1, miou=0.665)
+  lost['delta'][0].update(share=1.1, score=0.665)
   assert report.headline(lost) == (
     "With a key frame every 3 frames, delta needs 1.10 of the teacher's "
     'multiply-accumulates (more, not fewer) and gains 0.5 points of mean IoU; '

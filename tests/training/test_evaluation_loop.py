@@ -1,5 +1,10 @@
 """Counts over a data set against a sum in numpy."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +96,80 @@ def test_a_count_that_is_already_summed_is_an_error():
   task = TASK._replace(evaluate=lambda p, s, b: {'hits': jnp.ones(3)})
   with pytest.raises(ValueError, match=r"'hits' .*\(3,\).*\[4, \.\.\.\]"):
     evaluate(task, {}, {}, batches(4, [4]))
+
+
+STACKED = TASK._replace(
+  evaluate=lambda params, state, batch: {
+    'values': params * batch['values'],
+    'first': batch['labels'][:, 0],
+    'low': batch['labels'] < 1,
+  },
+  summarise=lambda arrays: {'median': np.median(arrays['values'])},
+  stack=True,
+)
+
+
+@pytest.mark.parametrize('size', [3, 4])
+def test_arrays_are_stacked_over_real_examples_in_order(size):
+  dataset = batches(size, [size, 2, 0, 1])
+  scores, arrays = evaluate(STACKED, jnp.float32(2), {}, dataset)
+  real = {
+    k: np.concatenate([b[k][b['mask'] > 0] for b in dataset])
+    for k in dataset[0]
+  }
+  np.testing.assert_array_equal(arrays['values'], 2 * real['values'])
+  np.testing.assert_array_equal(arrays['first'], real['labels'][:, 0])
+  np.testing.assert_array_equal(arrays['low'], real['labels'] < 1)
+  types = {name: array.dtype for name, array in arrays.items()}
+  assert types == {'values': np.float32, 'first': np.int32, 'low': bool}
+  assert scores == {'median': pytest.approx(np.median(2 * real['values']))}
+
+
+SHARE = """
+import sys
+import jax
+import numpy as np
+
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from deltax.data.pipeline import evaluation
+from deltax.task import Task
+from deltax.training import evaluate
+
+dataset = evaluation(
+  range(7), lambda k: {'n': np.int32(2**24 + k)}, batch_size=2
+)
+for stack in (False, True):
+  task = Task(None, None, lambda p, s, b: {'n': b['n']}, lambda c: {}, None)
+  _, counts = evaluate(task._replace(stack=stack), {}, {}, dataset)
+  print('found', np.asarray(counts['n'], int).tolist(), flush=True)
+"""
+
+
+def test_two_processes_see_the_whole_data_set():
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    address = f'localhost:{free.getsockname()[1]}'
+  flags = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
+  running = [
+    subprocess.Popen(
+      [sys.executable, '-c', SHARE, address, rank],
+      env={**os.environ, **flags, 'JAX_PLATFORMS': 'cpu'},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for rank in '01'
+  ]
+  # A sum beyond float32, and the examples in the order of the data set.
+  numbers = [2**24 + k for k in range(7)]
+  try:
+    said = [process.communicate(timeout=120) for process in running]
+  finally:
+    for process in running:
+      process.kill()
+  for out, errors in said:
+    lines = [line for line in out.splitlines() if line.startswith('found')]
+    assert lines == [f'found {sum(numbers)}', f'found {numbers}'], errors
 
 
 def test_an_empty_data_set_is_an_error():

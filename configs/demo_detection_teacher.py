@@ -1,0 +1,35 @@
+"""The detection demo's teacher: EfficientDet on rendered streets.
+
+A backbone that has seen ImageNet (EfficientNet-Lite0, from a package), and
+anchors as small as the people of the street. Paper: Tan et al., 2020 (the
+network). Expected: AP50 of at least 0.5 on held-out worlds.
+
+    python train.py --config=configs/demo_detection_teacher.py \
+      --workdir=runs/demo_detection/teacher
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  config = common.detection(
+    title='Delta distillation of a detector on rendered streets: the teacher',
+    task=dict(
+      model='ddrnet23_det',
+      num_classes=3,
+      size=(128, 256),
+      detector=dict(box_weight=100.0),
+      delta=None,
+    ),
+    data=common.street_boxes(4, 1, worlds=(96, 16), frames=15),
+    optimizer=dict(
+      name='adamw',
+      learning_rate=2e-3,
+      schedule='poly',
+      warmup_steps=50,
+      weight_decay=1e-4,
+      clip_norm=5.0,
+    ),
+    training=dict(steps=1400, evaluate_every=700, checkpoint_every=100),
+  )
+  return common.variant(config, variant)

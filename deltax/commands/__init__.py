@@ -1,0 +1,48 @@
+"""The `deltax` command: one subcommand a file of this folder.
+
+A file has `configure(parser)`, which adds its arguments, and `run(arguments)`.
+It is imported when its subcommand is asked for, so that help comes at once.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+  'convert': 'a published PyTorch checkpoint, to start a run from',
+  'export': 'a delta network as programs that run without this library',
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Runs a subcommand.
+
+  Args:
+    arguments: its name and its arguments; those of the process when absent.
+
+  Raises:
+    SystemExit: always when something is wrong, after one message.
+  """
+  parser = argparse.ArgumentParser(
+    prog='deltax',
+    description='Efficient video networks: delta distillation and more.',
+  )
+  commands = parser.add_subparsers(
+    dest='command', metavar='COMMAND', required=True
+  )
+  for name, text in COMMANDS.items():
+    commands.add_parser(name, help=text, add_help=False)
+  first, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['']
+  name = parser.parse_args([first] if first else []).command
+  command = importlib.import_module(f'deltax.commands.{name}')
+  own = argparse.ArgumentParser(
+    prog=f'deltax {name}',
+    description=command.__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  command.configure(own)
+  try:
+    command.run(own.parse_args(rest))
+  except (ValueError, OSError, ImportError) as error:
+    own.exit(1, f'deltax {name}: {error}\n')

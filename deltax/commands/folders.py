@@ -1,0 +1,49 @@
+"""Folders that a command fills: whole or not at all."""
+
+import argparse
+import contextlib
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of a folder that is written."""
+  parser.add_argument('out', type=pathlib.Path, help='folder to write')
+  parser.add_argument(
+    '--force', action='store_true', help='replace OUT where there is one'
+  )
+
+
+@contextlib.contextmanager
+def filled(out: pathlib.Path, *, force: bool) -> Iterator[pathlib.Path]:
+  """A folder beside `out`, renamed to it when its content is complete.
+
+  Args:
+    out: the folder to be.
+    force: whether a folder or file of that name is replaced.
+
+  Yields:
+    An empty folder to write to.
+
+  Raises:
+    ValueError: `out` is there already.
+  """
+  check_free(out, force=force)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  beside = tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent)
+  with contextlib.ExitStack() as stack:
+    stack.callback(shutil.rmtree, beside, ignore_errors=True)
+    whole = pathlib.Path(beside) / out.name
+    whole.mkdir()
+    yield whole
+    if out.exists():
+      out.rename(pathlib.Path(beside) / 'replaced')
+    whole.rename(out)
+
+
+def check_free(out: pathlib.Path, *, force: bool) -> None:
+  """Raises ValueError if `out` is there already and `force` is not set."""
+  if out.exists() and not force:
+    raise ValueError(f'{out} is there already; --force replaces it')

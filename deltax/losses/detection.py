@@ -1,0 +1,61 @@
+"""Losses of detectors over anchors: focal for classes, Huber for boxes."""
+
+import jax
+import jax.numpy as jnp
+
+from deltax.types import Array
+
+
+def focal(
+  logits: Array, classes: Array, *, alpha: float = 0.25, gamma: float = 1.5
+) -> Array:
+  """Focal loss of every class at every anchor, summed.
+
+  Each class is a yes-or-no question; answers that are right already count
+  little.
+
+  Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
+
+  Args:
+    logits: `[B, A, K]` float scores.
+    classes: `[B, A]` int32; -1 for background, where every answer is no.
+    alpha: weight of the class that is there; the others weigh 1 - alpha.
+    gamma: exponent of the probability of the wrong answer.
+
+  Returns:
+    `[B]` sums in nats, not divided by anything.
+
+  Example:
+    >>> loss = focal(jnp.zeros((1, 1, 2)), jnp.array([[1]]), gamma=0.0)
+    >>> round(float(loss[0] / jnp.log(2)), 6)
+    1.0
+  """
+  truth = jax.nn.one_hot(classes, logits.shape[-1], dtype=logits.dtype)
+  probability = jax.nn.sigmoid(logits)
+  wrong = truth * (1 - probability) + (1 - truth) * probability
+  weights = truth * alpha + (1 - truth) * (1 - alpha)
+  entropy = jax.nn.softplus(logits) - logits * truth
+  return (weights * wrong**gamma * entropy).sum((1, 2))
+
+
+def huber(codes: Array, targets: Array, *, delta: float = 0.1) -> Array:
+  """Huber loss of box codes, summed.
+
+  Args:
+    codes: `[B, A, 4]` predictions.
+    targets: `[B, A, 4]`; an entry that is exactly 0 does not count, as
+      published: background has zeros.
+    delta: error from which the loss is linear.
+
+  Returns:
+    `[B]` sums, not divided by anything.
+
+  Example:
+    >>> codes, targets = jnp.zeros((1, 1, 4)), jnp.array([[[0.1, 1.1, 0, 0]]])
+    >>> round(float(huber(codes, targets)[0]), 6)
+    0.11
+  """
+  error = jnp.abs(codes - targets)
+  bounded = jnp.minimum(error, delta)
+  loss = bounded**2 / 2 + delta * (error - bounded)
+  return jnp.where(targets != 0, loss, 0).sum((1, 2))

@@ -1,0 +1,232 @@
+"""`deltax export`: programs that run where this library is not."""
+
+import json
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_states
+
+from deltax import commands, models, training
+from deltax.delta import Full, LowRank, Spec, distill, make_spec
+from deltax.delta.export import export
+
+SHAPE = (2, 16, 24, 3)
+
+# Runs the two programs of a folder on stored frames, with jax and numpy alone.
+ALONE = """
+import sys
+sys.modules['deltax'] = sys.modules['flax'] = None
+import json, pathlib
+import jax.export, numpy as np
+folder = pathlib.Path(sys.argv[1])
+manifest = json.loads((folder / 'manifest.json').read_text())
+def load(name):
+  described = manifest['programs'][name]
+  content = (folder / described['file']).read_bytes()
+  return jax.export.deserialize(bytearray(content)).call, described
+frames = np.load(sys.argv[2])
+keyframe, described = load('keyframe')
+step, _ = load('step')
+carried = sum(v['name'].startswith('carry/') for v in described['outputs'])
+values = keyframe(frames[0])
+outs = [values[carried:]]
+for frame in frames[1:]:
+  values = step(*values[:carried], frame)
+  outs.append(values[carried:])
+np.savez(sys.argv[3], *[np.stack(out) for out in zip(*outs)])
+"""
+
+
+class Small(nn.Module):
+  """Two outputs, a shared convolution, a pool, a resize and a norm."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = nn.Conv(8, (3, 3), strides=2, name='stem')(x)
+    x = nn.relu(nn.BatchNorm(use_running_average=not train, name='norm')(x))
+    shared = nn.Conv(8, (3, 3), name='shared')
+    y = shared(shared(x)) + x
+    return {'a': nn.Conv(4, (1, 1), name='a')(y), 'b': y.mean((1, 2))}
+
+
+def distilled(net, spec, frame):
+  """A delta network whose gates choose every candidate in turn."""
+  variables = jax.eval_shape(net.init, jax.random.key(0), frame)
+  delta = distill(net, spec)
+  params = jax.eval_shape(delta.init, jax.random.key(0), variables, frame)
+  params = torch_states.drawn(params)
+  gates = {
+    path: jnp.full_like(logits, 1.0 if i % 2 else -1.0)
+    for i, (path, logits) in enumerate(params['gates'].items())
+  }
+  return delta, {**params, 'gates': gates}
+
+
+def frames_of(shape, count=3):
+  draw = np.random.default_rng(0).standard_normal
+  base = draw(shape)
+  return (base + 0.3 * draw((count, *shape))).astype(np.float32)
+
+
+def rollout(frozen, frames):
+  carry, out = jax.jit(frozen.keyframe)(frozen.params, frames[0])
+  outs, step = [out], jax.jit(frozen.step)
+  for frame in frames[1:]:
+    carry, out = step(frozen.params, carry, frame)
+    outs.append(out)
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *outs)
+
+
+def run_onnx(programs, frames):
+  onnxruntime = pytest.importorskip('onnxruntime')
+  options = onnxruntime.SessionOptions()
+  options.log_severity_level = 3
+  sessions = {
+    name: onnxruntime.InferenceSession(
+      program.content, options, providers=['CPUExecutionProvider']
+    )
+    for name, program in programs.items()
+  }
+  carry, outs = {}, []
+  for t, frame in enumerate(frames):
+    name = 'step' if t else 'keyframe'
+    names = [value.name for value in programs[name].outputs]
+    found = sessions[name].run(names, {**carry, 'frame': frame})
+    found = dict(zip(names, found, strict=True))
+    carry = {k: v for k, v in found.items() if k.startswith('carry/')}
+    outs.append([v for k, v in found.items() if k not in carry])
+  return [np.stack(out) for out in zip(*outs, strict=True)]
+
+
+SPECS = {
+  'key': Spec(lambda x: x[1:], (Full(), LowRank(2))),
+  'previous': Spec(lambda x: x[1:], (LowRank(2),), reference='previous'),
+}
+
+
+@pytest.mark.parametrize('reference', SPECS)
+def test_programs_name_and_measure_every_array(reference):
+  frames = frames_of(SHAPE)
+  delta, params = distilled(Small(), SPECS[reference], frames[0])
+  frozen = delta.freeze(params, frames[0])
+  programs = export(frozen, SHAPE)
+  carried = ['carry/a', 'carry/shared', 'carry/shared:1']
+  keyframe, step = programs['keyframe'], programs['step']
+  assert [v.name for v in keyframe.inputs] == ['frame']
+  assert [v.name for v in step.inputs] == [*carried, 'frame']
+  assert keyframe.outputs == step.outputs
+  assert [v.name for v in step.outputs] == [*carried, 'out/a', 'out/b']
+  assert step.inputs[:-1] == step.outputs[:3]
+  expected = rollout(frozen, frames)
+  values = jax.export.deserialize(bytearray(keyframe.content)).call(frames[0])
+  call = jax.jit(jax.export.deserialize(bytearray(step.content)).call)
+  for t, frame in enumerate(frames):
+    values = call(*values[:3], frame) if t else values
+    for value, described in zip(values, step.outputs, strict=True):
+      assert (value.shape, value.dtype) == (described.shape, described.dtype)
+    np.testing.assert_allclose(values[3], expected['a'][t], atol=1e-6)
+    np.testing.assert_allclose(values[4], expected['b'][t], atol=1e-6)
+
+
+def test_programs_are_for_every_platform():
+  frame = frames_of(SHAPE)[0]
+  delta, params = distilled(Small(), SPECS['key'], frame)
+  for program in export(delta.freeze(params, frame), SHAPE).values():
+    exported = jax.export.deserialize(bytearray(program.content))
+    assert exported.platforms == ('cpu', 'cuda', 'tpu')
+
+
+def test_onnx_gives_the_same_clip():
+  pytest.importorskip('jax2onnx')
+  frames = frames_of(SHAPE)
+  delta, params = distilled(Small(), SPECS['key'], frames[0])
+  frozen = delta.freeze(params, frames[0])
+  found = run_onnx(export(frozen, SHAPE, form='onnx'), frames)
+  expected = rollout(frozen, frames)
+  np.testing.assert_allclose(found[0], expected['a'], atol=2e-6)
+  np.testing.assert_allclose(found[1], expected['b'], atol=2e-6)
+
+
+def test_an_unknown_form_is_refused():
+  frame = frames_of(SHAPE)[0]
+  delta, params = distilled(Small(), SPECS['key'], frame)
+  with pytest.raises(ValueError, match="no form 'tflite'; known: stablehlo"):
+    export(delta.freeze(params, frame), SHAPE, form='tflite')
+
+
+def save_run(folder, params, task):
+  model_state = {'batch_stats': params['teacher']['batch_stats']}
+  trained = {**params, 'teacher': params['teacher']['params']}
+  state = training.TrainState(
+    jnp.zeros((), jnp.int32), trained, model_state, (), jax.random.key(0)
+  )
+  with training.Checkpoints(folder, metadata={'task': task}) as checkpoints:
+    checkpoints.save(state)
+
+
+@pytest.fixture(scope='module')
+def run_folder(tmp_path_factory):
+  """A run of a delta network, and what it gives on three frames."""
+  folder = tmp_path_factory.mktemp('run')
+  frames = frames_of((1, 64, 128, 3))
+  spec = {'candidates': (('full',), ('low_rank', 2, 'out'))}
+  net = models.create('ddrnet23_tiny', num_classes=5)
+  delta, params = distilled(net, make_spec(**spec), frames[0])
+  task = {'model': 'ddrnet23_tiny', 'num_classes': 5, 'delta': {'spec': spec}}
+  save_run(folder / 'run', params, task)
+  np.save(folder / 'frames.npy', frames)
+  return folder, rollout(delta.freeze(params, frames[0]), frames)
+
+
+def test_a_run_is_exported_and_runs_without_the_library(run_folder, capsys):
+  folder, expected = run_folder
+  out = folder / 'exported'
+  commands.main(['export', str(folder / 'run'), str(out), '--size', '64x128'])
+  assert 'step.stablehlo' in capsys.readouterr().out
+  manifest = json.loads((out / 'manifest.json').read_text())
+  assert manifest['frame']['mean'] == pytest.approx([123.675, 116.28, 103.53])
+  assert manifest['programs']['step']['inputs'][-1] == {
+    'name': 'frame',
+    'shape': [1, 64, 128, 3],
+    'dtype': 'float32',
+  }
+  subprocess.run(
+    [
+      *(sys.executable, '-c', ALONE, str(out)),
+      *(str(folder / 'frames.npy'), str(folder / 'outs.npz')),
+    ],
+    check=True,
+    timeout=300,
+  )
+  with np.load(folder / 'outs.npz') as outs:
+    (found,) = outs.values()
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(found, expected, atol=2e-6 * scale)
+
+
+@pytest.mark.parametrize(
+  ('run', 'size', 'message'),
+  [
+    ('run', '64', 'rows x columns such as 128x256'),
+    ('nowhere', '64x128', 'no checkpoint in'),
+    ('teacher', '64x128', 'holds no delta network'),
+  ],
+)
+def test_what_cannot_be_exported_is_refused(
+  run, size, message, run_folder, capsys, tmp_path
+):
+  folder, _ = run_folder
+  if run == 'teacher' and not (folder / 'teacher').exists():
+    task = {'model': 'ddrnet23_tiny', 'num_classes': 5, 'delta': None}
+    teacher = {'params': {'a': jnp.zeros(1)}, 'batch_stats': {}}
+    save_run(folder / 'teacher', {'teacher': teacher}, task)
+  out = tmp_path / 'out'
+  with pytest.raises(SystemExit):
+    commands.main(['export', str(folder / run), str(out), '--size', size])
+  assert message in capsys.readouterr().err
+  assert not out.exists()
