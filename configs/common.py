@@ -91,7 +91,13 @@ def street_boxes(
   """Boxes on rendered streets; evaluation on whole worlds."""
   return dict(
     name='street_boxes',
-    options=dict(worlds=worlds, size=(128, 256), frames=frames, max_boxes=32),
+    options=dict(
+      worlds=worlds,
+      size=(128, 256),
+      frames=frames,
+      min_side=8,
+      max_boxes=32,
+    ),
     train=dict(
       split='train',
       train=True,
@@ -136,6 +142,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.train.crop = (64, 128)
   if 'size' in config.task:
     config.task.size = config.data.options.size = (64, 128)
+  if 'detector' in config.task:
+    config.task.detector = ml_collections.ConfigDict()
   config.teacher = ''
   return config
 

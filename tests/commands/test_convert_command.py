@@ -127,6 +127,24 @@ def test_costs_are_written_by_layer(files, tmp_path, params):
     assert sorted(written.values()) == [i / count for i in range(count)]
 
 
+def test_training_goes_on_from_converted_students_and_costs(
+  files, tmp_path, params
+):
+  costs = tmp_path / 'macs.p'
+  costs.write_bytes(torch.dumps([1.0] * len(params['students'])))
+  out = tmp_path / 'converted'
+  run('convert', NAME, files['delta'], out, '--costs', costs)
+  config = demo_delta.get_config('smoke').to_dict()
+  config['teacher'] = str(out)
+  config['task']['delta']['costs'] = str(out / 'costs.json')
+  built = experiment.build(config)
+  assert set(built.options['delta']['costs'].values()) == {1.0}
+  frames = np.zeros((1, 2, 64, 64, 3), np.uint8)
+  started, _ = built.task.init(jax.random.key(0), {'frames': frames})
+  expected = {**params, 'teacher': params['teacher']['params']}
+  jax.tree.map(np.testing.assert_array_equal, started, expected)
+
+
 def test_nothing_is_written_when_anything_is_wrong(
   files, params, tmp_path, capsys
 ):

@@ -161,6 +161,26 @@ def test_the_published_cost_prices_full_copies_only():
   assert budgets[True, 99.0] == budgets[False, 99.0] == pytest.approx(2)
 
 
+def test_costs_that_are_given_take_the_place_of_the_layers_own():
+  batch, (params, _) = batch_at(0), start()
+  costs = {path: 0.0 for path in params['students']}
+  costs[next(iter(costs))] = 5.0
+  opened = jax.tree.map(lambda x: jnp.full_like(x, -99), params['gates'])
+  for logit, expected in ((-99.0, 0), (99.0, 2)):
+    opened[next(iter(costs))] = jnp.full(1, logit)
+    task = make(costs=costs, budget_weight=2.0)
+    terms, _ = evaluate(task, batch, params={**params, 'gates': opened})
+    assert float(terms['budget']) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('name', ['costs', 'start'])
+def test_layers_that_the_network_has_not_are_refused(name):
+  given = {'conv9': 1.0}
+  task = make(**{name: given if name == 'costs' else {'students': given}})
+  with pytest.raises(ValueError, match=r'not in both: conv1, .*conv9'):
+    task.init(jax.random.key(0), batch_at(0))
+
+
 def gradient(task, batch):
   params, model_state = start()
 
