@@ -18,7 +18,7 @@ def get_config(variant: str = ''):
       model='ddrnet23_det',
       num_classes=3,
       size=(128, 256),
-      detector=dict(planes=24, box_weight=100.0),
+      detector=dict(box_weight=100.0),
       delta=dict(
         intervals=(3, 5, 10),
         imitation_weight=1.0,

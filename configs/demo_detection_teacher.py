@@ -1,6 +1,6 @@
 """The detection demo's teacher: DDRNet with anchors, on rendered streets.
 
-One fine map of 32 x 64 places, for the people of the street are small. Paper:
+Its finest level has a stride of 4, for the people of the street are small. Paper:
 Hong et al., 2021 (the backbone). Boxes whose shorter side is below 8 pixels are
 no objects here.
 
@@ -18,7 +18,7 @@ def get_config(variant: str = ''):
       model='ddrnet23_det',
       num_classes=3,
       size=(128, 256),
-      detector=dict(planes=24, box_weight=100.0),
+      detector=dict(box_weight=100.0),
       delta=None,
     ),
     data=common.street_boxes(4, 1, worlds=(96, 16), frames=15),
@@ -30,6 +30,6 @@ def get_config(variant: str = ''):
       weight_decay=1e-4,
       clip_norm=5.0,
     ),
-    training=dict(steps=1400, evaluate_every=700, checkpoint_every=100),
+    training=dict(steps=2000, evaluate_every=1000, checkpoint_every=100),
   )
   return common.variant(config, variant)

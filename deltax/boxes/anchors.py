@@ -10,7 +10,6 @@ def pyramid_anchors(
   *,
   levels: tuple[int, int] = (3, 7),
   octaves: int = 3,
-  doublings: int = 1,
   aspects: Sequence[tuple[float, float]] = ((1, 1), (1.4, 0.7), (0.7, 1.4)),
   scale: float = 4.0,
 ) -> np.ndarray:
@@ -21,7 +20,6 @@ def pyramid_anchors(
     levels: first and last level; level l has a stride of 2 ** l, and
       ceil(size / stride) places.
     octaves: sizes at a place, within a doubling.
-    doublings: of the smallest size at a place.
     aspects: (width, height) factors.
     scale: side of the smallest anchor, in strides.
 
@@ -34,7 +32,7 @@ def pyramid_anchors(
     array([[-12., -12.,  20.,  20.],
            [ -4., -12.,  28.,  20.]], dtype=float32)
   """
-  sides = 2.0 ** (np.arange(octaves * doublings) / octaves)
+  sides = 2.0 ** (np.arange(octaves) / octaves)
   halves = (sides[:, None, None] * np.asarray(aspects, float)).reshape(-1, 2)
   found = []
   for level in range(levels[0], levels[1] + 1):

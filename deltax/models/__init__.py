@@ -25,7 +25,7 @@ MODELS = {
   ),
   'ddrnet23_det': DDRNetDetector,
   'ddrnet23_det_tiny': functools.partial(
-    DDRNetDetector, planes=8, head_planes=16, spp_planes=16, octaves=1
+    DDRNetDetector, planes=8, spp_planes=16, features=16, octaves=1
   ),
   'hrnet_w18_small': HRNet,
   'efficientnet_b0': functools.partial(efficientnet, 'efficientnet_b0'),

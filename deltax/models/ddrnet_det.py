@@ -1,13 +1,15 @@
-"""A detector of one level: DDRNet's output read as classes and boxes.
+"""DDRNet as a detector, for small frames: our own.
 
-Our own, for small frames: every place of one fine map answers for boxes of all
-sizes, which suits a network of two resolutions.
+The features of DDRNet at a quarter of the size are the finest level; the others
+are pooled from them. One head looks at all levels.
 """
 
 import math
 
 import flax.linen as nn
+import jax.numpy as jnp
 
+from deltax.layers import BatchNorm, conv2d, max_pool
 from deltax.models.ddrnet import DDRNet
 from deltax.types import Array
 
@@ -15,13 +17,17 @@ RARE = 0.01  # probability of an object at the start
 
 
 class DDRNetDetector(nn.Module):
-  """DDRNet with anchors; an output at 1/4 of the size by default.
+  """DDRNet, levels pooled from its features, and a head of two convolutions.
+
+  All levels share the head, with batch norms of their own.
 
   Attributes:
     num_classes: K.
-    planes, head_planes, spp_planes, stem_stride: see `DDRNet`.
-    octaves: sizes of the anchors within a doubling.
-    doublings: from the smallest size to the largest.
+    planes, spp_planes: see `DDRNet`.
+    features: channels of the levels and of the head.
+    levels: first and last level; level l has a stride of 2 ** l. The first is 2
+      or 3.
+    octaves: sizes of the anchors at a place, within a doubling.
     aspects: (width, height) factors of the anchors.
     anchor_scale: side of the smallest anchor, in strides.
     axis_name: mapped axis over which batch statistics are pooled.
@@ -29,45 +35,56 @@ class DDRNetDetector(nn.Module):
 
   num_classes: int
   planes: int = 16
-  head_planes: int = 64
   spp_planes: int = 64
-  stem_stride: int = 1
+  features: int = 64
+  levels: tuple[int, int] = (2, 5)
   octaves: int = 2
-  doublings: int = 4
   aspects: tuple[tuple[float, float], ...] = ((1, 1), (1.4, 0.7), (0.7, 1.4))
-  anchor_scale: float = 2.0
+  anchor_scale: float = 2.5
   axis_name: str | None = None
-
-  @property
-  def levels(self) -> tuple[int, int]:
-    """The one level, twice: a stride of 2 ** level."""
-    return (int(math.log2(4 * self.stem_stride)),) * 2
 
   @nn.compact
   def __call__(self, frames: Array, train: bool = False) -> dict[str, Array]:
     """Class scores and box codes at every anchor.
 
     Args:
-      frames: `[B, H, W, 3]` normalised RGB, of sizes that `DDRNet` takes.
+      frames: `[B, H, W, 3]` normalised RGB; H and W are multiples of the stride
+        of the first level.
       train: whether batch statistics are used and updated.
 
     Returns:
       As `EfficientDet`.
     """
-    anchors = self.octaves * self.doublings * len(self.aspects)
-    outputs = DDRNet(
-      anchors * (self.num_classes + 4),
+    first, last = self.levels
+    x = DDRNet(
+      self.features,
       planes=self.planes,
-      head_planes=self.head_planes,
+      head_planes=self.features,
       spp_planes=self.spp_planes,
-      stem_stride=self.stem_stride,
+      stem_stride=2 ** (first - 2),
       axis_name=self.axis_name,
       name='backbone',
     )(frames, train)
-    split = anchors * self.num_classes
-    shape = len(frames), -1
-    classes = outputs[..., :split].reshape(*shape, self.num_classes)
+    each = self.octaves * len(self.aspects)
+    head = conv2d(self.features, name='head')
+    predict = conv2d(
+      each * (self.num_classes + 4), 1, bias=True, name='predict'
+    )
+    classes, boxes = [], []
+    for level in range(first, last + 1):
+      x = x if level == first else max_pool(x)
+      norm = BatchNorm(
+        use_running_average=not train,
+        axis_name=self.axis_name,
+        name=f'norm_{level}',
+      )
+      found = predict(nn.relu(norm(head(nn.relu(x)))))
+      split = each * self.num_classes
+      shape = len(frames), -1
+      classes.append(found[..., :split].reshape(*shape, self.num_classes))
+      boxes.append(found[..., split:].reshape(*shape, 4))
+    rare = math.log((1 - RARE) / RARE)
     return {
-      'classes': classes - math.log((1 - RARE) / RARE),
-      'boxes': outputs[..., split:].reshape(*shape, 4),
+      'classes': jnp.concatenate(classes, 1) - rare,
+      'boxes': jnp.concatenate(boxes, 1),
     }

@@ -56,7 +56,6 @@ def make(
     size,
     levels=net.levels,
     octaves=net.octaves,
-    doublings=getattr(net, 'doublings', 1),
     aspects=net.aspects,
     scale=net.anchor_scale,
   )

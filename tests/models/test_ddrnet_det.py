@@ -1,4 +1,4 @@
-"""The one-level detector: its anchors, its start, its deltas."""
+"""DDRNet as a detector: its anchors, its start, its deltas."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,6 @@ def anchors(size):
     size,
     levels=NET.levels,
     octaves=NET.octaves,
-    doublings=NET.doublings,
     aspects=NET.aspects,
     scale=NET.anchor_scale,
   )
@@ -31,15 +30,9 @@ def anchors(size):
 
 def test_there_is_one_answer_for_every_anchor(outputs):
   count = len(anchors((32, 64)))
-  assert count == 8 * 16 * 4 * 3  # places, sizes, aspects
+  assert count == 3 * (8 * 16 + 4 * 8 + 2 * 4 + 1 * 2)  # aspects, places
   assert outputs['classes'].shape == (2, count, 3)
   assert outputs['boxes'].shape == (2, count, 4)
-
-
-def test_anchors_double_from_the_smallest_to_the_largest():
-  first = anchors((32, 64))[:12].reshape(4, 3, 4)
-  sides = first[:, 0, 2:] - first[:, 0, :2]
-  np.testing.assert_allclose(sides, np.outer([8, 16, 32, 64], [1, 1]))
 
 
 def test_objects_are_rare_at_the_start(outputs):
@@ -56,4 +49,4 @@ def test_most_of_its_cost_is_in_layers_with_students():
   )
   params = jax.eval_shape(distilled.init, jax.random.key(0), variables, frame)
   macs = distilled.macs(params, frame)
-  assert macs.amortised(5) < 0.42 * macs.key
+  assert macs.amortised(5) < 0.4 * macs.key
