@@ -1,8 +1,8 @@
 """The detection demo's teacher: DDRNet with anchors, on rendered streets.
 
-Its finest level has a stride of 4, for the people of the street are small. Paper:
-Hong et al., 2021 (the backbone). Boxes whose shorter side is below 8 pixels are
-no objects here.
+Its finest level has a stride of 4, for the people of the street are small.
+Paper: Hong et al., 2021 (the backbone). Boxes whose shorter side is below 8
+pixels are no objects here.
 
     python train.py --config=configs/demo_detection_teacher.py \
       --workdir=runs/demo_detection/teacher
