@@ -112,6 +112,28 @@ def street_boxes(
   )
 
 
+# How the demos train students and gates beside a teacher that stays as it is.
+DEMO_OPTIMIZER = dict(
+  name='adamw',
+  learning_rate=1e-3,
+  schedule='poly',
+  warmup_steps=20,
+  weight_decay=0.0,
+  clip_norm=5.0,
+  groups=(
+    ('^teacher/', 'frozen'),
+    ('^students/', dict()),
+    ('^gates/', dict(learning_rate=2e-2)),
+  ),
+)
+DEMO_OBJECTIVE = dict(
+  imitation_weight=1.0,
+  distillation_weight=0.1,
+  budget_weight=0.3,
+  train_teacher=False,
+  batch_statistics=False,
+)
+
 # The published setting of both detectors.
 DETECTION_SPEC = dict(
   layers='detector',

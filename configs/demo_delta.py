@@ -18,28 +18,10 @@ def get_config(variant: str = ''):
       model='ddrnet23_slim',
       num_classes=11,
       loss=dict(class_weights=common.STREET_WEIGHTS),
-      delta=dict(
-        imitation_weight=1.0,
-        distillation_weight=0.1,
-        budget_weight=0.3,
-        train_teacher=False,
-        batch_statistics=False,
-      ),
+      delta=common.DEMO_OBJECTIVE,
     ),
     data=common.street(4, 2, worlds=(96, 16), frames=15),
-    optimizer=dict(
-      name='adamw',
-      learning_rate=1e-3,
-      schedule='poly',
-      warmup_steps=20,
-      weight_decay=0.0,
-      clip_norm=5.0,
-      groups=(
-        ('^teacher/', 'frozen'),
-        ('^students/', dict()),
-        ('^gates/', dict(learning_rate=2e-2)),
-      ),
-    ),
+    optimizer=common.DEMO_OPTIMIZER,
     training=dict(
       steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
     ),

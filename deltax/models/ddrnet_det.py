@@ -11,9 +11,8 @@ import jax.numpy as jnp
 
 from deltax.layers import BatchNorm, conv2d, max_pool
 from deltax.models.ddrnet import DDRNet
+from deltax.models.efficientdet import RARE
 from deltax.types import Array
-
-RARE = 0.01  # probability of an object at the start
 
 
 class DDRNetDetector(nn.Module):

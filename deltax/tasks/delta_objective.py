@@ -177,8 +177,8 @@ def make_objective(
     own = costs or own
     if published_cost or costs:
       prices = {
-        path: (own[path], *[0.0] * (len(costs) - 1))
-        for path, costs in prices.items()
+        path: (own[path], *[0.0] * (len(each) - 1))
+        for path, each in prices.items()
       }
     found = {
       **terms(whole['teacher'], outs, targets),
