@@ -1,0 +1,80 @@
+"""Frames of a video file as PyAV gives them, and what its header tells."""
+
+import re
+
+_MOST_FPS, _USUAL_FPS = 144, 25  # more is taken for a wrong number
+
+
+class VideoError(ValueError):
+  """A file that is no whole video; the message names it."""
+
+
+def find_stream(container, path):
+  """The video's stream; a cover of a song is none."""
+  from av.stream import Disposition
+
+  stream = container.streams.best('video')
+  if stream is None or stream.disposition & Disposition.attached_pic:
+    raise VideoError(f'{path}: there are no moving pictures in it')
+  if stream.codec_context is None:
+    raise VideoError(f'{path}: its codec is unknown')
+  return stream
+
+
+def decode(container, stream):
+  """All frames in order, and None for data that cannot be decoded."""
+  import av
+
+  packets = container.demux(stream)
+  while True:
+    try:
+      packet = next(packets, None)
+    except av.error.FFmpegError:  # the rest cannot be reached
+      yield None
+      return
+    if packet is None:
+      return
+    try:
+      yield from packet.decode()
+    except av.error.FFmpegError:
+      yield None
+
+
+def frame_rate(stream) -> float:
+  """Frames per second; 25 where that is unknown or cannot be right."""
+  fps = float(stream.average_rate or stream.guessed_rate or 0)
+  return fps if 0 < fps <= _MOST_FPS else _USUAL_FPS
+
+
+def clock(container, stream):
+  """A function of a decoded frame and its number: when it is shown, how long.
+
+  Both are seconds, of the file's clock. AVI files have none: their frames are
+  equally far apart.
+  """
+  length = 1 / float(stream.average_rate or stream.guessed_rate or _USUAL_FPS)
+  timed = container.format.name != 'avi'
+
+  def timing(frame, number: int) -> tuple[float, float]:
+    if not timed or frame.time is None:
+      return number * length, length
+    told = float(frame.duration * frame.time_base) if frame.duration else length
+    return frame.time, told
+
+  return timing
+
+
+def announced(container, stream) -> float:
+  """The length that the header tells, in seconds; 0 where it tells none."""
+  lengths = [0.0]
+  if stream.duration:
+    lengths.append(float(stream.duration * stream.time_base))
+  if stream.frames and stream.average_rate:
+    lengths.append(float(stream.frames / stream.average_rate))
+  if container.duration and len(container.streams) == 1:
+    lengths.append(container.duration / 1e6)
+  told = stream.metadata.get('DURATION', '')  # Matroska
+  if told := re.fullmatch(r'(\d+):(\d+):([\d.]+)', told):
+    hours, minutes, seconds = map(float, told.groups())
+    lengths.append(3600 * hours + 60 * minutes + seconds)
+  return max(lengths)
