@@ -42,8 +42,8 @@ def make_delta_task(
     axis_name: mapped axis over which batch statistics are pooled.
     intervals: key-frame intervals to evaluate.
     task_weight: of the detector's own losses, on all frames of the clip.
-    imitation_weight: of the squared difference of a later frame's outputs from
-      the teacher's own.
+    imitation_weight: of the difference of a later frame's outputs from the
+      teacher's own, as the detector measures it.
     **objective: options of `delta_objective.make_objective`.
 
   Returns:
@@ -73,7 +73,9 @@ def make_delta_task(
         ).items()
       }
       if imitation_weight:
-        found['imitation'] = imitation_weight * imitation(outs, targets)
+        found['imitation'] = imitation_weight * imitation(
+          detector, outs, targets
+        )
       return found
 
     clip = normalise(batch['frames'])

@@ -37,22 +37,22 @@ def frame_losses(
   return {name: unfold(v, clips).mean(1) for name, v in found.items()}
 
 
-def imitation(outs: Any, targets: Any) -> Array:
-  """Squared difference of the later frames' outputs from a target's.
+def imitation(detector: Detector, outs: Any, targets: Any) -> Array:
+  """How far the later frames' outputs are from a target's.
 
   Args:
+    detector: that says how far.
     outs: arrays `[B, T, ...]`.
     targets: the same of the teacher; no gradient flows to them.
 
   Returns:
-    `[B]`: the mean over frames and entries, summed over the arrays.
+    `[B]`: the mean over the frames.
   """
-
-  def one(out, target):
-    error = jnp.square(out[:, 1:] - jax.lax.stop_gradient(target[:, 1:]))
-    return error.mean(tuple(range(1, error.ndim)))
-
-  return sum(jax.tree.leaves(jax.tree.map(one, outs, targets)))
+  clips = len(jax.tree.leaves(outs)[0])
+  outs, targets = (
+    jax.tree.map(lambda x: fold(x[:, 1:]), tree) for tree in (outs, targets)
+  )
+  return unfold(detector.imitate(outs, targets), clips).mean(1)
 
 
 def detections_on(

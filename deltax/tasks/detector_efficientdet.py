@@ -21,7 +21,7 @@ from deltax.boxes import (
   nms,
   pyramid_anchors,
 )
-from deltax.losses.detection import focal, huber
+from deltax.losses.detection import focal, huber, imitation
 from deltax.training.parallel import sum_over_devices
 from deltax.types import Array
 
@@ -88,7 +88,14 @@ def make(
     )
     return jax.vmap(one)(outs['classes'], outs['boxes'], size)
 
-  return net, net.clone(axis_name=axis_name), losses, detect
+  def imitate(outs, targets):
+    return imitation(
+      *(outs['classes'], outs['boxes']),
+      *(targets['classes'], targets['boxes']),
+      box_weight=box_weight,
+    )
+
+  return net, net.clone(axis_name=axis_name), losses, detect, imitate
 
 
 def anchor_targets(

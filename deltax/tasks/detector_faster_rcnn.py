@@ -130,7 +130,14 @@ def make(
     one = functools.partial(read, count=count)
     return jax.vmap(one)(scores, codes, boxes, kept, size)
 
-  return net, net, losses, detect
+  def imitate(outs, targets):
+    def one(out, target):
+      error = jnp.square(out - jax.lax.stop_gradient(target))
+      return error.mean(tuple(range(1, error.ndim)))
+
+    return sum(jax.tree.leaves(jax.tree.map(one, outs, targets)))
+
+  return net, net, losses, detect, imitate
 
 
 def read(

@@ -23,12 +23,14 @@ class Detector(NamedTuple):
       frame that does not count. Their mean over the frames that count, of all
       devices, is the published loss of that batch.
     detect: `(variables, outs, size) -> Detections` of N frames.
+    imitate: `(outs, targets) -> [N]`, how far outputs are from the teacher's.
   """
 
   net: nn.Module
   training_net: nn.Module
   losses: Callable[..., dict[str, Array]]
   detect: Callable[..., Detections]
+  imitate: Callable[[Any, Any], Array]
 
 
 # By the start of the network's name.

@@ -8,6 +8,7 @@ import pytest
 
 from deltax import tasks
 from deltax.tasks.detection_parts import imitation, scores_of
+from deltax.tasks.detectors import make_detector
 
 SIZE, CLASSES = (64, 64), 3
 COPY = {'layers': 'detector', 'candidates': (('full',),)}
@@ -166,9 +167,18 @@ def test_a_frame_that_fills_a_clip_never_counts():
 
 
 def test_imitation_looks_at_later_frames_only():
-  outs = {'a': np.zeros((2, 3, 5, 2), np.float32)}
-  target = {'a': outs['a'].copy()}
-  target['a'][1, 0] = 7
-  np.testing.assert_array_equal(imitation(outs, target), [0, 0])
-  target['a'][1, 2] = 2
-  np.testing.assert_allclose(imitation(outs, target), [0, 2])
+  detector = make_detector(
+    'ddrnet23_det_tiny', num_classes=CLASSES, size=(64, 64)
+  )
+  rng = np.random.default_rng(0)
+  outs = {
+    'classes': rng.normal(size=(2, 3, 5, CLASSES)).astype(np.float32),
+    'boxes': rng.normal(size=(2, 3, 5, 4)).astype(np.float32),
+  }
+  target = {name: x.copy() for name, x in outs.items()}
+  target['classes'][1, 0] += 7
+  np.testing.assert_allclose(imitation(detector, outs, target), [0, 0])
+  target['classes'][1, 2] += 2
+  found = imitation(detector, outs, target)
+  assert found[0] == 0
+  assert found[1] > 0
