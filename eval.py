@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment, report, tasks, training
+from deltax.tasks import retrieval_report
 
 config_flags.DEFINE_config_file('config', None, 'What was trained.')
 flags.DEFINE_string('workdir', None, 'Folder of the run.')
@@ -24,10 +25,30 @@ def main(_) -> None:
   logging.set_verbosity(logging.INFO)
   config = flags.FLAGS.config.to_dict()
   workdir = pathlib.Path(flags.FLAGS.workdir)
+  path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
+  if 'judge' in config:
+    page = retrieval_report.make_report(
+      experiment.judged(config, workdir),
+      title=config['title'],
+      progress=training.wants_bar(),
+    )
+    experiment.write_json(workdir / 'results.json', page)
+    report.write_retrieval_page(path, page)
+    print(report.retrieval_text(page))
+  else:
+    page = _video(config, workdir)
+    experiment.write_json(workdir / 'results.json', page['results'])
+    report.write(path, **page)
+    print(report.table(page['results']))
+    print(f'\n{report.details(page["results"])}')
+  print(f'\nThe page: {path}')
+
+
+def _video(config, workdir):
   built = experiment.build(config)
   checkpoint = training.find_checkpoint(workdir)
   logging.info('evaluating %s', checkpoint)
-  page = tasks.make_report(
+  return tasks.make_report(
     *training.restore_params(checkpoint),
     title=config['title'],
     options=built.options,
@@ -39,12 +60,6 @@ def main(_) -> None:
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),
   )
-  experiment.write_json(workdir / 'results.json', page['results'])
-  path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
-  report.write(path, **page)
-  print(report.table(page['results']))
-  print(f'\n{report.details(page["results"])}\n')
-  print(f'The page: {path}')
 
 
 if __name__ == '__main__':

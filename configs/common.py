@@ -17,6 +17,100 @@ def detection(*, task: dict, **parts) -> ml_collections.ConfigDict:
   return experiment(task=dict(name='detection', **task), best=best, **parts)
 
 
+def retrieval(
+  *, task: dict, data: dict, optimizer: dict, judge: dict | None = None, **parts
+) -> ml_collections.ConfigDict:
+  """A config for retrieval; the rest of `parts` as `experiment` takes them.
+
+  Args:
+    task: 'similarity' or 'selection', and its options.
+    data: options of training and evaluation, see `triplets_of` and `pairs_of`.
+    optimizer: overrides Adam without decay, as published.
+    judge: what `eval.py` compares the run with.
+  """
+  name = task.get('name', 'similarity')
+  config = experiment(
+    task=dict(name=name, **{k: v for k, v in task.items() if k != 'name'}),
+    data=data,
+    optimizer=dict(
+      name='adamw',
+      schedule='constant',
+      warmup_steps=0,
+      weight_decay=0.0,
+    )
+    | optimizer,
+    best='f1' if name == 'selection' else 'map',
+    **parts,
+  )
+  default = dict(
+    coarse='',
+    fine=dict(untrained=''),
+    features='',
+    annotation='',
+    benchmark='copies',
+    options=dict(),
+  )
+  with config.unlocked():
+    config.judge = ml_collections.ConfigDict(default | (judge or {}))
+  return config
+
+
+def triplets(
+  *,
+  batch_size: int,
+  frames: int,
+  features: str,
+  similarities: str,
+  evaluated: str,
+  annotations: str,
+  views: bool = False,
+) -> dict:
+  """Training on triplets of videos, evaluation on all pairs.
+
+  Args:
+    batch_size: triplets of a step.
+    frames: that every video is cut or padded to.
+    features: of the training videos.
+    similarities: a teacher's scores of pairs of them.
+    evaluated: features of the videos to evaluate on.
+    annotations: of those.
+    views: whether two views of each video take the place of triplets.
+  """
+  return dict(
+    name='triplets',
+    options=dict(frames=frames),
+    train=dict(
+      split='train',
+      train=True,
+      batch_size=batch_size,
+      features=features,
+      similarities=similarities,
+      views=views,
+    ),
+    evaluation=dict(
+      name='pairs',
+      split='test',
+      train=False,
+      batch_size=32,
+      features=evaluated,
+      annotations=annotations,
+    ),
+  )
+
+
+def scored_pairs(
+  *, batch_size: int, frames: int, features: str, fine: str, coarse: str
+) -> dict:
+  """Pairs that both students have scored, for a selector."""
+  files = dict(features=features, fine=fine, coarse=coarse)
+  return dict(
+    name='scored_pairs',
+    options=dict(frames=frames, **files),
+    train=dict(split='train', train=True, batch_size=batch_size),
+    evaluation=dict(split='validation', train=False, batch_size=batch_size),
+  )
+
+
 def experiment(
   *,
   title: str,
@@ -151,13 +245,16 @@ TINY = {
 
 def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """The smoke variant: two steps of a tiny network, from nothing."""
-  config.task.model = next(
-    tiny for start, tiny in TINY.items() if config.task.model.startswith(start)
-  )
   config.training.update(
     steps=2, log_every=1, evaluate_every=2, checkpoint_every=1
   )
   config.data.train.batch_size = min(config.data.train.batch_size, 4)
+  config.teacher = ''
+  if 'judge' in config:
+    return _small_retrieval(config)
+  config.task.model = next(
+    tiny for start, tiny in TINY.items() if config.task.model.startswith(start)
+  )
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:
@@ -166,7 +263,25 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.task.size = config.data.options.size = (64, 128)
   if 'detector' in config.task:
     config.task.detector = ml_collections.ConfigDict()
-  config.teacher = ''
+  return config
+
+
+def _small_retrieval(config):
+  """On made features."""
+  with config.unlocked():
+    for part in (
+      config.data.options,
+      config.data.train,
+      config.data.evaluation,
+    ):
+      for name in ('features', 'similarities', 'annotations', 'fine', 'coarse'):
+        if name in part:
+          part[name] = ''
+    config.data.options.frames = 16
+    config.judge.fine = ml_collections.ConfigDict(dict(untrained=''))
+    config.judge.update(coarse='', features='', annotation='')
+    if config.task.get('network') == 'coarse':
+      config.task.options = dict(clusters=4, size=16, heads=2, hidden=32)
   return config
 
 

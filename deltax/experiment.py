@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deltax import data, tasks, training
+from deltax import data, runs, tasks, training
 from deltax.task import Task
-from deltax.tasks import parts
+from deltax.tasks import parts, retrieval_report, retrieval_system
 from deltax.types import Batch
 
 
@@ -64,7 +64,8 @@ def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
   """The data of one split of a config.
 
   Args:
-    config: its `data` has `name`, `options`, and what differs in each split.
+    config: its `data` has `name`, `options`, and what differs in each split,
+      which may be the name too.
     split: 'train' or 'evaluation'.
 
   Raises:
@@ -72,8 +73,50 @@ def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
     FileNotFoundError: files of the data set are missing.
   """
   described = config['data']
-  return data.make_dataset(
-    described['name'], **{**described['options'], **described[split]}
+  options = {**described['options'], **described[split]}
+  name = options.pop('name', described['name'])
+  return data.make_dataset(name, **options)
+
+
+def judged(
+  config: Mapping[str, Any], workdir: str | os.PathLike
+) -> retrieval_report.Judged:
+  """What the evaluation of a retrieval run compares.
+
+  Args:
+    config: with `judge`: `features`, `annotation`, `benchmark` and its
+      `options`, and folders of runs: `coarse`, and `fine` by name. Where one is
+      '', what needs no training stands in.
+    workdir: of the run itself: a student, or the selector of the last of
+      `fine`.
+
+  Raises:
+    CheckpointError: a run has no checkpoint, or a broken one.
+    ValueError: a run trained something else.
+  """
+  judge = config['judge']
+  untrained = retrieval_system.UNTRAINED
+
+  def part(folder, role):
+    return runs.read_part(folder) if folder else untrained[role]
+
+  coarse = part(judge['coarse'], 'coarse')
+  fine = {name: part(run, 'fine') for name, run in judge['fine'].items()}
+  own, selectors = runs.read_part(workdir), {}
+  if own.name == 'selector':
+    selectors = {list(fine)[-1]: own}
+  elif own.name == 'coarse':
+    coarse = own
+  else:
+    fine = {own.name: own}
+  return retrieval_report.Judged(
+    coarse,
+    fine,
+    selectors,
+    **{
+      name: judge[name]
+      for name in ('features', 'annotation', 'benchmark', 'options')
+    },
   )
 
 

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = (
   {'train', 'eval', 'configs', 'colabs', '__main__'},
   {'commands'},
-  {'experiment'},
+  {'experiment', 'runs'},
   {'tasks', 'training'},
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data'},
@@ -25,6 +25,8 @@ SIDEWAYS = {
   ('tasks', 'training.parallel'),
   ('convert', 'delta'),
   ('convert', 'models'),
+  ('convert', 'retrieval'),
+  ('experiment', 'runs'),
   ('convert', 'commands'),  # only its __main__, which `python -m` runs
   ('task', 'types'),
 }
@@ -40,6 +42,8 @@ FENCES = {
   'grain': {'deltax/data/'},
   'cv2': {'deltax/data/'},
   'av': {'deltax/data/'},
+  'h5py': {'deltax/data/'},
+  'faiss': {'deltax/retrieval/coarse_faiss.py'},
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},

@@ -10,8 +10,18 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+  'bundle': 'trained retrieval networks as one system, to index with',
+  'score': 'scores of pairs of videos by a trained network',
   'convert': 'a published PyTorch checkpoint, to start a run from',
   'export': 'a delta network as programs that run without this library',
+  'copies': 'a data set of video copies, made without a download',
+  'extract': 'features of videos, into a store that may be continued',
+  'whiten': 'what makes features of a store small and even, fitted to them',
+  'index': 'videos into an index, to search it',
+  'search': 'the videos of an index that a query is in, and where',
+  'add': 'more videos to an index',
+  'remove': 'videos from an index',
+  'info': 'what is in an index, and what it takes on the disk',
 }
 
 

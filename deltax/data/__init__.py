@@ -6,6 +6,7 @@ Data sets import their readers (tfds, grain, panda3d) only when they are made.
 import importlib
 
 from deltax.data import labels
+from deltax.data.feature_store import open_features
 from deltax.data.labels import DataInfo
 from deltax.data.prefetch import prefetch
 
@@ -18,11 +19,21 @@ DATASETS = {
     labels.CITYSCAPES,
   ),
   'imagenet_vid': ('imagenet_vid', 'make_imagenet_vid', labels.IMAGENET_VID),
+  'pairs': ('pairs', 'make_pairs', None),
+  'scored_pairs': ('pairs', 'make_scored_pairs', None),
   'street': ('street_builder', 'make_street', labels.STREET),
   'street_boxes': ('street_boxes', 'make_street_boxes', labels.STREET_BOXES),
+  'triplets': ('triplets', 'make_triplets', None),
 }
 
-__all__ = ['DATASETS', 'DataInfo', 'describe', 'make_dataset', 'prefetch']
+__all__ = [
+  'DATASETS',
+  'DataInfo',
+  'describe',
+  'make_dataset',
+  'open_features',
+  'prefetch',
+]
 
 
 def make_dataset(

@@ -2,6 +2,16 @@
 
 from deltax.report.page import write
 from deltax.report.pictures import colourise
+from deltax.report.retrieval_page import write_retrieval_page
+from deltax.report.retrieval_summary import text as retrieval_text
 from deltax.report.summary import details, headline, table
 
-__all__ = ['colourise', 'details', 'headline', 'table', 'write']
+__all__ = [
+  'colourise',
+  'details',
+  'headline',
+  'retrieval_text',
+  'table',
+  'write',
+  'write_retrieval_page',
+]

@@ -2,13 +2,12 @@
 
 import html
 import os
-import pathlib
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from deltax.report import inputs, plots, tables
+from deltax.report import document, inputs, plots, tables
+from deltax.report.document import notes, panels, section
 from deltax.report.film import strip
-from deltax.report.style import SHEET, colour
+from deltax.report.style import colour
 from deltax.report.summary import headline, number, sentence
 from deltax.report.tables import candidate_colours, legend
 
@@ -61,46 +60,18 @@ def write(
   inputs.check(results, layers or (), gates, curves, film or ())
   parts = [
     _head(results),
-    _section('Teacher and delta', _results(results)),
-    _section('Classes', tables.class_table(results)),
-    _section(
+    section('Teacher and delta', _results(results)),
+    section('Classes', tables.class_table(results)),
+    section(
       'Accuracy after a key frame', results['delta'] and _distances(results)
     ),
-    _section('Where the cost went', layers and _depth(layers)),
-    _section('Gates over training', gates and _gates(gates)),
-    _section('Training', curves and _panels(plots.curves(curves), 'small')),
-    _section('Film', film and strip(film, results)),
-    _section('How it was measured', _notes(results)),
+    section('Where the cost went', layers and _depth(layers)),
+    section('Gates over training', gates and _gates(gates)),
+    section('Training', curves and panels(plots.curves(curves), 'small')),
+    section('Film', film and strip(film, results)),
+    section('How it was measured', notes(results['notes'])),
   ]
-  page = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<title>{html.escape(results["title"])}</title><style>{SHEET}</style>'
-    f'</head><body><main>{"".join(parts)}</main></body></html>\n'
-  )
-  _write_beside(pathlib.Path(path), page)
-
-
-def _write_beside(path: pathlib.Path, text: str) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, beside = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-  try:
-    with os.fdopen(handle, 'w', encoding='utf-8') as file:
-      file.write(text)
-    os.chmod(beside, 0o644)  # mkstemp's file is for its owner only
-    os.replace(beside, path)
-  except BaseException:
-    os.unlink(beside)
-    raise
-
-
-def _section(title: str, body: str | None) -> str:
-  return f'<section><h2>{title}</h2>{body}</section>' if body else ''
-
-
-def _panels(panels: Iterable[str], kind: str = '') -> str:
-  figures = ''.join(f'<div>{panel}</div>' for panel in panels)
-  return figures and f'<figure class="panels {kind}">{figures}</figure>'
+  document.write(path, results['title'], parts)
 
 
 def _head(results: Mapping) -> str:
@@ -138,7 +109,7 @@ def _distances(results: Mapping) -> str:
   metric = html.escape(sentence(results['metric']['text']))
   return (
     f'<p class="about">{metric} in per cent, by the number of frames since the '
-    f'key frame.</p>{legend(METHODS)}{_panels(plots.per_distance(results))}'
+    f'key frame.</p>{legend(METHODS)}{panels(plots.per_distance(results))}'
   )
 
 
@@ -168,8 +139,3 @@ def _gates(gates: Mapping) -> str:
     '<p class="about">0 <span class="ramp"></span> 1</p>'
     f'<figure class="split"><div>{heat}</div><div>{count}</div></figure>'
   )
-
-
-def _notes(results: Mapping) -> str:
-  notes = ''.join(f'<li>{html.escape(note)}</li>' for note in results['notes'])
-  return notes and f'<ul class="notes">{notes}</ul>'

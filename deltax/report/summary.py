@@ -134,7 +134,7 @@ def table(results: Mapping) -> str:
     points against the teacher on the same frames, GMACs and ms per frame,
     amortised over an interval; `share` is that of the teacher's GMACs.
   """
-  return _aligned([('', columns(results)), *rows(results)])
+  return aligned([('', columns(results)), *rows(results)])
 
 
 def details(results: Mapping) -> str:
@@ -175,10 +175,10 @@ def details(results: Mapping) -> str:
     if ms[name] is not None
   ]
   tables = [classes, distances, frames] if longest else [classes, frames]
-  return '\n\n'.join(_aligned(table) for table in tables)
+  return '\n\n'.join(aligned(table) for table in tables)
 
 
-def _aligned(lines: list[tuple[str, list[str]]]) -> str:
+def aligned(lines: list[tuple[str, list[str]]]) -> str:
   """Lines of a name and cells, names to the left and cells to the right."""
   first = max(len(name) for name, _ in lines)
   columns = zip(*(cells for _, cells in lines), strict=True)

@@ -8,11 +8,15 @@ from deltax.tasks import (
   detection_report,
   segmentation,
   segmentation_report,
+  selection,
+  similarity,
 )
 
 TASKS = {
   'detection': detection.make_task,
   'segmentation': segmentation.make_task,
+  'selection': selection.make_task,
+  'similarity': similarity.make_task,
 }
 REPORTS = {
   'detection': detection_report.make_report,

@@ -1,0 +1,181 @@
+"""CPU seconds of one query against many videos, on one core.
+
+    python benchmarks/retrieval.py --videos 1000 --frames 60
+
+Every row is one way to compare: its CPU time (median of the repeats, of the
+whole process, pinned to one core where the system can) and the largest
+difference of its scores from the plain network's on the first pairs. Videos are
+random regions, every tenth a noisy copy of a part of the query; weights are
+random, scaled so that the scores spread over [-1, 1].
+"""
+
+import argparse
+import os
+import platform
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deltax import retrieval
+from deltax.retrieval import bits, blocks
+
+REGIONS, SIZE, COARSE = 9, 512, 1024
+# CPU seconds of the published PyTorch code, pair by pair, for 1,000 videos of
+# 60 frames; one thread of another machine (Zen 4).
+PUBLISHED = {'attention': 8.727, 'binary': 9.096, 'coarse': 0.00009}
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument('--videos', type=int, default=1000)
+  parser.add_argument('--frames', type=int, default=60)
+  parser.add_argument('--repeats', type=int, default=3)
+  parser.add_argument('--checked', type=int, default=64, help='pairs')
+  parser.add_argument('--core', type=int, default=1, help='pinned to; -1: none')
+  options = parser.parse_args()
+  if options.core >= 0 and hasattr(os, 'sched_setaffinity'):
+    os.sched_setaffinity(0, {options.core})
+  print(f'{processor()}, jax {jax.__version__}, {jax.default_backend()}')
+  print(
+    f'one query against {options.videos} videos of {options.frames} frames '
+    f'({REGIONS} x {SIZE})\n'
+  )
+  print(
+    f'{"":22}{"CPU s/query":>12}{"ms/pair":>9}{"published":>11}'
+    f'{"ratio":>8}{"largest difference":>20}'
+  )
+  query, targets = made_up(options.videos, options.frames)
+  for row in (*fine_rows(options, query, targets), coarse_row(options)):
+    report(options, *row)
+
+
+def fine_rows(options, query, targets):
+  """(label, published row, seconds, largest difference), one by one."""
+  length = blocks.bucket_length(options.frames)
+  mask = padded(np.ones(options.frames, np.float32), length)
+  masks = np.tile(mask[None], (len(targets), 1))
+  for name, forms in (
+    ('attention', (None, 'float32', 'bfloat16')),
+    ('binary', (None,)),
+  ):
+    net = retrieval.create(f'fine_{name}')
+    variables = spread(net, query, targets[:10])
+    codes = encoded(net, variables, [query, *targets], length)
+    expected = plain_scores(net, variables, codes, mask, options.checked)
+    if name == 'binary':
+      codes = np.stack([np.asarray(bits.pack(x)) for x in codes])
+    for form in forms:
+      compare = blocks.make_compare(net, variables, products=form)
+      seconds, found = timed(
+        lambda compare=compare, codes=codes: compare(
+          codes[0], mask, codes[1:], masks
+        ),
+        options.repeats,
+      )
+      difference = np.abs(found.score[: len(expected)] - expected).max()
+      chosen = blocks.check_form(form, SIZE) if name == 'attention' else 'bits'
+      default = '' if form else ' *'
+      yield f'{name}, {chosen}{default}', name, seconds, difference
+
+
+def coarse_row(options):
+  rng = np.random.default_rng(0)
+  vectors = rng.standard_normal((options.videos + 1, COARSE), np.float32)
+  query, targets = jnp.asarray(vectors[0]), jnp.asarray(vectors[1:])
+  product = jax.jit(lambda query, targets: targets @ query)
+  # One product is shorter than the clock's step.
+  count = 100
+  seconds, found = timed(
+    lambda: [np.asarray(product(query, targets)) for _ in range(count)],
+    options.repeats,
+  )
+  difference = np.abs(found[0] - vectors[1:] @ vectors[0]).max()
+  return 'coarse, one product', 'coarse', seconds / count, difference
+
+
+def made_up(videos, frames):
+  """Query `[T, R, D]` and targets `[N, T, R, D]`, unit regions."""
+  rng = np.random.default_rng(0)
+  shape = frames, REGIONS, SIZE
+  query = rng.standard_normal(shape, np.float32)
+  targets = np.empty((videos, *shape), np.float32)
+  for i, target in enumerate(targets):
+    target[:] = rng.standard_normal(shape, np.float32)
+    if i % 10 == 0:
+      copied = rng.integers(frames // 4, frames + 1)
+      target[-copied:] = query[:copied] + 0.5 * target[-copied:]
+    target /= np.linalg.norm(target, axis=-1, keepdims=True)
+  return query / np.linalg.norm(query, axis=-1, keepdims=True), targets
+
+
+def spread(net, query, targets):
+  """Random weights, under which raw similarities spread by 0.5 around 0."""
+  variables = jax.jit(net.init)(jax.random.key(0), query[None], targets[:1])
+  compare = jax.jit(lambda v, *pair: net.apply(v, *pair).raw)
+  queries = np.tile(query[None], (len(targets), 1, 1, 1))
+  raw = np.asarray(compare(variables, queries, targets))
+  last = variables['params']['head']['fconv']
+  last['kernel'] = last['kernel'] * (0.5 / raw.std())
+  last['bias'] = last['bias'] - raw.mean() * (0.5 / raw.std())
+  return variables
+
+
+def encoded(net, variables, videos, length):
+  """Codes `[N, L, R, D]` of videos, zeros after their frames."""
+  encode = jax.jit(lambda x: net.apply(variables, x, method='encode'))
+  return np.stack([padded(np.asarray(encode(x)), length) for x in videos])
+
+
+def padded(x, length):
+  return np.pad(x, ((0, length - len(x)), *((0, 0),) * (x.ndim - 1)))
+
+
+def plain_scores(net, variables, codes, mask, count):
+  """Scores of the plain network, pair by pair, in float32."""
+  compare = jax.jit(
+    lambda *args: net.apply(variables, *args, method='compare').score[0]
+  )
+  pairs = (
+    compare(codes[:1], target[None], mask[None], mask[None])
+    for target in codes[1 : 1 + count]
+  )
+  return np.array(list(pairs))
+
+
+def timed(call, repeats):
+  """Median CPU seconds of calls after the first, and the last result."""
+  call()
+  seconds = []
+  for _ in range(repeats):
+    start = time.process_time()
+    result = call()
+    seconds.append(time.process_time() - start)
+  return float(np.median(seconds)), result
+
+
+def report(options, label, name, seconds, difference):
+  published, ratio = '', ''
+  if options.frames == 60:
+    expected = PUBLISHED[name] * options.videos / 1000
+    published, ratio = f'{expected:.5f}', f'{expected / seconds:.1f}x'
+  print(
+    f'{label:22}{seconds:12.5f}{1000 * seconds / options.videos:9.4f}'
+    f'{published:>11}{ratio:>8}{difference:20.1e}',
+    flush=True,
+  )
+
+
+def processor():
+  """The CPU's name, where Linux tells it."""
+  try:
+    with open('/proc/cpuinfo') as lines:
+      names = [line.split(':')[1] for line in lines if 'model name' in line]
+    return names[0].strip()
+  except (OSError, IndexError):
+    return platform.processor() or platform.machine()
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,33 @@
+"""The teacher of the retrieval demo: ViSiL on labelled copies.
+
+Paper: Kordopatis-Zilos et al., ICCV 2019.
+
+    python train.py --config=configs/demo_retrieval_teacher.py \
+      --workdir=runs/demo_retrieval/teacher
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  config = common.retrieval(
+    title='Retrieval demo: the teacher',
+    task=dict(network='visil', objective='triplet', penalty_weight=0.01),
+    data=common.triplets(
+      batch_size=8,
+      frames=24,
+      features='runs/demo_retrieval/features',
+      similarities='runs/demo_retrieval/copies/train_pairs.json',
+      evaluated='runs/demo_retrieval/features',
+      annotations='runs/demo_retrieval/copies/test.json',
+    ),
+    optimizer=dict(learning_rate=1e-3, schedule='cosine', warmup_steps=20),
+    training=dict(
+      steps=300, log_every=20, evaluate_every=300, checkpoint_every=300
+    ),
+    judge=dict(
+      features='runs/demo_retrieval/features',
+      annotation='runs/demo_retrieval/copies/test.json',
+    ),
+  )
+  return common.variant(config, variant)

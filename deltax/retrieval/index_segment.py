@@ -1,0 +1,268 @@
+"""A segment of an index: some videos, written once and never changed.
+
+A folder of plain files, each the videos one after the other:
+
+    videos.npy    a row of numbers for each video, `ROW`
+    names.json    [name, path, [[frame, bytes of its picture], ...]]
+    coarse.npy    float32 [N, E]
+    fine.bin      codes of all frames, [frames, R, D] or [frames, R, W]
+    times.bin     float64, seconds of all frames
+    pictures.bin  JPEG files
+"""
+
+import json
+import os
+import pathlib
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROW = np.dtype(
+  [
+    ('id', 'i8'),  # kept when the video moves to another segment
+    ('frames', 'i4'),
+    ('checksum', 'u4'),  # CRC-32 of the fine codes
+    ('selector', 'f4'),
+    ('own', 'f4'),
+    ('duration', 'f8'),
+    ('background', '?'),
+  ]
+)
+CHECKED = ('videos.npy', 'names.json', 'times.bin')  # when opened
+
+
+class IndexedVideo(NamedTuple):
+  """What an index keeps of a video.
+
+  Attributes:
+    name: what results call it; once in an index.
+    path: where its file was.
+    coarse: float32 `[E]`.
+    fine: float32 `[T, R, D]`, or binary codes uint32 `[T, R, W]`.
+    times: float64 `[T]`, seconds of each frame.
+    selector: the selector's number; 0 without one.
+    own: the fine student's raw score of the video against itself.
+    duration: seconds.
+    pictures: JPEG files of some frames, by the frame's number.
+    background: whether it only serves to normalise scores, and is never found.
+    id: kept for good; given by the index.
+  """
+
+  name: str
+  path: str
+  coarse: np.ndarray
+  fine: np.ndarray
+  times: np.ndarray
+  selector: float = 0.0
+  own: float = 1.0
+  duration: float = 0.0
+  pictures: Mapping[int, bytes] = {}
+  background: bool = False
+  id: int = -1
+
+
+def write_segment(
+  folder: pathlib.Path, videos: Iterable[IndexedVideo]
+) -> dict[str, Any]:
+  """Writes a new folder; the videos pass through memory one by one.
+
+  Args:
+    folder: to make; it must not be there.
+    videos: at least one; all codes of one dtype and shape.
+
+  Returns:
+    What `Segment` needs to read it, as plain values.
+
+  Raises:
+    ValueError: a video has other shapes than the first.
+  """
+  folder.mkdir(parents=True)
+  rows, names, coarse, shape = [], [], [], None
+  with (
+    open(folder / 'fine.bin', 'wb') as fine_file,
+    open(folder / 'times.bin', 'wb') as times_file,
+    open(folder / 'pictures.bin', 'wb') as pictures_file,
+  ):
+    for video in videos:
+      shape = shape or describe(video)
+      check(video, shape)
+      codes = np.ascontiguousarray(video.fine)
+      fine_file.write(codes.data)
+      times_file.write(np.asarray(video.times, np.float64).tobytes())
+      pictures_file.writelines(video.pictures.values())
+      sizes = [[int(t), len(jpeg)] for t, jpeg in video.pictures.items()]
+      rows.append(_row(video, codes))
+      names.append([video.name, video.path, sizes])
+      coarse.append(np.asarray(video.coarse, np.float32))
+  np.save(folder / 'videos.npy', np.array(rows, ROW))
+  vectors = np.stack(coarse)
+  np.save(folder / 'coarse.npy', vectors)
+  (folder / 'names.json').write_text(json.dumps(names), encoding='utf-8')
+  files = {}
+  for path in sorted(folder.iterdir()):
+    sync(path)
+    files[path.name] = {'bytes': path.stat().st_size}
+    if path.name in CHECKED:
+      files[path.name]['checksum'] = zlib.crc32(path.read_bytes())
+  sync(folder)
+  files['coarse.npy']['checksum'] = zlib.crc32(vectors.data)
+  return {
+    'name': folder.name,
+    'videos': len(rows),
+    'shape': shape,
+    'files': files,
+    'removed': [],
+  }
+
+
+def describe(video: IndexedVideo) -> dict[str, Any]:
+  """What all videos of an index have in common, as plain values."""
+  return {
+    'coarse': int(video.coarse.shape[0]),
+    'fine': [int(n) for n in video.fine.shape[1:]],
+    'dtype': str(video.fine.dtype),
+  }
+
+
+def check(video: IndexedVideo, shape: Mapping[str, Any]) -> None:
+  """Raises ValueError for a video that does not fit the others."""
+  if video.coarse.ndim != 1 or video.fine.ndim != 3 or not len(video.fine):
+    raise ValueError(
+      f'{video.name}: coarse {video.coarse.shape} and fine '
+      f'{video.fine.shape}, expected [E] and [T, R, D], T at least 1'
+    )
+  if describe(video) != shape:
+    raise ValueError(
+      f'{video.name} has codes {describe(video)}, those of the index are '
+      f'{dict(shape)}'
+    )
+  if len(video.times) != len(video.fine):
+    raise ValueError(
+      f'{video.name} has {len(video.times)} times for {len(video.fine)} frames'
+    )
+  if not np.isfinite(video.coarse).all():
+    raise ValueError(f'{video.name} has NaN or infinite codes')
+
+
+def _row(video: IndexedVideo, codes: np.ndarray) -> tuple:
+  return (
+    video.id,
+    len(codes),
+    zlib.crc32(codes.data),
+    video.selector,
+    video.own,
+    video.duration,
+    video.background,
+  )
+
+
+def sync(path: pathlib.Path) -> None:
+  """Waits until a file or folder is on the disk."""
+  handle = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(handle)
+  finally:
+    os.close(handle)
+
+
+class Segment:
+  """Reads a segment; codes are mapped from the disk, not loaded.
+
+  Attributes:
+    table: `[N]`, dtype `ROW`.
+    names: N names; `paths`: where their files were.
+    coarse: float32 `[N, E]`, mapped.
+
+  Raises:
+    FileNotFoundError: the folder is gone.
+    ValueError: a file is cut or has been changed.
+  """
+
+  def __init__(self, folder: pathlib.Path, record: Mapping[str, Any]):
+    self.folder = folder
+    for name, file in record['files'].items():
+      _check_size(folder / name, file)
+    for name in CHECKED:
+      _check_content(folder / name, record['files'][name])
+    self.table = np.load(folder / 'videos.npy')
+    listed = json.loads((folder / 'names.json').read_text('utf-8'))
+    self.names = [name for name, _, _ in listed]
+    self.paths = [path for _, path, _ in listed]
+    self.coarse = np.load(folder / 'coarse.npy', mmap_mode='r')
+    self._checksum = record['files']['coarse.npy']['checksum']
+    frames, shape = self.table['frames'], record['shape']
+    self._offsets = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
+    total = int(self._offsets[-1])
+    self._fine = np.memmap(
+      folder / 'fine.bin', shape['dtype'], 'r', shape=(total, *shape['fine'])
+    )
+    self._times = np.memmap(folder / 'times.bin', np.float64, 'r')
+    self._pictures = [sizes for _, _, sizes in listed]
+    sizes = [sum(size for _, size in sizes) for sizes in self._pictures]
+    self._picture_offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    self._picture_bytes = np.zeros(0, np.uint8)
+    if self._picture_offsets[-1]:  # an empty file cannot be mapped
+      self._picture_bytes = np.memmap(folder / 'pictures.bin', np.uint8, 'r')
+    self._sound = np.zeros(len(self.table), bool)
+
+  def vectors(self) -> np.ndarray:
+    """`coarse` after its checksum was compared."""
+    if zlib.crc32(self.coarse.data) != self._checksum:
+      raise ValueError(
+        f'{self.folder / "coarse.npy"} is damaged: its checksum is another'
+      )
+    return self.coarse
+
+  def fine(self, row: int) -> np.ndarray:
+    """Codes of one video, checked the first time they are read."""
+    codes = self._fine[self._offsets[row] : self._offsets[row + 1]]
+    if not self._sound[row]:
+      if zlib.crc32(codes.data) != self.table['checksum'][row]:
+        raise ValueError(
+          f'{self.folder / "fine.bin"}: the codes of {self.names[row]} are '
+          'damaged; remove the video and add it again'
+        )
+      self._sound[row] = True
+    return codes
+
+  def times(self, row: int) -> np.ndarray:
+    """float64 `[T]`, seconds of each frame."""
+    return np.array(self._times[self._offsets[row] : self._offsets[row + 1]])
+
+  def pictures(self, row: int) -> dict[int, bytes]:
+    """JPEG files by the number of their frame."""
+    found, place = {}, self._picture_offsets[row]
+    for frame, size in self._pictures[row]:
+      found[frame] = self._picture_bytes[place : place + size].tobytes()
+      place += size
+    return found
+
+  def video(self, row: int) -> IndexedVideo:
+    """All that is kept of one video."""
+    numbers = self.table[row]
+    return IndexedVideo(
+      self.names[row],
+      self.paths[row],
+      np.array(self.coarse[row]),
+      self.fine(row),
+      self.times(row),
+      float(numbers['selector']),
+      float(numbers['own']),
+      float(numbers['duration']),
+      self.pictures(row),
+      bool(numbers['background']),
+      int(numbers['id']),
+    )
+
+
+def _check_size(path: pathlib.Path, file: Mapping[str, int]) -> None:
+  size = path.stat().st_size
+  if size != file['bytes']:
+    raise ValueError(f'{path} has {size} bytes, expected {file["bytes"]}')
+
+
+def _check_content(path: pathlib.Path, file: Mapping[str, int]) -> None:
+  if zlib.crc32(path.read_bytes()) != file['checksum']:
+    raise ValueError(f'{path} is damaged: its checksum is another')

@@ -1,0 +1,278 @@
+"""`deltax index`, `add`, `remove`, `info` and `search`, on real video files."""
+
+import io
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deltax import commands, retrieval
+from deltax.commands import index_parts, search
+from deltax.data.video import write_video
+from deltax.retrieval.index import Index
+from deltax.retrieval.search_results import Match, Where
+from deltax.retrieval.system import Network, System
+from deltax.tasks import retrieval_system
+
+RATE = 4
+
+
+def extract(frames):
+  """Regions of a 3 x 3 grid: their pixels, coarsely."""
+  small = frames[:, :222, :222].astype(np.float32)
+  cells = small.reshape(len(frames), 3, 74, 3, 74, 3)[:, :, :72, :, :72]
+  cells = cells.reshape(len(frames), 3, 4, 18, 3, 4, 18, 3).mean((3, 6))
+  x = cells.transpose(0, 1, 3, 2, 4, 5).reshape(len(frames), 9, 48) - 127
+  return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+
+def fake_system(model=None):
+  options = dict(attention=False, transformer=False, netvlad=False)
+  return System(
+    extract=extract,
+    coarse=Network(retrieval.create('coarse', **options), {}),
+    fine=Network(retrieval.create('fine_plain', comparator=False), {}),
+    selector=None,
+    description={'name': 'fake'},
+    fingerprint='f00d' if model is None else 'beef',
+  )
+
+
+def film(seed, seconds):
+  """Blurred noise, another picture every second."""
+  rng = np.random.default_rng(seed)
+  noise = rng.integers(0, 256, (seconds, 8, 8, 3), np.uint8)
+  frames = [np.array(Image.fromarray(x).resize((64, 64))) for x in noise]
+  return np.repeat(np.stack(frames), RATE, 0)
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+  """A folder of videos, a query that is a part of one, and broken files."""
+  folder = tmp_path_factory.mktemp('videos')
+  (folder / 'db/trip').mkdir(parents=True)
+  films = {name: film(seed, 12) for seed, name in enumerate('abc')}
+  films['trip/host'] = np.concatenate([film(8, 10), film(9, 8), film(10, 6)])
+  for name, frames in films.items():
+    write_video(folder / f'db/{name}.mp4', frames, RATE)
+  (folder / 'db/empty.mp4').touch()
+  (folder / 'db/broken.mkv').write_bytes(b'no video at all' * 100)
+  write_video(folder / 'query.mp4', film(9, 8), RATE)
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def use_fake_system(monkeypatch):
+  monkeypatch.setattr(retrieval_system, 'load_system', fake_system)
+
+
+def run(*arguments):
+  commands.main([str(argument) for argument in arguments])
+
+
+def refused(capsys, *arguments):
+  with pytest.raises(SystemExit) as left:
+    run(*arguments)
+  assert left.value.code != 0
+  told = capsys.readouterr().err
+  assert 'Traceback' not in told and told.count('\n') == 1
+  return told
+
+
+@pytest.fixture(scope='module')
+def built(videos, tmp_path_factory):
+  """An index of the folder, and what making it printed."""
+  folder = tmp_path_factory.mktemp('index') / 'my.index'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(retrieval_system, 'load_system', fake_system)
+    patch.setattr(sys, 'stdout', told := io.StringIO())
+    run('index', videos / 'db', '--out', folder)
+  return folder, told.getvalue()
+
+
+def test_every_readable_video_is_in_the_index_and_the_others_are_named(built):
+  folder, told = built
+  index = Index(folder)
+  expected = ['a.mp4', 'b.mp4', 'c.mp4', 'trip/host.mp4']
+  assert sorted(index.names) == expected
+  assert '4 videos, 4 of them new; 0 were there already' in told
+  assert 'left out: empty.mp4: ' in told and 'left out: broken.mkv: ' in told
+  assert '2 left out' in told
+  row = index.row('trip/host.mp4')
+  assert index.table['duration'][row] == pytest.approx(24)
+  np.testing.assert_allclose(index.times(row), np.arange(24), atol=0.01)
+  assert list(index.pictures(row)) == [0, 4, 9, 14, 19]
+  picture = Image.open(io.BytesIO(index.pictures(row)[9]))
+  assert picture.format == 'JPEG' and picture.size == (96, 96)
+
+
+def test_search_finds_the_part_of_a_video_and_where(built, videos, capsys):
+  run('search', built[0], videos / 'query.mp4', '-k', 3, '--json')
+  found = json.loads(capsys.readouterr().out)
+  assert found['videos'] == 4 and found['pairs'] == 4
+  assert len(found['matches']) == 3
+  best = found['matches'][0]
+  assert best['name'] == 'trip/host.mp4' and best['reranked']
+  assert os.path.samefile(best['path'], videos / 'db/trip/host.mp4')
+  assert best['score'] > 0.95 > found['matches'][1]['score']
+  where = best['where'][0]
+  assert where['query'] == pytest.approx([0, 8], abs=1.01)
+  assert where['target'] == pytest.approx([10, 18], abs=1.01)
+
+
+def test_search_prints_a_table(built, videos, capsys):
+  run('search', built[0], videos / 'query.mp4', '-k', 2)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0].split() == ['score', 'coarse', 'video', 'where']
+  assert lines[1].split()[0] == '1' and 'trip/host.mp4' in lines[1]
+  assert ' at 0:' in lines[1]
+  assert len(lines) == 5 and '4 of them frame by frame' in lines[-1]
+  run('search', built[0], videos / 'query.mp4', '--budget', 0)
+  lines = capsys.readouterr().out.splitlines()
+  assert all('(by the coarse score alone)' in line for line in lines[1:5])
+
+
+def test_search_writes_a_page_with_pictures(built, videos, tmp_path, capsys):
+  page = tmp_path / 'found.html'
+  run('search', built[0], videos / 'query.mp4', '--html', page)
+  text = page.read_text()
+  assert text.count('<section class="match">') == 4
+  assert 'trip/host.mp4' in text and 'data:image/jpeg;base64,' in text
+
+
+def test_a_second_run_adds_nothing_and_another_file_of_a_name_is_told(
+  built, videos, tmp_path, capsys
+):
+  run('index', videos / 'db', '--out', built[0])
+  assert '4 videos, 0 of them new; 4 were there' in capsys.readouterr().out
+  other = tmp_path / 'a.mp4'
+  other.write_bytes((videos / 'db/b.mp4').read_bytes())
+  run('add', built[0], other)
+  told = capsys.readouterr().out
+  assert 'left out: a.mp4: ' in told and 'another video of this name' in told
+  assert len(Index(built[0])) == 4
+
+
+def test_add_remove_and_info_follow_each_other(videos, tmp_path, capsys):
+  folder = tmp_path / 'i'
+  run('index', videos / 'db/a.mp4', '--out', folder, '--coarse', 'exact')
+  run('add', folder, videos / 'db/b.mp4', videos / 'db/c.mp4')
+  run('add', folder, videos / 'db/trip', '--background')
+  capsys.readouterr()
+  run('info', folder, '--json')
+  about = json.loads(capsys.readouterr().out)
+  assert (about['videos'], about['background'], about['removed']) == (3, 1, 0)
+  assert about['hours'] == pytest.approx(3 * 12 / 3600)
+  files = [path for path in (folder / 'segments').rglob('*') if path.is_file()]
+  assert sum(about['bytes'].values()) == sum(p.stat().st_size for p in files)
+  assert about['bytes']['fine'] == (3 * 12 + 24) * 9 * 48 * 4
+  assert about['bytes']['selector'] == 4 * 4
+  run('remove', folder, 'b.mp4')
+  assert '1 removed, 3 left' in capsys.readouterr().out
+  run('info', folder, '--names')
+  told = capsys.readouterr().out
+  assert told.endswith('a.mp4\nc.mp4\nhost.mp4\n') and '2 videos' in told
+  assert 'b.mp4' not in told and 'GB for a million' in told
+  run('search', folder, videos / 'db/b.mp4', '--normalise', '--symmetric')
+  told = capsys.readouterr().out
+  assert 'host.mp4' not in told and 'b.mp4' not in told
+  run('remove', folder, '--compact')
+  assert '0 removed, 3 left' in capsys.readouterr().out
+
+
+def test_an_empty_index_tells_its_size(videos, tmp_path, capsys):
+  run('index', videos / 'db/empty.mp4', '--out', tmp_path / 'i')
+  run('info', tmp_path / 'i')
+  assert '0 videos, 0.00 hours' in capsys.readouterr().out
+
+
+def test_another_model_is_refused_naming_both(built, videos, capsys):
+  for words in (['search'], ['add']):
+    told = refused(
+      capsys, *words, built[0], videos / 'query.mp4', '--model', 'other'
+    )
+    assert 'the model f00d' in told and 'beef' in told
+  told = refused(
+    capsys, 'index', videos / 'db', '--out', built[0], '--model', 'other'
+  )
+  assert 'the model f00d' in told and 'beef' in told
+
+
+def test_what_is_missing_or_wrong_is_said_in_a_line(
+  built, videos, tmp_path, capsys
+):
+  for words, expected in (
+    (('search', tmp_path, videos / 'query.mp4'), 'is no index'),
+    (('search', built[0], tmp_path / 'no.mp4'), 'no.mp4: no such file'),
+    (('search', built[0], videos / 'db/empty.mp4'), 'empty.mp4: the file is'),
+    (('search', built[0], videos / 'query.mp4', '-k', 0), 'k=0'),
+    (('search', built[0], videos / 'query.mp4', '--normalise'), 'background'),
+    (('remove', built[0], 'zzz'), "has no video 'zzz'"),
+    (('remove', built[0]), 'nothing to do'),
+    (('add', built[0], tmp_path / 'no'), 'no such file or folder'),
+    (('info', tmp_path / 'no'), 'is no index'),
+  ):
+    assert expected in refused(capsys, *words)
+  assert len(Index(built[0])) == 4
+
+
+def test_what_is_done_stays_when_adding_is_interrupted(
+  videos, tmp_path, monkeypatch
+):
+  real, seen = index_parts.read, []
+
+  def read(system, path):
+    seen.append(path)
+    if len(seen) == 3:
+      raise KeyboardInterrupt
+    return real(system, path)
+
+  monkeypatch.setattr(index_parts, 'read', read)
+  words = ['index', videos / 'db', '--out', tmp_path / 'i']
+  with pytest.raises(KeyboardInterrupt):
+    run(*words)
+  assert Index(tmp_path / 'i').names == ['a.mp4', 'b.mp4'][: len(seen) - 1]
+  run(*words)
+  assert len(Index(tmp_path / 'i')) == 4
+
+
+def moving(where):
+  """A match with a picture each second, and a query of 10 seconds."""
+  query = index_parts.Read(
+    regions=np.zeros((10, 1, 1)),
+    pictures=[b'q%d' % n for n in range(10)],
+    times=np.arange(10.0),
+    duration=10.0,
+    damaged=0,
+  )
+  match = Match('m', 'm', 1.0, 1.0, bool(where), 40.0, where, 0)
+  return query, match, {float(t): b't%d' % t for t in range(0, 40, 2)}
+
+
+def test_pictures_side_by_side_show_the_same_moment():
+  where = Where((2.0, 6.0), (20.0, 28.0), 0.9)
+  pairs = search.side_by_side(*moving((where,)))
+  assert [pair['target'][0] for pair in pairs] == [20, 22, 24, 26]
+  assert [pair['query'] for pair in pairs] == [
+    (n, b'q%d' % n) for n in (2.0, 3.0, 4.0, 5.0)
+  ]
+  assert {pair['segment'] for pair in pairs} == {0}
+
+
+def test_pictures_of_a_part_in_reverse_run_backward():
+  where = Where((2.0, 6.0), (20.0, 28.0), 0.9, backward=True)
+  pairs = search.side_by_side(*moving((where,)))
+  assert [pair['target'][0] for pair in pairs] == [20, 22, 24, 26]
+  assert [pair['query'][0] for pair in pairs] == [6, 5, 4, 3]
+
+
+def test_pictures_without_a_segment_run_side_by_side():
+  pairs = search.side_by_side(*moving(()))
+  assert len(pairs) == search.SHOWN
+  assert {pair['segment'] for pair in pairs} == {None}
+  seconds = [(pair['query'][0], pair['target'][0]) for pair in pairs]
+  assert seconds[0] == (0, 0)
+  assert all(abs(q - t / 4) <= 0.5 for q, t in seconds)
