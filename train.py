@@ -12,7 +12,7 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import experiment, training
+from deltax import experiment
 
 config_flags.DEFINE_config_file('config', None, 'What to train.')
 flags.DEFINE_string('workdir', None, 'Folder of checkpoints and metrics.')
@@ -22,22 +22,7 @@ flags.mark_flags_as_required(['config', 'workdir'])
 def main(_) -> None:
   logging.set_verbosity(logging.INFO)
   config = flags.FLAGS.config.to_dict()
-  workdir = pathlib.Path(flags.FLAGS.workdir)
-  built = experiment.build(config)
-  train_data = experiment.dataset(config, 'train')
-  evaluation_data = experiment.dataset(config, 'evaluation')
-  experiment.write_json(workdir / 'config.json', config)
-  training.train(
-    built.task,
-    train_data,
-    workdir=workdir,
-    optimizer=training.make_optimizer(
-      steps=config['training']['steps'], **config['optimizer']
-    ),
-    evaluation_dataset=evaluation_data,
-    metadata=config,
-    **config['training'],
-  )
+  experiment.train(config, pathlib.Path(flags.FLAGS.workdir))
 
 
 if __name__ == '__main__':

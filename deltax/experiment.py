@@ -60,6 +60,35 @@ def build(config: Mapping[str, Any]) -> Experiment:
   )
 
 
+def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
+  """Trains what a config describes, or continues it.
+
+  Args:
+    config: see `configs/`.
+    workdir: the run's folder; the config is written there too.
+
+  Raises:
+    ValueError: see `build` and `dataset`.
+    FileNotFoundError: see `dataset`.
+    CheckpointError: see `build`.
+  """
+  built = build(config)
+  train_data = dataset(config, 'train')
+  evaluation_data = dataset(config, 'evaluation')
+  write_json(pathlib.Path(workdir) / 'config.json', config)
+  training.train(
+    built.task,
+    train_data,
+    workdir=workdir,
+    optimizer=training.make_optimizer(
+      steps=config['training']['steps'], **config['optimizer']
+    ),
+    evaluation_dataset=evaluation_data,
+    metadata=config,
+    **config['training'],
+  )
+
+
 def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
   """The data of one split of a config.
 

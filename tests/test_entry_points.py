@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from deltax import experiment
+from deltax import experiment, report
 from deltax.data import street, street_tree
+from deltax.tasks import retrieval_report
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -31,11 +32,21 @@ def config_of(name, variant=''):
   return module.get_config(variant).to_dict()
 
 
-def runs():
-  """Configs by what their smoke variant does: some differ in size only."""
+# Those that are about videos that are features already, and the others.
+RETRIEVAL = [name for name in CONFIGS if 'judge' in config_of(name)]
+PICTURES = [name for name in CONFIGS if name not in RETRIEVAL]
+# A network that compares frames, and a selector, by their commands.
+COMMANDS = ('demo_retrieval_attention', 'demo_retrieval_selector')
+
+
+def runs(names):
+  """Configs by what their smoke variant does: some differ in numbers only."""
   by_run = {}
-  for name in CONFIGS:
+  for name in names:
     config = config_of(name, 'smoke') | {'title': ''}
+    if name in RETRIEVAL:
+      config = {part: config[part] for part in ('task', 'data')}
+      config['task'].pop('penalty_weight', None)
     by_run.setdefault(json.dumps(config, sort_keys=True), name)
   return sorted(by_run.values())
 
@@ -112,7 +123,7 @@ def options(name, workdir, trees):
   ]
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', PICTURES)
 def test_the_network_of_a_config_takes_its_frames(name):
   config = config_of(name) | {'teacher': ''}
   task = experiment.build(config).task
@@ -127,7 +138,67 @@ def test_the_network_of_a_config_takes_its_frames(name):
   assert jax.tree.leaves(state)
 
 
-@pytest.mark.parametrize('name', runs())
+@pytest.mark.parametrize('name', RETRIEVAL)
+def test_the_network_of_a_config_takes_regions(name):
+  config = config_of(name)
+  smoke = config_of(name, 'smoke')
+  smoke['data']['train']['batch_size'] = 1
+  batch = experiment.dataset(smoke, 'train')[0]
+  task = experiment.build(config).task
+  if config['task'].get('network') == 'fine_binary':
+    params, _ = task.init(jax.random.key(0), batch)  # fitted to the batch
+  else:
+    params, _ = jax.eval_shape(
+      lambda key: task.init(key, batch), jax.random.key(0)
+    )
+  assert jax.tree.leaves(params)
+  assert set(config['judge']) == set(smoke['judge'])
+  assert config['judge']['benchmark'] in retrieval_report.BENCHMARKS
+
+
+def check_retrieval(config, workdir):
+  """A run's page and its numbers."""
+  results = json.loads((workdir / 'results.json').read_text())
+  assert results['title'] == config['title']
+  assert results['queries'] == results['videos'] == 24
+  assert results['students'][0]['name'] == 'coarse'
+  for row in results['students']:
+    assert 0 < row['scores']['mAP'] <= 1
+  for curve in results['trade_off'].values():
+    assert [row['share'] for row in curve][:: len(curve) - 1] == [0, 1]
+  assert '<html' in (workdir / 'report.html').read_text()
+  lines = (workdir / 'metrics.jsonl').read_text()
+  assert config['training']['best'] in lines
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_a_retrieval_config_trains_and_evaluates_by_its_commands(name, folder):
+  workdir = folder / f'{name}_commands'
+  flags = [f'--config=configs/{name}.py:smoke', f'--workdir={workdir}']
+  trained = run('train.py', *flags, folder=folder)
+  assert trained.returncode == 0, trained.stderr[-3000:]
+  assert 'step 2 of 2: loss' in trained.stderr
+  judged = run('eval.py', *flags, folder=folder)
+  assert judged.returncode == 0, judged.stderr[-3000:]
+  assert 'coarse' in judged.stdout and 'mAP' in judged.stdout
+  check_retrieval(config_of(name, 'smoke'), workdir)
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in runs(RETRIEVAL) if name not in COMMANDS]
+)
+def test_a_retrieval_config_trains_and_evaluates(name, folder):
+  config, workdir = config_of(name, 'smoke'), folder / name
+  experiment.train(config, workdir)
+  page = retrieval_report.make_report(
+    experiment.judged(config, workdir), title=config['title']
+  )
+  experiment.write_json(workdir / 'results.json', page)
+  report.write_retrieval_page(workdir / 'report.html', page)
+  check_retrieval(config, workdir)
+
+
+@pytest.mark.parametrize('name', runs(PICTURES))
 def test_a_config_trains_and_evaluates(name, folder, trees):
   workdir = folder / name
   flags = options(name, workdir, trees)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
   'bundle': 'trained retrieval networks as one system, to index with',
+  'distill': 'students one after the other, each from the last one',
   'score': 'scores of pairs of videos by a trained network',
   'convert': 'a published PyTorch checkpoint, to start a run from',
   'export': 'a delta network as programs that run without this library',

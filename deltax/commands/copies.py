@@ -14,6 +14,8 @@ import argparse
 import json
 import pathlib
 
+from absl import logging
+
 from deltax import training
 from deltax.data.copies import make_copies
 
@@ -39,15 +41,18 @@ def run(arguments: argparse.Namespace) -> None:
 
   Raises:
     FileNotFoundError: DELTAX_CLIPS names a folder that does not exist.
-    ValueError: too few streets, a clip that cannot be read, or OUT holds videos
+    ValueError: too few streets, two videos of one name, or OUT holds videos
       made with other arguments.
     ImportError: panda3d is not installed.
   """
+  bar = training.wants_bar()
+  if not bar:
+    logging.set_verbosity(logging.INFO)
   folder = make_copies(
     arguments.out,
     worlds=arguments.street,
     seed=arguments.seed,
-    progress=training.wants_bar(),
+    progress=bar,
   )
   annotations = json.loads((folder / 'annotations.json').read_text('utf-8'))
   videos, queries = annotations['videos'], annotations['queries']

@@ -1,20 +1,26 @@
 """Fits a whitening to features that have none.
 
-    deltax whiten runs/raw --out runs/whitening.npz
+    deltax whiten runs/raw --out runs/whitening.npz --apply runs/features
 
-The store is read once, however large; it may be a published HDF5 file too.
+The store is read once to fit, however large, and once more to apply it; to fit,
+it may be a published HDF5 file too.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 
+import jax
 import numpy as np
 import tqdm
 
 from deltax import training
-from deltax.data.feature_store import open_features
+from deltax.data.feature_store import FeatureStore, open_features
+from deltax.retrieval import whiten
 from deltax.retrieval.moments import moments, whitening_from_moments
+from deltax.tasks import extractors
+from deltax.tasks.extractors import CHUNK
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     type=int,
     help='numbers of a region that are kept; default: as many as there are, a '
     'multiple of 32 and at most 512',
+  )
+  parser.add_argument(
+    '--apply',
+    type=pathlib.Path,
+    metavar='STORE',
+    help='also write the whitened features, as `deltax extract --whitening` '
+    'would, without reading a video again',
   )
 
 
@@ -58,7 +71,33 @@ def run(arguments: argparse.Namespace) -> None:
   with open(beside, 'wb') as file:
     np.savez(file, mean=fitted.mean, projection=fitted.projection)
   os.replace(beside, out)
+  if arguments.apply:
+    _apply(store, out, arguments.apply)
   print(
     f'{out}: {len(fitted.mean)} to {size} numbers, fitted to '
     f'{sums.count:,} regions of {len(names)} videos'
   )
+
+
+def _apply(store, file, out) -> None:
+  """Writes the whitened features of a store, or those that are left to do."""
+  with open_features(store) as raw:
+    about = raw.description
+    extractor = extractors.make_extractor(
+      about['name'], whitening=file, weights=about.get('weights')
+    )
+    with FeatureStore(
+      out,
+      fingerprint=extractor.fingerprint,
+      description=extractor.description,
+    ) as whitened:
+      fitted = extractors.read_whitening(file)
+      run = jax.jit(functools.partial(whiten, fitted))
+      left = [name for name in raw.names if name not in whitened]
+      for name in tqdm.tqdm(
+        left, 'apply', unit='video', disable=not training.wants_bar()
+      ):
+        frames = raw[name]
+        padding = ((0, -len(frames) % CHUNK), (0, 0), (0, 0))
+        regions = np.asarray(run(np.pad(frames, padding)))
+        whitened.add(name, regions[: len(frames)])

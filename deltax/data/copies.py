@@ -10,19 +10,22 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from concurrent import futures
 from typing import Any
 
 import numpy as np
 import tqdm
+from absl import logging
 
 from deltax.data import clips_found, copies_edits, copies_plan, street_film
+from deltax.data.clips_found import Found
 from deltax.data.copies_edits import Clip
 from deltax.data.copies_plan import Original
 from deltax.data.similarities import labelled, write_similarities
-from deltax.data.video import read_video, write_video
+from deltax.data.video import VideoError, read_chunks, read_video, write_video
 
-VERSION = 1  # of the videos: change it when any of them changes
+VERSION = 2  # of the videos: change it when any of them changes
 _NEGATIVES = 16  # of an anchor, in the pairs to train a teacher on
 _CRF = (20, 36)  # how well copies are coded
 _ASPECT = 1.5  # of rendered streets
@@ -41,7 +44,9 @@ def make_copies(
   """Makes sources and copies, or finishes them, or finds them made.
 
   Equal arguments and clips give equal videos. It may be killed at any moment,
-  and continues then; two calls at a time wait for each other.
+  and continues then; two calls at a time wait for each other. A clip that
+  cannot be read is told in a warning and left out, and so are its copies. Two
+  in five clips, and streets, are in test; a single clip is in train.
 
   Writes, below the folder:
     videos/NAME.mp4: sources, copies, and distractors that have no copy.
@@ -65,8 +70,8 @@ def make_copies(
     The folder.
 
   Raises:
-    ValueError: the folder holds videos made with other arguments, or there are
-      too few worlds: each split needs a host.
+    ValueError: the folder holds videos made with other arguments, two videos
+      would have one name, or there are too few worlds: each split needs a host.
     ImportError: panda3d is not installed.
   """
   if worlds < 4 or copies < 1 or short_side < 32 or short_side % 4:
@@ -91,6 +96,8 @@ def make_copies(
     with futures.ThreadPoolExecutor(workers) as pool:
 
       def run(what, function, items):
+        logging.info('%s: making %s for %d videos', folder, what, len(items))
+        start = time.monotonic()
         tasks = [pool.submit(function, folder, item, made) for item in items]
         done = futures.as_completed(tasks)
         bar = tqdm.tqdm(done, what, len(tasks), disable=not progress)
@@ -100,6 +107,8 @@ def make_copies(
         except BaseException:
           pool.shutdown(wait=True, cancel_futures=True)
           raise
+        spent = time.monotonic() - start
+        logging.info('%s: %s are made, in %.0f seconds', folder, what, spent)
 
       run('originals', _make_original, listed)
       hosts = {'train': [], 'test': []}
@@ -118,9 +127,9 @@ def _plan(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
   """What is being made here: as planned before, or planned now."""
   path = folder / 'plan.json'
   if not path.exists():
-    listed = copies_plan.originals(
-      clips_found.find_clips(), made['worlds'], made['seed']
-    )
+    found = _readable(clips_found.find_clips())
+    listed = copies_plan.originals(found, made['worlds'], made['seed'])
+    copies_plan.check_names(listed, made['copies'])
     _write_json(path, {'made': made, 'originals': listed})
   plan = json.loads(path.read_text('utf-8'))
   if plan['made'] != made:
@@ -129,6 +138,22 @@ def _plan(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
       'choose another folder or remove it'
     )
   return [Original(*each) for each in plan['originals']]
+
+
+def _readable(found: list[Found]) -> list[Found]:
+  """Those clips that can be read, and whose originals can be."""
+  kept = []
+  for clip in found:
+    if clip.copy_of and clip.copy_of not in [other.name for other in kept]:
+      logging.warning('%s is left out like %s', clip.path, clip.copy_of)
+      continue
+    try:
+      _start(clip.path, copies_plan.LONGEST, 32)
+    except VideoError as error:
+      logging.warning('a clip is left out: %s', error)
+    else:
+      kept.append(clip)
+  return kept
 
 
 def _make_original(folder, original: Original, made) -> None:
@@ -142,15 +167,23 @@ def _make_original(folder, original: Original, made) -> None:
       path, original.world, copies_plan.DRIVE, original.stretch, size
     )
     return
-  video = read_video(
-    original.path,
-    rate=street_film.RATE,
-    short_side=made['short_side'],
-    crop=None,
-  )
-  frames = video.frames[video.times < original.stretch[1]]
+  frames, rate = _start(original.path, original.stretch[1], made['short_side'])
   height, width = (side // 2 * 2 for side in frames.shape[1:3])
-  write_video(path, frames[:, :height, :width], _rate(video.times))
+  write_video(path, frames[:, :height, :width], rate)
+
+
+def _start(path, seconds: float, short_side: int) -> tuple[np.ndarray, float]:
+  """The first frames of a clip, however long it is, and their rate."""
+  frames, times = [], []
+  for part in read_chunks(
+    path, 64, rate=street_film.RATE, short_side=short_side, crop=None
+  ):
+    frames.append(part.frames)
+    times.append(part.times)
+    if times[-1][-1] >= seconds:
+      break
+  times = np.concatenate(times)
+  return np.concatenate(frames)[times < seconds], _rate(times)
 
 
 def _make_copies(folder, job, made) -> None:
@@ -163,7 +196,7 @@ def _make_copies(folder, job, made) -> None:
   seed, entries = made['seed'], {}
   planned = copies_plan.edits(source.name, made['copies'], seed)
   for number, names in enumerate(planned):
-    name = f'{source.name}-{number}'
+    name = copies_plan.copy_name(source.name, number)
     rng = copies_plan.generator(name, seed)
     host = str(rng.choice(hosts))
     around = clip  # of no use

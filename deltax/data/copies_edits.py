@@ -27,6 +27,10 @@ class Clip(NamedTuple):
   times: np.ndarray
 
 
+# Where the letters of a caption are drawn, black at first and coloured last:
+# thicker strokes would not have the coloured ones in their middle.
+_AROUND = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y] + [(0, 0)]
+
 Edit = Callable[[Clip, Clip, np.random.Generator], Clip]
 
 
@@ -160,8 +164,11 @@ def caption(clip: Clip, host: Clip, rng) -> Clip:
     frame = frame.copy()
     if band:
       frame[max(0, base - int(1.5 * high)) : base + int(0.7 * high)] //= 4
-    for shade, thick in (((0, 0, 0), 3), (colour, 1)):
-      cv2.putText(frame, text, place, font, scale, shade, thick, cv2.LINE_AA)
+    for x, y in _AROUND:
+      cv2.putText(
+        *(frame, text, (place[0] + x, place[1] + y), font, scale),
+        *(colour if x == y == 0 else (0, 0, 0), 1, cv2.LINE_AA),
+      )
     return frame
 
   return _each(clip, write)

@@ -50,7 +50,9 @@ def originals(found: list[Found], worlds: int, seed: int) -> list[Original]:
   """Sources, distractors and hosts of both splits.
 
   A street gives two sources and, by turns, a host and a distractor: other
-  stretches of the same drive, which look alike and are no copies.
+  stretches of the same drive, which look alike and are no copies. Of the clips
+  that were found two in five are in test, and a single one is in train: test
+  has streets only then.
   """
   rng = np.random.default_rng([seed, 0xC0])
   groups = [clip.name for clip in found if not clip.copy_of]
@@ -92,6 +94,27 @@ def edits(source: str, copies: int, seed: int) -> list[list[str]]:
     for _ in range(copies - len(single))
   ]
   return [[name] for name in single] + several
+
+
+def copy_name(source: str, number: int) -> str:
+  """What a copy of a source is called."""
+  return f'{source}-{number}'
+
+
+def check_names(listed: list[Original], copies: int) -> None:
+  """Raises ValueError if two videos, or copies of them, would have one name."""
+  taken = {}
+  for each in listed:
+    names = [copy_name(each.name, number) for number in range(copies)]
+    is_copied = each.role == 'source' and not each.copy_of
+    for name in [each.name, *(names if is_copied else ())]:
+      if name in taken:
+        two = [x.path or 'a street' for x in (taken[name], each)]
+        raise ValueError(
+          f'two videos would be named {name!r}: of {two[0]} and of {two[1]}; '
+          'rename one'
+        )
+      taken[name] = each
 
 
 def needs_host(names: list[str]) -> bool:

@@ -1,7 +1,7 @@
 """Features of videos that never were: for smoke runs and tests.
 
-A source is a walk among a few random scenes; a copy is a stretch of it, at
-another speed, with noise, perhaps between frames of another video.
+A source is a walk among a few random scenes; a copy is a stretch of it, perhaps
+at another speed, with noise.
 """
 
 from typing import NamedTuple

@@ -150,6 +150,15 @@ def make_delta_extractor(
   return _extractor(description, apply, params, name, whitening)
 
 
+def is_packaged(extractor: Extractor) -> bool:
+  """Whether its name alone gives its backbone's weights again."""
+  name = extractor.description['name']
+  if not EXTRACTORS[name].packaged:
+    return False
+  own, packaged = extractor.arrays['variables'], packaged_weights(name)
+  return fingerprint({}, own) == fingerprint({}, packaged)
+
+
 def read_whitening(path: str | os.PathLike) -> Whitening:
   """Reads what `deltax whiten` wrote.
 
@@ -158,7 +167,7 @@ def read_whitening(path: str | os.PathLike) -> Whitening:
     ValueError: it is no file of whitening.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, 'rb') as raw, np.load(raw) as file:
       return Whitening(file['mean'], file['projection'])
   except FileNotFoundError:
     raise FileNotFoundError(f'{path}: no such file of whitening') from None
@@ -184,19 +193,20 @@ def _extractor(description, apply, variables, name, whitening):
       variables,
       jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8),
     )
-    if len(whitening.mean) != shapes.shape[-1]:
+    channels = shapes.shape[-1]
+    mean, projection = map(np.shape, whitening)
+    if mean != (channels,) or projection[:-1] != (channels,):
       raise ValueError(
-        f'whitening for regions of {len(whitening.mean)} numbers: those of '
-        f'{name} have {shapes.shape[-1]}'
+        f'whitening of shapes {mean} and {projection}: regions of {name} '
+        f'have {channels} numbers, so [{channels}] and [{channels}, D] fit'
       )
   size = None if whitening is None else int(whitening.projection.shape[1])
   description = {**description, 'whitened': size}
   arrays = {'variables': variables}
   if whitening is not None:
     arrays['whitening'] = whitening._asdict()
-  compiled = jax.jit(functools.partial(run))
   return Extractor(
-    functools.partial(compiled, variables, whitening),
+    functools.partial(jax.jit(run), variables, whitening),
     description,
     arrays,
     fingerprint(description, arrays),

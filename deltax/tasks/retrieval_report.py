@@ -21,7 +21,7 @@ from deltax.tasks.scoring import Scores, score_all
 BENCHMARKS: dict[str, tuple[Callable[..., Any], str]] = {
   'copies': (annotations.read_copies, 'mAP'),
   'fivr': (annotations.read_fivr, 'DSVR'),
-  'cc_web_video': (annotations.read_cc_web_video, 'cc_web'),
+  'cc_web_video': (annotations.read_cc_web_video, 'mAP'),
   'svd': (annotations.read_svd, 'mAP'),
   'evve': (annotations.read_evve, 'mAP'),
   'vcdb': (annotations.read_vcdb, 'mAP'),

@@ -82,23 +82,30 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
 
   Args:
     folder: is made; must not exist.
-    system: whose extractor is an `Extractor` of packaged weights.
+    system: whose extractor `make_extractor` made.
 
   Raises:
     FileExistsError: the folder is there already.
+    ValueError: the extractor has students.
   """
   folder = pathlib.Path(folder)
   if folder.exists():
     raise FileExistsError(f'{folder} is there already; nothing was written')
+  extractor = system.extract
+  if 'interval' in extractor.description:
+    raise ValueError(
+      f'{folder}: an extractor with students cannot be saved; expected one of '
+      'make_extractor'
+    )
   arrays = {
     role: getattr(system, role).variables
     for role in ROLES
     if getattr(system, role)
   }
-  if 'whitening' in system.extract.arrays:
-    arrays['whitening'] = system.extract.arrays['whitening']
-  if not extractors.EXTRACTORS[system.extract.description['name']].packaged:
-    arrays['backbone'] = system.extract.arrays['variables']
+  if 'whitening' in extractor.arrays:
+    arrays['whitening'] = extractor.arrays['whitening']
+  if not extractors.is_packaged(extractor):
+    arrays['backbone'] = extractor.arrays['variables']
   beside = folder.with_name(folder.name + '.tmp')
   beside.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(arrays, sep='/')
@@ -129,28 +136,26 @@ def load_system(folder: str | os.PathLike | None = None) -> System:
   if folder is None:
     return make_system(extractors.make_extractor('efficientnet_lite0'))
   folder = pathlib.Path(folder)
-  about = _read(folder)
-  description = about['description']
+  name, roles, saved = _read(folder)
   try:
-    with np.load(folder / 'arrays.npz', allow_pickle=False) as file:
+    with open(folder / 'arrays.npz', 'rb') as raw, np.load(raw) as file:
       arrays = traverse_util.unflatten_dict(dict(file), sep='/')
   except Exception as error:
     raise ValueError(f'{folder / "arrays.npz"} is broken: {error}') from error
   whitening = arrays.get('whitening')
   extractor = extractors.make_extractor(
-    description['extractor']['name'],
+    name,
     whitening=whitening and extractors.Whitening(**whitening),
     weights=arrays.get('backbone'),
   )
   parts = {
-    role: description[role]
-    and Part(**description[role], variables=arrays.get(role, {}))
-    for role in ROLES
+    role: part and Part(**part, variables=arrays.get(role, {}))
+    for role, part in roles.items()
   }
   system = make_system(extractor, parts)
-  if system.fingerprint != about['fingerprint']:
+  if system.fingerprint != saved:
     raise ValueError(
-      f'{folder} was saved as {about["fingerprint"]} and is now '
+      f'{folder} was saved as {saved} and is now '
       f'{system.fingerprint}: its files or the packaged weights have changed'
     )
   return system
@@ -163,8 +168,15 @@ def _read(folder):
   try:
     about = json.loads(path.read_text())
     version = about['version']
+    if version == VERSION:
+      description = about['description']
+      return (
+        description['extractor']['name'],
+        {role: description[role] for role in ROLES},
+        about['fingerprint'],
+      )
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f'{path} is broken: {error}') from error
-  if version != VERSION:
-    raise ValueError(f'{path} has version {version}; this library: {VERSION}')
-  return about
+    raise ValueError(
+      f'{path} is broken ({type(error).__name__}: {error})'
+    ) from error
+  raise ValueError(f'{path} has version {version}; this library: {VERSION}')

@@ -9,6 +9,7 @@ import tqdm
 
 from deltax import retrieval
 from deltax.data.similarities import Similarities
+from deltax.retrieval.blocks import bucket_length
 from deltax.retrieval.search_fine import FineSearch
 from deltax.retrieval.system import (
   Network,
@@ -30,7 +31,7 @@ class Scores(NamedTuple):
       the coarse scores where there is no selector.
     fine: float32 `[Q, N]`, in [-1, 1].
     seconds: of one query against the whole database, by 'coarse', 'selector'
-      and 'fine'; medians over the queries.
+      and 'fine'; medians over the queries, without compilation.
     bytes: stored of one video, by the same names; means over the database.
   """
 
@@ -79,9 +80,14 @@ def score_all(
       return coarse
     return needs(system.selector, query.selector, own, coarse)
 
+  lengths = {bucket_length(len(code)): code for code in fine}
+  select(targets[0], vectors @ targets[0].coarse)
   rows, seconds = [], []
   for name in tqdm.tqdm(queries, 'queries', disable=not progress):
-    query, times = codes[name], [time.perf_counter()]
+    query = codes[name]
+    # One video of each length, so that no compilation is timed.
+    _compared(search, query.fine, list(lengths.values()))
+    times = [time.perf_counter()]
     coarse = vectors @ query.coarse
     times.append(time.perf_counter())
     selector = select(query, coarse)
@@ -113,9 +119,17 @@ def score_pairs(
     progress: whether to draw a bar.
 
   Returns:
-    Scores in [-1, 1]. Pairs whose videos have no features keep none and are
-    left out, an anchor without pairs too.
+    Scores in [-1, 1]. Pairs whose videos have no features are left out, and so
+    are anchors without pairs.
+
+  Raises:
+    ValueError: the part is a selector, which scores no pairs.
   """
+  if part.name == 'selector':
+    raise ValueError(
+      'a selector scores no pairs: expected a coarse student, or a network '
+      'that compares frames'
+    )
   net = retrieval.create(part.name, **part.options)
   network, coarse = Network(net, part.variables), part.name == 'coarse'
   encode_one = encode_coarse if coarse else encode_fine
@@ -141,7 +155,9 @@ def score_pairs(
   found = {}
   for anchor in tqdm.tqdm(pairs.pairs, 'pairs', disable=not progress):
     if anchor in features:
-      found[anchor] = tuple(scored(anchor, x) for x in pairs.pairs[anchor])
+      both = tuple(scored(anchor, x) for x in pairs.pairs[anchor])
+      if any(both):
+        found[anchor] = both
   return Similarities(found)
 
 

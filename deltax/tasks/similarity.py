@@ -165,15 +165,15 @@ def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
 
 
 def _mean_average_precision(score, query_id, target_id, relevant):
-  """Mean over the queries that have something relevant."""
+  """Mean over the queries that have something relevant; 0 if none has."""
   del target_id
   found = []
-  for query in np.unique(query_id):
+  for query in np.unique(query_id[relevant > 0]):
     own = query_id == query
     places = np.flatnonzero(relevant[own])
     ranks = Ranking(score[own]).ranks(places)
     found.append(average_precision(ranks, len(places)))
-  return float(np.nanmean(found))
+  return float(np.mean(found)) if found else 0.0
 
 
 def _coarse(net, params, videos, key) -> tuple[Array, Array]:

@@ -150,6 +150,80 @@ def test_made_once_it_is_found(filmed, tmp_path, monkeypatch):
     copies.make_copies(folder, **OPTIONS, seed=1)
 
 
+def test_a_clip_that_cannot_be_read_is_left_out_with_its_copies(
+  filmed, tmp_path, monkeypatch, caplog
+):
+  film, found = tmp_path / 'film.avi', clips_found.find_clips()
+  noise = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
+  write_video(film, noise, 10)
+  film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
+  broken = clips_found.Found('film', str(film))
+  copy = clips_found.Found('film_again', found[0].path, 'film')
+  monkeypatch.setattr(clips_found, 'find_clips', lambda: [broken, copy, *found])
+  with caplog.at_level('WARNING'):
+    folder = copies.make_copies(tmp_path / 'set', **OPTIONS)
+  assert f'a clip is left out: {film}: ' in caplog.text
+  assert f'{found[0].path} is left out like film' in caplog.text
+  monkeypatch.setattr(clips_found, 'find_clips', lambda: found)
+  other = copies.make_copies(tmp_path / 'other', **OPTIONS)
+  assert contents(folder) == contents(other)
+
+
+def test_no_more_of_a_long_clip_is_read_than_is_used(tmp_path, monkeypatch):
+  path, numbers = tmp_path / 'long.mp4', np.arange(150) % 50 * 5
+  frames = np.broadcast_to(
+    numbers[:, None, None, None].astype(np.uint8), (150, 32, 32, 3)
+  )
+  write_video(path, frames, 6)
+  read, parts = copies.read_chunks, []
+  monkeypatch.setattr(
+    copies,
+    'read_chunks',
+    lambda *args, **options: (
+      parts.append(part) or part for part in read(*args, **options)
+    ),
+  )
+  first, rate = copies._start(path, 5.0, 32)
+  assert len(first) == 30 and rate == pytest.approx(6)
+  np.testing.assert_allclose(first.mean((1, 2, 3)), numbers[:30], atol=3)
+  assert len(parts) == 1
+
+
+@pytest.mark.parametrize(
+  ('names', 'message'),
+  [
+    (['film', 'film'], r"'film': of /0\.mp4 and of /1\.mp4; rename"),
+    (['film', 'film-3'], r"'film-3': of /0\.mp4 and of /1\.mp4"),
+    (['street_002_b'], r"'street_002_b': of /0\.mp4 and of a street"),
+  ],
+)
+def test_two_videos_of_one_name_are_refused_naming_both_files(names, message):
+  found = [
+    clips_found.Found(name, f'/{place}.mp4') for place, name in enumerate(names)
+  ]
+  for order in (0, 1):
+    listed = copies_plan.originals(found, 4, order)
+    with pytest.raises(ValueError, match=message):
+      copies_plan.check_names(listed, 4)
+  copies_plan.check_names(listed[len(found) :], 4)
+
+
+def test_stages_are_told_where_nobody_watches(filmed, tmp_path, caplog):
+  with caplog.at_level('INFO'):
+    copies.make_copies(tmp_path / 'set', **OPTIONS)
+  told = [record.getMessage() for record in caplog.records]
+  assert len(told) == 4
+  assert told[0].endswith(f'making originals for {2 + 4 * 3} videos')
+  assert 'copies are made, in ' in told[3]
+
+
+def test_a_single_clip_is_in_train(tmp_path):
+  found = [clips_found.Found('film', '/film.mp4')]
+  for seed in range(5):
+    listed = copies_plan.originals(found, 4, seed)
+    assert listed[0].split == 'train'
+
+
 def test_impossible_sets_are_refused(tmp_path):
   for wrong in ({'worlds': 3}, {'copies': 0}, {'short_side': 33}):
     with pytest.raises(ValueError, match='at least 4 worlds'):

@@ -1,5 +1,6 @@
 """Edits: what they keep, what they change, and where they say the source is."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -113,6 +114,21 @@ def test_a_source_of_one_frame_can_be_edited():
   for name in edits.EDITS:
     copy = edits.apply([name], clip, clip, np.random.default_rng(0))
     assert np.isfinite(copy.times).any() and len(edits.segments(copy)) == 1
+
+
+def test_letters_of_a_caption_have_an_outline_all_around():
+  seen = 0
+  for seed in range(12):
+    grey = edits.whole(np.full((1, 192, 288, 3), 128, np.uint8), 4.0)
+    frame = edited('caption', seed, grey).frames[0].astype(int)
+    coloured = (frame.max(-1) > 129) | (np.ptp(frame, axis=-1) > 40)
+    assert coloured.sum() > 100
+    if (frame[:, 0] == 32).any():  # on a band
+      continue
+    around = cv2.dilate(coloured.astype(np.uint8), np.ones((3, 3))) > 0
+    assert not (around & (frame == 128).all(-1)).any()
+    seen += 1
+  assert seen > 3
 
 
 def test_unknown_edits_are_refused_with_the_known_ones():
