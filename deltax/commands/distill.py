@@ -3,9 +3,9 @@
     deltax distill configs/dns_fine_attention.py --workdir runs/dns \\
       --similarities teacher.pickle --iterations 2
 
-The first learns from the teacher's scores, in WORKDIR/iter1; it scores the same
-pairs, and the next learns from those, in WORKDIR/iter2. May be stopped, and goes
-on where it was.
+The first learns from the teacher's scores, in WORKDIR/iter1. It scores the same
+pairs, and the next learns from those, in WORKDIR/iter2. May be stopped, and
+goes on where it was.
 """
 
 import argparse

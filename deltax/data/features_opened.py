@@ -25,7 +25,7 @@ def open_or_make(
   """
   if path:
     return open_features(path), None
-  made = make_features(sources=4, copies=2)
+  made = make_features()
   pairs = {}
   for anchor, source in made.source.items():
     alike = {n for n, own in made.source.items() if own == source} - {anchor}

@@ -23,8 +23,8 @@ class MadeFeatures(NamedTuple):
 
 def make_features(
   *,
-  sources: int = 6,
-  copies: int = 3,
+  sources: int = 4,
+  copies: int = 2,
   frames: tuple[int, int] = (8, 24),
   regions: int = 9,
   size: int = 32,

@@ -199,6 +199,6 @@ def test_scored_pairs_need_both_files(features):
 def test_made_videos_stand_in_for_a_first_look():
   options = {'batch_size': 4, 'features': '', 'frames': 24}
   rows = real_rows(data.make_dataset('pairs', 'test', train=False, **options))
-  assert rows['relevant'].sum() == 6 * 4 * 3
+  assert rows['relevant'].sum() == 4 * 3 * 2
   batches = data.make_dataset('scored_pairs', 'train', train=True, **options)
   assert np.isfinite(batches[0]['coarse']).all()

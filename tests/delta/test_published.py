@@ -25,14 +25,6 @@ from deltax.losses.segmentation import (
 from deltax.training import learning_rates, make_optimizer
 
 STEPS = 5
-# For training steps: without fused loops, of which -O0 still makes large code.
-quick_to_compile = functools.partial(
-  jax.jit,
-  compiler_options={
-    'xla_backend_optimization_level': 0,
-    'xla_cpu_use_fusion_emitters': False,
-  },
-)
 
 
 @pytest.fixture(scope='module', params=published.NETWORKS)
@@ -185,14 +177,13 @@ class Training:
 
   def __init__(self, network):
     self.network = network
-    _ = network.prices  # kept by the network: never first inside a trace
     objective = functools.partial(losses_of, network=network)
     self.gradient = jax.grad(objective, has_aux=True)
     # What is compiled fast rounds more, and five steps multiply that.
     several = network.name == 'ddrnet23_slim'
-    compiled = jax.jit if several else quick_to_compile
+    compiled = jax.jit if several else published.fast_to_compile
     self.single = compiled(self.gradient)
-    self.double = quick_to_compile(self.gradient)
+    self.double = published.fast_to_compile(self.gradient)
     self.first = functools.cache(self.first)
     self.five_steps = functools.cache(self.five_steps)
 
@@ -215,7 +206,7 @@ class Training:
   def exact_logits(self, variant):
     """`[B, T, H, W, K]` outputs of the first step's pass, in float64."""
 
-    @quick_to_compile
+    @published.fast_to_compile
     def logits(params, batch_stats, clips):
       return training_pass(params, batch_stats, clips, self.network)[2]
 
@@ -310,15 +301,19 @@ def gradient_errors(network, gradient, variant):
 
 
 @slim
-@pytest.mark.slow
-def test_the_exact_gradients_of_a_step_are_the_published_ones(training):
-  # In float32, the next test has those of 'init' too, to 2e-3.
+@starts
+def test_the_exact_gradients_of_a_step_are_the_published_ones(
+  training, variant
+):
   gates, others = gradient_errors(
-    training.network, training.exact('rule'), 'rule'
+    training.network, training.exact(variant), variant
   )
   assert len(others) > 300
-  # Ours is exact here, so this is the rounding of the published values.
-  assert max(others) < 1e-3
+  # Ours is exact here, so this is the rounding of the published values; one of
+  # 'init' is 1.06e-3 off.
+  worst, *rest = sorted(others, reverse=True)
+  assert max(rest) < 1e-3
+  assert worst < (1e-3 if variant == 'rule' else 1.1e-3)
   # Gate gradients are small differences of large sums: this is what the
   # published float32 values have lost of them.
   assert gates < 6e-3
