@@ -98,6 +98,65 @@ def triplets(
   )
 
 
+FIVR = dict(
+  features='fivr_5k.hdf5',
+  annotation='fivr.pickle',
+  benchmark='fivr',
+  options=dict(version='5k'),
+)
+
+
+def published_student(
+  *, title: str, task: dict, similarities: str, learning_rate: float
+) -> ml_collections.ConfigDict:
+  """A student as published: 300 epochs of 688 steps, judged on FIVR-5K."""
+  return retrieval(
+    title=title,
+    task=task,
+    data=triplets(
+      batch_size=32,
+      frames=300,
+      features='dns_100k.hdf5',
+      similarities=similarities,
+      evaluated=FIVR['features'],
+      annotations=FIVR['annotation'],
+    ),
+    optimizer=dict(learning_rate=learning_rate),
+    training=dict(
+      steps=206400, log_every=50, evaluate_every=3440, checkpoint_every=3440
+    ),
+    judge=FIVR,
+  )
+
+
+DEMO_RETRIEVAL = 'runs/demo_retrieval'
+
+
+def demo_student(
+  *, title: str, task: dict, similarities: str = 'teacher.json'
+) -> ml_collections.ConfigDict:
+  """A network of the retrieval demo, from scores in the demo's folder."""
+  features = f'{DEMO_RETRIEVAL}/features'
+  annotations = f'{DEMO_RETRIEVAL}/copies/test.json'
+  return retrieval(
+    title=title,
+    task=task,
+    data=triplets(
+      batch_size=8,
+      frames=24,
+      features=features,
+      similarities=f'{DEMO_RETRIEVAL}/{similarities}',
+      evaluated=features,
+      annotations=annotations,
+    ),
+    optimizer=dict(learning_rate=1e-3, schedule='cosine', warmup_steps=20),
+    training=dict(
+      steps=300, log_every=20, evaluate_every=300, checkpoint_every=300
+    ),
+    judge=dict(features=features, annotation=annotations),
+  )
+
+
 def scored_pairs(
   *, batch_size: int, frames: int, features: str, fine: str, coarse: str
 ) -> dict:

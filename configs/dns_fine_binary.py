@@ -1,8 +1,7 @@
 """The fine student with binary codes, distilled from a teacher's scores.
 
 Paper: Kordopatis-Zilos et al., IJCV 2022, section 4.2. Expected on FIVR-200K,
-as published: 576 bytes a second of video,
-about a point below attention. Cost: 300 epochs of 688 steps.
+as published: 576 bytes a second of video. Cost: 300 epochs of 688 steps.
 
 The features are those of the published HDF5 files, made once by `deltax
 extract`; `deltax.data.similarities` reads the published scores.
@@ -15,27 +14,10 @@ from configs import common
 
 
 def get_config(variant: str = ''):
-  config = common.retrieval(
+  config = common.published_student(
     title='Distill-and-select: the fine student with binary codes',
     task=dict(network='fine_binary', penalty_weight=0.032),
-    data=common.triplets(
-      batch_size=32,
-      frames=300,
-      features='dns_100k.hdf5',
-      similarities='fg_att_student_iter2.pickle',
-      evaluated='fivr_5k.hdf5',
-      annotations='fivr_5k.json',
-    ),
-    optimizer=dict(learning_rate=1e-4),
-    training=dict(
-      steps=206400, log_every=50, evaluate_every=3440, checkpoint_every=3440
-    ),
-    judge=dict(
-      fine=dict(untrained=''),
-      features='fivr_5k.hdf5',
-      annotation='fivr.pickle',
-      benchmark='fivr',
-      options=dict(version='5k'),
-    ),
+    similarities='fg_att_student_iter2.pickle',
+    learning_rate=1e-4,
   )
   return common.variant(config, variant)

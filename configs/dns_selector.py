@@ -25,10 +25,7 @@ def get_config(variant: str = ''):
     judge=dict(
       coarse='runs/dns_coarse',
       fine=dict(binary='runs/dns_fine_binary'),
-      features='fivr_5k.hdf5',
-      annotation='fivr.pickle',
-      benchmark='fivr',
-      options=dict(version='5k'),
+      **common.FIVR,
     ),
   )
   return common.variant(config, variant)

@@ -20,18 +20,12 @@ def get_config(variant: str = ''):
       features='vcdb.hdf5',
       similarities='vcdb_pairs.json',
       evaluated='fivr_5k.hdf5',
-      annotations='fivr_5k.json',
+      annotations='fivr.pickle',
     ),
     optimizer=dict(learning_rate=1e-5),
     training=dict(
       steps=100000, log_every=50, evaluate_every=3440, checkpoint_every=3440
     ),
-    judge=dict(
-      fine=dict(untrained=''),
-      features='fivr_5k.hdf5',
-      annotation='fivr.pickle',
-      benchmark='fivr',
-      options=dict(version='5k'),
-    ),
+    judge=common.FIVR,
   )
   return common.variant(config, variant)

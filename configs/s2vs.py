@@ -19,7 +19,7 @@ def get_config(variant: str = ''):
       features='dns_100k.hdf5',
       similarities='',
       evaluated='fivr_5k.hdf5',
-      annotations='fivr_5k.json',
+      annotations='fivr.pickle',
       views=True,
     ),
     optimizer=dict(
@@ -31,12 +31,6 @@ def get_config(variant: str = ''):
     training=dict(
       steps=30000, log_every=50, evaluate_every=3440, checkpoint_every=3440
     ),
-    judge=dict(
-      fine=dict(untrained=''),
-      features='fivr_5k.hdf5',
-      annotation='fivr.pickle',
-      benchmark='fivr',
-      options=dict(version='5k'),
-    ),
+    judge=common.FIVR,
   )
   return common.variant(config, variant)

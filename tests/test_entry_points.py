@@ -160,7 +160,7 @@ def check_retrieval(config, workdir):
   """A run's page and its numbers."""
   results = json.loads((workdir / 'results.json').read_text())
   assert results['title'] == config['title']
-  assert results['queries'] == results['videos'] == 24
+  assert results['queries'] == results['videos'] == 12
   assert results['students'][0]['name'] == 'coarse'
   for row in results['students']:
     assert 0 < row['scores']['mAP'] <= 1

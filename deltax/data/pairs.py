@@ -6,19 +6,21 @@ Source: Kordopatis-Zilos et al., Distill-and-Select, IJCV 2022, section 3.4.
 import collections
 import functools
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from deltax.data import augment_time, images, pipeline
-from deltax.data.annotations import Copies, read_copies
+from deltax.data.annotations import Copies, read_copies, read_fivr
 from deltax.data.features_opened import open_or_make
 from deltax.data.padded_videos import PaddedVideos, warn_missing
 from deltax.data.similarities import Similarities, present, read_similarities
 
 VALIDATION = 0.03  # of the scored pairs, never trained on
 THRESHOLD = 0.2  # between fine and coarse scores, both in [0, 1]
+FIVR_RELEVANT = ('ND', 'DS')
 MOST = 5000  # pairs of each class in an epoch
 
 
@@ -54,7 +56,8 @@ def make_pairs(
     train: False; networks are trained on `triplets`.
     features: as `open_or_make` takes it; '' makes some, with annotations.
     annotations: a file that `read_copies` takes; without a database, all videos
-      that have features are searched.
+      that have features are searched. Or `fivr.pickle`: FIVR-5K, where near-
+      duplicates and duplicate scenes are relevant (DSVR).
     seed: of no meaning here, as `clip_length`.
     clip_length: see `seed`.
     frames: T, a multiple of 4; longer videos lose their end.
@@ -77,7 +80,7 @@ def make_pairs(
   store, made = open_or_make(features)
   videos = PaddedVideos(store, frames)
   if annotations:
-    annotated = read_copies(annotations)
+    annotated = _read(annotations)
   elif made:
     alike = {query: frozenset(both[0]) for query, both in made.pairs.items()}
     annotated = Copies(alike)
@@ -176,6 +179,18 @@ class _Annotated(Sequence):
     query = self._queries[np.searchsorted(self._ends, index, side='right')]
     target = self._database[self._targets[index]]
     return Pair(query, target, float(target in self._relevant[query]))
+
+
+def _read(path) -> Copies:
+  if pathlib.Path(path).suffix != '.pickle':
+    return read_copies(path)
+  fivr = read_fivr(path, '5k')
+  relevant = {
+    query: frozenset().union(*(labels.get(kind, ()) for kind in FIVR_RELEVANT))
+    for query, labels in fivr.labels.items()
+    if query in fivr.queries
+  }
+  return Copies(relevant, fivr.database)
 
 
 def _annotated(videos, annotations) -> Sequence[Pair]:

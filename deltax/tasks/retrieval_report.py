@@ -132,8 +132,9 @@ def make_report(
 
 NOTES = [
   'Every query is compared with every video; a part of the pairs, those that '
-  'the selector puts first, has the score of the fine student, the others '
-  'that of the coarse one.',
+  'the selector puts first (without a selector, those of the highest coarse '
+  'scores), has the score of the fine student, the others that of the coarse '
+  'one.',
   'Times are wall time of one query against all videos, medians over the '
   'queries, features extracted before.',
   'Queries without features are listed and count nowhere.',

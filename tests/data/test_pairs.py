@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pathlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from absl import logging as absl_logging
 
 from deltax import data
 from deltax.data import pairs as pairs_module
+from deltax.data.annotations import read_fivr
 from deltax.data.feature_store import FeatureStore
 from deltax.data.similarities import Similarities, write_similarities
 
@@ -202,3 +204,29 @@ def test_made_videos_stand_in_for_a_first_look():
   assert rows['relevant'].sum() == 4 * 3 * 2
   batches = data.make_dataset('scored_pairs', 'train', train=True, **options)
   assert np.isfinite(batches[0]['coarse']).all()
+
+
+def test_the_published_annotation_of_fivr_serves_as_it_is(tmp_path):
+  path = pathlib.Path(__file__).parents[3] / 'shared/annotations/fivr.pickle'
+  if not path.exists():
+    pytest.skip('the published annotation is not here')
+  fivr = read_fivr(path, '5k')
+  query = sorted(fivr.queries)[0]
+  relevant = sorted(fivr.labels[query]['ND'] & fivr.database)[:2]
+  others = sorted(fivr.database - set().union(*fivr.labels[query].values()))[:3]
+  regions = np.eye(4, dtype=np.float32)[None].repeat(5, 0)
+  with FeatureStore(tmp_path / 'store', fingerprint='a') as store:
+    for name in [query, *relevant, *others]:
+      store.add(name, regions)
+  rows = real_rows(
+    data.make_dataset(
+      *('pairs', 'test'),
+      batch_size=4,
+      train=False,
+      features=tmp_path / 'store',
+      annotations=path,
+      frames=8,
+    )
+  )
+  assert rows['relevant'].sum() == len(relevant) > 0
+  assert len(rows['relevant']) == len([*relevant, *others])
