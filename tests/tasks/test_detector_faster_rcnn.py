@@ -15,7 +15,7 @@ class Case:
   """A tiny detector, its variables, and two frames with boxes."""
 
   def __init__(self):
-    self.net, _, self.losses, self.detect = detector_faster_rcnn.make(
+    self.net, _, self.losses, self.detect, _ = detector_faster_rcnn.make(
       'faster_rcnn_tiny',
       num_classes=CLASSES,
       size=SIZE,

@@ -47,7 +47,7 @@ def make_detector(model, *, num_classes, size, axis_name=None):
     return Detections(boxes, nn.sigmoid(flat.max(1)), classes)
 
   net = Small(num_classes)
-  return Detector(net, net, None, detect)
+  return Detector(net, net, None, detect, None)
 
 
 @pytest.fixture(scope='module', autouse=True)

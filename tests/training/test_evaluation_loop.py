@@ -141,7 +141,9 @@ dataset = evaluation(
 for stack in (False, True):
   task = Task(None, None, lambda p, s, b: {'n': b['n']}, lambda c: {}, None)
   _, counts = evaluate(task._replace(stack=stack), {}, {}, dataset)
-  print('found', np.asarray(counts['n'], int).tolist(), flush=True)
+  said = np.asarray(counts['n'], int).tolist()
+  # One write, with its own line breaks: others write to the same pipe.
+  sys.stdout.write(f'\\nfound {said}\\n')
 """
 
 
