@@ -44,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help='also write the whitened features, as `deltax extract --whitening` '
     'would, without reading a video again',
   )
+  parser.add_argument(
+    '--weights',
+    type=pathlib.Path,
+    help='with --apply: the PyTorch file that the features were made with',
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -52,12 +57,14 @@ def run(arguments: argparse.Namespace) -> None:
   Raises:
     FileNotFoundError: there is no such store.
     ValueError: its features are whitened already, too few, too small or
-      damaged.
+      damaged; or, to apply it, were made by another extractor.
   """
   store, out = arguments.store, arguments.out
   with open_features(store) as features:
     if features.description.get('whitened'):
       raise ValueError(f'the features of {store} are whitened already')
+    if arguments.apply:
+      _check_extractor(features, store, arguments.weights)
     names = tqdm.tqdm(
       features.names, 'whiten', unit='video', disable=not training.wants_bar()
     )
@@ -72,19 +79,34 @@ def run(arguments: argparse.Namespace) -> None:
     np.savez(file, mean=fitted.mean, projection=fitted.projection)
   os.replace(beside, out)
   if arguments.apply:
-    _apply(store, out, arguments.apply)
+    _apply(store, out, arguments.apply, arguments.weights)
   print(
     f'{out}: {len(fitted.mean)} to {size} numbers, fitted to '
     f'{sums.count:,} regions of {len(names)} videos'
   )
 
 
-def _apply(store, file, out) -> None:
+def _check_extractor(features, store, weights) -> None:
+  """Raises a ValueError unless the same extractor can be made again."""
+  name = features.description.get('name')
+  if name is None:
+    raise ValueError(
+      f'{store} does not say which extractor made it; --apply needs a store '
+      'that `deltax extract` wrote'
+    )
+  made = extractors.make_extractor(name, weights=weights).fingerprint
+  if made != features.fingerprint:
+    raise ValueError(
+      f'{store} was made by {features.fingerprint}, {name} with these weights '
+      f'is {made}; give the weights it was made with as --weights'
+    )
+
+
+def _apply(store, file, out, weights) -> None:
   """Writes the whitened features of a store, or those that are left to do."""
   with open_features(store) as raw:
-    about = raw.description
     extractor = extractors.make_extractor(
-      about['name'], whitening=file, weights=about.get('weights')
+      raw.description['name'], whitening=file, weights=weights
     )
     with FeatureStore(
       out,

@@ -80,13 +80,15 @@ def score_all(
       return coarse
     return needs(system.selector, query.selector, own, coarse)
 
-  lengths = {bucket_length(len(code)): code for code in fine}
+  # One pair of each two lengths first, so that no compilation is timed.
+  of_length = {bucket_length(len(code)): code for code in fine}
+  asked = [codes[name].fine for name in queries]
+  for query in {bucket_length(len(code)): code for code in asked}.values():
+    _compared(search, query, list(of_length.values()))
   select(targets[0], vectors @ targets[0].coarse)
   rows, seconds = [], []
   for name in tqdm.tqdm(queries, 'queries', disable=not progress):
     query = codes[name]
-    # One video of each length, so that no compilation is timed.
-    _compared(search, query.fine, list(lengths.values()))
     times = [time.perf_counter()]
     coarse = vectors @ query.coarse
     times.append(time.perf_counter())

@@ -165,3 +165,46 @@ def test_what_cannot_be_whitened_is_one_sentence(
     )
   assert message in capsys.readouterr().err
   assert not (tmp_path / 'w.npz').exists()
+
+
+def test_applied_at_once_features_are_as_if_extracted_whitened(
+  tmp_path, videos, raw
+):
+  store, _ = raw
+  about = Grid('grid')
+  with FeatureStore(
+    tmp_path / 'own',
+    fingerprint=about.fingerprint,
+    description={'name': 'grid'},
+  ) as own:
+    for name in ('0', '1'):
+      own.add(name, FeatureStore(store)[name])
+  out = tmp_path / 'w.npz'
+  arguments = ['whiten', str(tmp_path / 'own'), '--out', str(out)]
+  arguments += ['--size', '4', '--apply', str(tmp_path / 'whitened')]
+  commands.main(arguments)
+  found = FeatureStore(tmp_path / 'whitened')
+  fitted = extractors.read_whitening(out)
+  assert found.fingerprint == Grid('grid', out).fingerprint
+  for name in ('0', '1'):
+    white = (FeatureStore(store)[name] - fitted.mean) @ fitted.projection
+    white /= np.linalg.norm(white, axis=-1, keepdims=True)
+    np.testing.assert_allclose(found[name], white, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('description', 'message'),
+  [({}, 'which extractor'), ({'name': 'grid'}, 'with these weights')],
+)
+def test_features_of_another_extractor_are_not_whitened(
+  tmp_path, videos, capsys, description, message
+):
+  with FeatureStore(
+    tmp_path / 's', fingerprint='f', description=description
+  ) as store:
+    store.add('v', np.random.default_rng(0).standard_normal((60, 9, 6)))
+  arguments = ['whiten', str(tmp_path / 's'), '--out', str(tmp_path / 'w.npz')]
+  with pytest.raises(SystemExit):
+    commands.main([*arguments, '--apply', str(tmp_path / 'whitened')])
+  assert message in capsys.readouterr().err
+  assert not (tmp_path / 'w.npz').exists()

@@ -2,42 +2,22 @@
 
 import functools
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+import small_backbone
+from small_backbone import CHANNELS, CHUNK, NAME
 
 from deltax import delta, models
-from deltax.layers import conv2d
 from deltax.retrieval import region_pool
 from deltax.retrieval.regions import Whitening, whiten
 from deltax.tasks import extractors
 from deltax.tasks.parts import normalise
 
-NAME, CHANNELS, CHUNK = 'small_for_tests', 4 + 6 + 8 + 8, 4
-
-
-class Small(nn.Module):
-  """Maps of four stages, quick to compile."""
-
-  num_classes: None
-
-  @nn.compact
-  def __call__(self, x):
-    maps = []
-    for i, (stride, features) in enumerate(((4, 4), (2, 6), (2, 8), (2, 8))):
-      x = nn.relu(conv2d(features, stride=stride, name=f'conv{i}')(x))
-      maps.append(x)
-    return maps
-
 
 @pytest.fixture(scope='module', autouse=True)
 def tiny():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, NAME, Small)
-    backbone = extractors._Backbone((0, 1, 2, 3), packaged=False)
-    patch.setitem(extractors.EXTRACTORS, NAME, backbone)
-    patch.setattr(extractors, 'CHUNK', CHUNK)
+  with small_backbone.installed():
     yield
 
 

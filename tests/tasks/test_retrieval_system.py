@@ -2,42 +2,24 @@
 
 import json
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+import small_backbone
+from small_backbone import CHANNELS, NAME, Small
 
-from deltax import delta, models, retrieval
-from deltax.layers import conv2d
+from deltax import delta, retrieval
 from deltax.retrieval.regions import Whitening
 from deltax.retrieval.system import encode
 from deltax.tasks import extractors, retrieval_system
 from deltax.tasks.retrieval_system import Part
 
-NAME, CHANNELS, SIZE = 'small_for_tests', 4 + 6 + 8 + 8, 32
-
-
-class Small(nn.Module):
-  """Maps of four stages, quick to compile."""
-
-  num_classes: None
-
-  @nn.compact
-  def __call__(self, x):
-    maps = []
-    for i, (stride, features) in enumerate(((4, 4), (2, 6), (2, 8), (2, 8))):
-      x = nn.relu(conv2d(features, stride=stride, name=f'conv{i}')(x))
-      maps.append(x)
-    return maps
+SIZE = 32
 
 
 @pytest.fixture(scope='module', autouse=True)
 def small_network():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setitem(models.MODELS, NAME, Small)
-    backbone = extractors._Backbone((0, 1, 2, 3), packaged=False)
-    patch.setitem(extractors.EXTRACTORS, NAME, backbone)
-    patch.setattr(extractors, 'CHUNK', 4)
+  with small_backbone.installed():
     yield
 
 
