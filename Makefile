@@ -31,12 +31,12 @@ demo-retrieval: $(READY)
 	$(BIN)/deltax extract $(RETRIEVAL)/copies/videos --no-endings --out $(RETRIEVAL)/raw
 	$(BIN)/deltax whiten $(RETRIEVAL)/raw --size 256 --out $(RETRIEVAL)/whitening.npz --apply $(RETRIEVAL)/features
 	$(call train,teacher)
-	$(call score,teacher)
+	$(call score,teacher,train_pairs)
 	$(call train,coarse)
 	$(call train,attention)
 	$(call train,binary)
-	$(call score,coarse)
-	$(call score,binary)
+	$(call score,coarse,selector_pairs)
+	$(call score,binary,selector_pairs)
 	$(call train,selector)
 	test -d $(RETRIEVAL)/system || $(BIN)/deltax bundle $(RETRIEVAL)/system --coarse $(RETRIEVAL)/coarse --fine $(RETRIEVAL)/binary --selector $(RETRIEVAL)/selector --whitening $(RETRIEVAL)/whitening.npz
 	$(BIN)/python -c "import json; [print(f'$(RETRIEVAL)/copies/videos/{name}.mp4') for name in json.load(open('$(RETRIEVAL)/copies/test.json'))['database']]" | xargs $(BIN)/deltax index --out $(RETRIEVAL)/index --model $(RETRIEVAL)/system
@@ -44,7 +44,7 @@ demo-retrieval: $(READY)
 	$(BIN)/python eval.py --config=configs/demo_retrieval_selector.py --workdir=$(RETRIEVAL)/selector --report=$(RETRIEVAL)/report.html
 
 train = $(BIN)/python train.py --config=configs/demo_retrieval_$(1).py --workdir=$(RETRIEVAL)/$(1)
-score = test -f $(RETRIEVAL)/$(1).json || $(BIN)/deltax score $(RETRIEVAL)/$(1) --features $(RETRIEVAL)/features --pairs $(RETRIEVAL)/copies/train_pairs.json --out $(RETRIEVAL)/$(1).json
+score = test -f $(RETRIEVAL)/$(1).json || $(BIN)/deltax score $(RETRIEVAL)/$(1) --features $(RETRIEVAL)/features --pairs $(RETRIEVAL)/copies/$(2).json --out $(RETRIEVAL)/$(1).json
 
 test: $(READY)
 	$(BIN)/ruff check .

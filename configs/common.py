@@ -158,13 +158,19 @@ def demo_student(
 
 
 def scored_pairs(
-  *, batch_size: int, frames: int, features: str, fine: str, coarse: str
+  *,
+  batch_size: int,
+  frames: int,
+  features: str,
+  fine: str,
+  coarse: str,
+  threshold: float = 0.2,
 ) -> dict:
   """Pairs that both students have scored, for a selector."""
   files = dict(features=features, fine=fine, coarse=coarse)
   return dict(
     name='scored_pairs',
-    options=dict(frames=frames, **files),
+    options=dict(frames=frames, threshold=threshold, **files),
     train=dict(split='train', train=True, batch_size=batch_size),
     evaluation=dict(split='validation', train=False, batch_size=batch_size),
   )

@@ -7,7 +7,8 @@ versions of them. May be stopped, and goes on where it was.
     deltax copies runs/copies
     deltax extract runs/copies/videos --no-endings --out runs/features
 
-OUT/train_pairs.json trains a teacher, OUT/test.json scores a system.
+OUT/train_pairs.json trains a teacher and its students, OUT/selector_pairs.json
+a selector, and OUT/test.json scores a system.
 """
 
 import argparse

@@ -25,8 +25,9 @@ from deltax.data.copies_plan import Original
 from deltax.data.similarities import labelled, write_similarities
 from deltax.data.video import VideoError, read_chunks, read_video, write_video
 
-VERSION = 2  # of the videos: change it when any of them changes
-_NEGATIVES = 16  # of an anchor, in the pairs to train a teacher on
+VERSION = 3  # of what is written: change it when any of it changes
+_NEGATIVES = 16  # of an anchor, half of them hard, to train a teacher on
+_UNSORTED = 64  # drawn from all, to train a selector on
 _CRF = (20, 36)  # how well copies are coded
 _ASPECT = 1.5  # of rendered streets
 
@@ -55,7 +56,10 @@ def make_copies(
       'host', 'segments'}}, 'queries': [names of sources]}`; segments are those
       of `copies_edits.segments`, and `host` is None or a name.
     train.json, test.json: queries and database as `read_copies` reads them.
-    train_pairs.json: labelled pairs as `read_similarities` reads them.
+    train_pairs.json: labelled pairs as `read_similarities` reads them, with
+      few and hard negatives.
+    selector_pairs.json: the same with many negatives, hard or not, as a search
+      meets them.
 
   Args:
     folder: of this data set only.
@@ -244,15 +248,15 @@ def _annotate(folder: pathlib.Path, listed: list[Original]) -> None:
     annotation = {'relevant': relevant, 'database': list(there)}
     _write_json(folder / f'{split}.json', annotation)
     if split == 'train':
-      pairs = labelled(
-        {
-          name: [video['source'], *filter(None, [video['host']])]
-          for name, video in there.items()
-        },
-        negatives=_NEGATIVES,
-        near={name: video['group'] for name, video in there.items()},
-      )
-      write_similarities(folder / 'train_pairs.json', pairs)
+      contents = {
+        name: [video['source'], *filter(None, [video['host']])]
+        for name, video in there.items()
+      }
+      near = {name: video['group'] for name, video in there.items()}
+      hard = labelled(contents, negatives=_NEGATIVES, near=near)
+      write_similarities(folder / 'train_pairs.json', hard)
+      mixed = labelled(contents, negatives=_UNSORTED)
+      write_similarities(folder / 'selector_pairs.json', mixed)
   _write_json(
     folder / 'annotations.json', {'videos': videos, 'queries': queries}
   )

@@ -19,7 +19,6 @@ from deltax.data.padded_videos import PaddedVideos, warn_missing
 from deltax.data.similarities import Similarities, present, read_similarities
 
 VALIDATION = 0.03  # of the scored pairs, never trained on
-THRESHOLD = 0.2  # between fine and coarse scores, both in [0, 1]
 FIVR_RELEVANT = ('ND', 'DS')
 MOST = 5000  # pairs of each class in an epoch
 
@@ -102,6 +101,7 @@ def make_scored_pairs(
   seed: int = 0,
   clip_length: int | None = None,
   frames: int = augment_time.MOST,
+  threshold: float = 0.2,
 ) -> pipeline.Batches:
   """Pairs that both students have scored, for the selector.
 
@@ -121,6 +121,7 @@ def make_scored_pairs(
     seed: of the order and of the choice.
     clip_length: of no meaning here.
     frames: T, a multiple of 4; longer videos lose their end.
+    threshold: see `deserves`; that of the task.
 
   Returns:
     Batches as those of `make_pairs`, but 'relevant' is 1 for a positive pair,
@@ -145,20 +146,20 @@ def make_scored_pairs(
   if not train:
     return pipeline.evaluation(pairs, example, batch_size=batch_size)
   return pipeline.training(
-    _balanced(pairs, seed),
+    _balanced(pairs, threshold, seed),
     lambda some, rng: example(some[rng.integers(len(some))]),
     batch_size=batch_size,
     seed=seed,
   )
 
 
-def deserves(pair: Pair) -> bool:
+def deserves(pair: Pair, threshold: float = 0.2) -> bool:
   """Whether the coarse score of a pair is far from the fine one.
 
   >>> deserves(Pair('a', 'b', fine=0.0, coarse=0.6))
   False
   """
-  return abs(pair.fine / 2 + 0.5 - pair.coarse) > THRESHOLD
+  return abs(pair.fine / 2 + 0.5 - pair.coarse) > threshold
 
 
 class _Annotated(Sequence):
@@ -242,11 +243,14 @@ def _split(pairs: list[Pair], split: str) -> list[Pair]:
   ]
 
 
-def _balanced(pairs: list[Pair], seed: int) -> list[list[Pair]]:
+def _balanced(
+  pairs: list[Pair], threshold: float, seed: int
+) -> list[list[Pair]]:
   """Equally many parts of both kinds; an epoch shows one pair of each part."""
   rng = np.random.default_rng(seed)
   kinds = [
-    [pair for pair in pairs if deserves(pair) == kind] for kind in (1, 0)
+    [pair for pair in pairs if deserves(pair, threshold) == kind]
+    for kind in (1, 0)
   ]
   count = min(MOST, *map(len, kinds))
   if not count:

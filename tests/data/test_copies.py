@@ -89,6 +89,10 @@ def test_all_files_are_there_and_agree(filmed, tmp_path):
       assert same == (name in positives)
     hosts = {videos[name]['host'] for name in negatives} - {None}
     assert videos[anchor]['host'] not in hosts
+  mixed = read_similarities(folder / 'selector_pairs.json').pairs
+  for anchor, (positives, negatives) in pairs.pairs.items():
+    assert mixed[anchor][0] == positives
+    assert len(mixed[anchor][1]) >= len(negatives)
 
 
 def test_a_video_that_is_read_shows_what_was_edited(filmed, tmp_path):

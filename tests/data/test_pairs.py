@@ -184,8 +184,9 @@ def test_pairs_of_only_one_kind_are_not_trained_on(features):
   alike = pairs_module.Pair('v0', 'v1', 0.0, 0.0, 0.5)
   assert not pairs_module.deserves(alike)
   assert pairs_module.deserves(alike._replace(coarse=0.25))
+  assert not pairs_module.deserves(alike._replace(coarse=0.25), 0.3)
   with pytest.raises(ValueError, match='0 of 2 pairs'):
-    pairs_module._balanced([alike, alike], 0)
+    pairs_module._balanced([alike, alike], 0.2, 0)
 
 
 def test_scored_pairs_need_both_files(features):
