@@ -1,7 +1,7 @@
 """The demo's selector, and the whole: what re-ranking costs and brings.
 
 Paper: Kordopatis-Zilos et al., IJCV 2022, section 3.4. Expected: with a fifth
-of the pairs re-ranked, about 98% of the fine student's mAP.
+of the pairs re-ranked, 98.5% of the fine student's mAP (85.1 of 86.4).
 
     python train.py --config=configs/demo_retrieval_selector.py \
       --workdir=runs/demo_retrieval/selector
