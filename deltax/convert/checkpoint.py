@@ -182,8 +182,8 @@ def converted_layers(name: str, found: Converted) -> tuple[str, ...]:
   students = found.params.get('students')
   if students is None:
     net = models.create(name, num_classes=found.num_classes)
-    layers = survey(net, shapes_of(net), FRAME).layers
-    students = make_spec(**published_spec(name)).select(layers)
+    surveyed = survey(net, shapes_of(net), FRAME)
+    students = make_spec(**published_spec(name)).select(surveyed)
   return tuple(path for path in found.layers if path in students)
 
 

@@ -62,7 +62,7 @@ def delta_from_state_dict(
   init = functools.partial(distill(net, spec).init, jax.random.key(0))
   wanted = jax.eval_shape(init, shapes, FRAME)['students']
   students, gates = {}, {}
-  for path, choice in spec.select(survey(net, shapes, FRAME).layers).items():
+  for path, choice in spec.select(survey(net, shapes, FRAME)).items():
     students[path], gates[path], wrong = _fill_layer(
       path, *choice, wanted[path], layers.pop(path, {})
     )

@@ -8,13 +8,13 @@ import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import Layer, Survey
+from deltax.delta.layers import Block, Layer, Survey
 from deltax.delta.layers import survey as survey_of
-from deltax.delta.students import conv_macs
+from deltax.delta.students import Teacher, conv_macs
 
 
 class Row(NamedTuple):
-  """Cost of one call of one layer.
+  """Cost of one call of one layer, or of a block with a student of its own.
 
   Attributes:
     name: module path, with the call number from the second call on.
@@ -86,14 +86,14 @@ def table(
     The costs by layer.
   """
   rows = []
-  for layer in survey.layers:
-    key, own, chosen = layer_macs(layer), {}, ''
-    if layer.path in selected:
-      _, candidates = selected[layer.path]
-      own = {c.name: c.macs(layer) for c in candidates}
-      chosen = candidates[choices[layer.path]].name
+  for unit, key in _units(survey, selected):
+    own, chosen = {}, ''
+    if unit.path in selected:
+      _, candidates = selected[unit.path]
+      own = {c.name: _macs(c, unit) for c in candidates}
+      chosen = candidates[choices[unit.path]].name
     later = own.get(chosen, key)
-    rows.append(Row(layer.name, chosen, key, later, own, layer.path))
+    rows.append(Row(unit.name, chosen, key, later, own, unit.path))
   rows += [
     Row(path, '', macs, macs, {}, path) for path, macs in survey.dense.items()
   ]
@@ -181,12 +181,44 @@ def prices(
     layer, both by path.
   """
   costs, teacher = {}, {}
+  calls = [unit for unit, _ in _units(survey, selected)]
+  layers = {layer.name: layer for layer in survey.layers}
   for path, (_, candidates) in selected.items():
-    calls = [layer for layer in survey.layers if layer.path == path]
+    own = [unit for unit in calls if unit.path == path]
     costs[path] = tuple(
-      float(sum(c.macs(layer) for layer in calls)) for c in candidates
+      float(sum(_macs(c, unit, bias=False) for unit in own)) for c in candidates
     )
+    inside = [
+      layers[name]
+      for unit in own
+      for name in getattr(unit, 'layers', [unit.name])
+    ]
     teacher[path] = float(
-      sum(conv_macs(layer.kernel, layer.outputs) for layer in calls)
+      sum(conv_macs(layer.kernel, layer.outputs) for layer in inside)
     )
   return costs, teacher
+
+
+def _units(
+  survey: Survey, selected: Mapping
+) -> list[tuple[Layer | Block, int]]:
+  """Layers and selected blocks in order, with what the teacher pays there."""
+  layers = {layer.name: layer_macs(layer) for layer in survey.layers}
+  first = {
+    block.layers[0]: block for block in survey.blocks if block.path in selected
+  }
+  inside = {name for block in first.values() for name in block.layers}
+  units = []
+  for layer in survey.layers:
+    if layer.name in first:
+      block = first[layer.name]
+      units.append((block, sum(layers[name] for name in block.layers)))
+    elif layer.name not in inside:
+      units.append((layer, layers[layer.name]))
+  return units
+
+
+def _macs(candidate, unit: Layer | Block, bias: bool = True) -> int:
+  """Those of a candidate; the teacher's own layer adds its bias."""
+  added = bias and isinstance(candidate, Teacher)
+  return layer_macs(unit) if added else candidate.macs(unit)

@@ -1,22 +1,25 @@
 """The deployed form: chosen students, folded batch norm, one cache a layer.
 
-A student is linear, so against a fixed reference `z_0 + g(x_t - x_0)` equals
-`g(x_t) + k` with `k = z_0 - g(x_0)`: the key frame leaves one array a layer
-instead of two, and later frames subtract nothing. The same k serves both
-references, since the recurrent sum telescopes.
+A layer's student is linear, so against a fixed reference `z_0 + g(x_t - x_0)`
+equals `g(x_t) + k` with `k = z_0 - g(x_0)`: the key frame leaves one array a
+layer instead of two, and later frames subtract nothing. The same k serves both
+references, since the recurrent sum telescopes. A block's student is not linear;
+what it computes of the key frame alone is cached beside. Where the choice is
+the teacher's own layer, nothing is cached.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
 
-from deltax.delta.layers import Layer, Norm, Survey, modules, watched
+from deltax.delta.layers import Block, Layer, Norm, Survey, modules, watched
 from deltax.delta.schedule import check_frames, unroll
-from deltax.delta.students import Full
+from deltax.delta.students import Full, Teacher
 from deltax.types import Array, Carry, Params
 
 
@@ -26,8 +29,9 @@ class Frozen(NamedTuple):
   Attributes:
     params: `{'convs': {path: kernel, bias}, 'students': {path: ...},
       'variables': what else the network holds}`.
-    keyframe: `(params, frame) -> (carry, out)`; carry is `{layer: [B, H', W',
-      N]}`. Costs the teacher and one pass of the students.
+    keyframe: `(params, frame) -> (carry, out)`; carry is `{name: [B, H', W',
+      N]}`, of a nonlinear block `{'z': the same, ...}`. Costs the teacher and
+      one pass of the students.
     step: `(params, carry, frame) -> (carry, out)`.
     rollout: `(params, clip, interval, *, phase=0) -> outs [B, T, ...]`.
   """
@@ -42,20 +46,37 @@ def freeze(
   net: nn.Module,
   params: Params,
   survey: Survey,
-  selected: Mapping[str, tuple[Layer, tuple]],
+  selected: Mapping[str, tuple[Layer | Block, tuple]],
   choices: Mapping[str, int],
   reference: str,
 ) -> Frozen:
   """Builds the deployed form; see `deltax.delta.distill` for the arguments.
 
   A batch norm is folded into a convolution when it alone reads the
-  convolution's output, and each is called once a pass.
+  convolution's output, and each is called once a pass; not out of a block that
+  has a student, whose output would be another.
   """
-  chosen = {p: selected[p][1][choices[p]] for p in selected}
+  chosen = {
+    path: (unit, candidates[choices[path]])
+    for path, (unit, candidates) in selected.items()
+    if not isinstance(candidates[choices[path]], Teacher)
+  }
+  blocks = [
+    path for path, (unit, _) in chosen.items() if isinstance(unit, Block)
+  ]
+  norms = {
+    path: norm
+    for path, norm in survey.norms.items()
+    if _within(path, blocks) == _within(norm.path, blocks)
+  }
   rest = traverse_util.flatten_dict(params['teacher'], sep='/')
-  convs, students = {}, {}
+  convs = {}
+  students = {
+    path: dict(params['students'][path][candidate.name])
+    for path, (_, candidate) in chosen.items()
+  }
   for layer in modules(survey.layers):
-    path, norm = layer.path, survey.norms.get(layer.path)
+    path, norm = layer.path, norms.get(layer.path)
     kernel = rest.pop(f'params/{path}/kernel')
     bias = rest.pop(f'params/{path}/bias', None)
     scale, shift = _affine(rest, norm, layer.kernel[-1])
@@ -63,60 +84,100 @@ def freeze(
     if bias is not None or norm is not None:
       convs[path]['bias'] = shift + (0.0 if bias is None else bias * scale)
     if path in chosen:
-      own = params['students'][path][chosen[path].name]
-      students[path] = chosen[path].scale(own, scale)
+      own = students[path]
+      students[path] = chosen[path][1].scale(own, scale)
       if 'bias' in own:
         students[path]['bias'] = own['bias'] * scale
-  folded = {norm.path for norm in survey.norms.values()}
+      if reference == 'none':
+        students[path]['bias'] = students[path].get('bias', 0.0) + shift
+  folded = {norm.path for norm in norms.values()}
   frozen = {
     'convs': convs,
     'students': students,
     'variables': traverse_util.unflatten_dict(rest, sep='/'),
   }
 
-  def run(params, frame, conv):
+  def run(params, frame, conv, block):
     check_frames(frame, 4)
 
     def norm(module, teacher, x):
       return x if '/'.join(module.path) in folded else teacher(x)
 
-    return watched(net, params['variables'], frame, conv=conv, norm=norm)
+    return watched(
+      *(net, params['variables'], frame),
+      conv=conv,
+      norm=norm,
+      block=block,
+      blocks=blocks,
+    )
 
   def teacher(params, layer, x):
     own = params['convs'][layer.path]
     return _add(Full().apply(own, x, layer), own.get('bias'))
 
-  def student(params, layer, x):
-    own = params['students'][layer.path]
-    return chosen[layer.path].apply(own, x, layer)
+  def follow(params, path, prepared, inputs):
+    """A student on the inputs themselves: right up to a constant."""
+    unit, candidate = chosen[path]
+    own = params['students'][path]
+    if isinstance(unit, Block):
+      return candidate.follow(own, prepared, inputs, unit)
+    return candidate.apply(own, *inputs, unit)
+
+  def prepare(params, path, inputs):
+    """What a block's student needs of the key frame."""
+    unit, candidate = chosen[path]
+    if not isinstance(unit, Block):
+      return {}
+    if reference == 'none':
+      inputs = jax.tree.map(jnp.zeros_like, inputs)
+    return candidate.prepare(params['students'][path], inputs, unit)
 
   def keyframe(params: Params, frame: Array) -> tuple[Carry, Any]:
     carry = {}
 
-    def conv(layer, _, x):
-      z = teacher(params, layer, x)
-      if layer.path in chosen:
-        cached = z - student(params, layer, x)
-        bias = params['students'][layer.path].get('bias')
-        carry[layer.name] = _add(cached, bias)
+    def keep(name, z, inputs):
+      path = name.partition(':')[0]
+      if path in chosen and reference != 'none':
+        prepared = prepare(params, path, inputs)
+        constant = z - follow(params, path, prepared, inputs)
+        constant = _add(constant, params['students'][path].get('bias'))
+        # A bare array where it is all.
+        carry[name] = {**prepared, 'z': constant} if prepared else constant
       return z
 
-    out = run(params, frame, conv)
+    def conv(layer, _, x):
+      return keep(layer.name, teacher(params, layer, x), (x,))
+
+    def block(name, own, inputs):
+      return keep(name, own(*inputs), inputs)
+
+    out = run(params, frame, conv, block)
     return carry, out
 
   def step(params: Params, carry: Carry, frame: Array) -> tuple[Carry, Any]:
     following = dict(carry)
 
-    def conv(layer, _, x):
-      if layer.path not in chosen:
-        return teacher(params, layer, x)
-      bias = params['students'][layer.path].get('bias')
-      if reference == 'previous' and bias is not None:
+    def block(name, _, inputs):
+      path = name.partition(':')[0]
+      bias = params['students'][path].get('bias')
+      if reference == 'none':
+        prepared = prepare(params, path, inputs)
+        return _add(follow(params, path, prepared, inputs), bias)
+      held = carry[name]
+      prepared, constant = {}, held
+      if isinstance(held, dict):
+        prepared, constant = held, held['z']
+      elif reference == 'previous' and bias is not None:
         # The recurrent form adds a student's bias anew on every frame.
-        following[layer.name] = _add(carry[layer.name], bias)
-      return student(params, layer, x) + carry[layer.name]
+        following[name] = _add(held, bias)
+      return follow(params, path, prepared, inputs) + constant
 
-    out = run(params, frame, conv)
+    def conv(layer, _, x):
+      if layer.path in chosen:
+        return block(layer.name, None, (x,))
+      return teacher(params, layer, x)
+
+    out = run(params, frame, conv, block)
     return following, out
 
   def rollout(
@@ -132,6 +193,11 @@ def freeze(
     )
 
   return Frozen(frozen, keyframe, step, rollout)
+
+
+def _within(path: str, blocks: Collection[str]) -> str:
+  """The block that a module belongs to; '' for none."""
+  return next((b for b in blocks if path.startswith(b + '/')), '')
 
 
 def _affine(variables: dict, norm: Norm | None, features: int):

@@ -1,14 +1,14 @@
-"""What a network's convolutions are, found by watching one call of it.
+"""What a network's convolutions and blocks are, found by watching one call.
 
-`watched` runs a network with a hand on every convolution; `survey` traces it
-once and lists them. Both see a convolution by its module path, such as
-`layer1_0/conv1`, and by its call number where a module is called repeatedly.
+`watched` runs a network with a hand on every convolution and on chosen blocks;
+`survey` traces it once and lists them. Both see them by their module path, such
+as `layer1_0/conv1`, and by the call number where a module is called repeatedly.
 """
 
 import collections
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from deltax.layers.windows import Pads, explicit_padding, output_size
 from deltax.types import Array
 
 _CONV, _NORM = 'conv:', 'norm:'
+_LEAVES = (nn.Conv, nn.BatchNorm, nn.Dense)
 
 
 class Layer(NamedTuple):
@@ -50,7 +51,32 @@ class Layer(NamedTuple):
   @property
   def name(self) -> str:
     """The path, with ':call' from the second call on."""
-    return f'{self.path}:{self.call}' if self.call else self.path
+    return _numbered(self.path, self.call)
+
+
+class Block(NamedTuple):
+  """One call of a submodule that turns feature maps into one feature map.
+
+  Attributes:
+    path: module path, joined by '/'.
+    call: 0 for the first call of the module in a pass, 1 for the next, ...
+    kind: name of its class.
+    inputs: (H, W, C) of every input.
+    outputs: (H, W, C) of the output.
+    layers: names of the convolution calls inside.
+  """
+
+  path: str
+  call: int
+  kind: str
+  inputs: tuple[tuple[int, int, int], ...]
+  outputs: tuple[int, int, int]
+  layers: tuple[str, ...]
+
+  @property
+  def name(self) -> str:
+    """The path, with ':call' from the second call on."""
+    return _numbered(self.path, self.call)
 
 
 class Norm(NamedTuple):
@@ -68,15 +94,20 @@ class Survey(NamedTuple):
     dense: multiply-accumulates a frame of every fully connected layer, by path.
     norms: the batch norm that alone reads a convolution's output, by the
       convolution's path; each is called once a pass.
+    blocks: every call of a submodule that may be a block, in the order in which
+      they begin.
   """
 
   layers: tuple[Layer, ...]
   dense: dict[str, int]
   norms: dict[str, Norm]
+  blocks: tuple[Block, ...]
 
 
 ConvHook = Callable[[Layer, Callable[[Array], Array], Array], Array]
 NormHook = Callable[[nn.Module, Callable[[Array], Array], Array], Array]
+BlockHook = Callable[[str, Callable[..., Array], tuple[Array, ...]], Array]
+ModuleHook = Callable[[nn.Module, Callable[[], Any], tuple[Array, ...]], Any]
 
 
 def watched(
@@ -87,6 +118,9 @@ def watched(
   conv: ConvHook,
   norm: NormHook | None = None,
   dense: Callable[[str, Array, Array], None] | None = None,
+  block: BlockHook | None = None,
+  blocks: Collection[str] = (),
+  other: ModuleHook | None = None,
   **options: Any,
 ) -> Any:
   """`net.apply(variables, frames)` with every convolution in other hands.
@@ -100,6 +134,10 @@ def watched(
     norm: `(module, teacher, x) -> y`, in place of every `nn.BatchNorm` over the
       last axis.
     dense: `(path, x, y)`, told of every `nn.Dense`.
+    block: `(name, teacher, inputs) -> z`, in place of the submodules in
+      `blocks`; `teacher(*inputs)` is the submodule itself.
+    blocks: paths of submodules.
+    other: `(module, teacher, inputs) -> out`, around every other submodule.
     **options: passed on to `net.apply`.
 
   Returns:
@@ -109,7 +147,23 @@ def watched(
 
   def intercept(call, args, kwargs, context):
     module, path = context.module, '/'.join(context.module.path)
-    if context.method_name != '__call__' or len(args) != 1:
+    if context.method_name != '__call__':
+      return call(*args, **kwargs)
+    if path in blocks:
+      number = calls[path]
+      calls[path] += 1
+      inputs, rebuilt = _maps((args, kwargs))
+
+      def whole(*inputs):
+        args, kwargs = rebuilt(inputs)
+        return call(*args, **kwargs)
+
+      return block(_numbered(path, number), whole, inputs)
+    if other and module.path and not isinstance(module, _LEAVES):
+      return other(
+        module, lambda: call(*args, **kwargs), _maps((args, kwargs))[0]
+      )
+    if len(args) != 1:
       return call(*args, **kwargs)
 
     def teacher(x):
@@ -162,8 +216,34 @@ def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
     rows = math.prod(y.shape[:-1]) // frame.shape[0]
     macs[path] = macs.get(path, 0) + rows * x.shape[-1] * y.shape[-1]
 
+  blocks: list[Block | None] = []
+  begun: collections.Counter[str] = collections.Counter()
+
+  def other(module, teacher, inputs):
+    place, first, path = len(blocks), len(layers), '/'.join(module.path)
+    blocks.append(None)
+    out = teacher()
+    inside = tuple(layer.name for layer in layers[first:])
+    if inputs and inside and getattr(out, 'ndim', 0) == 4:
+      blocks[place] = Block(
+        path=path,
+        call=begun[path],
+        kind=type(module).__name__,
+        inputs=tuple(tuple(x.shape[1:]) for x in inputs),
+        outputs=tuple(out.shape[1:]),
+        layers=inside,
+      )
+      begun[path] += 1
+    return out
+
   def run(variables, frame):
-    return watched(net, variables, frame, conv=conv, norm=norm, dense=dense)
+    return watched(
+      *(net, variables, frame),
+      conv=conv,
+      norm=norm,
+      dense=dense,
+      other=other,
+    )
 
   jaxpr = jax.make_jaxpr(run)(variables, frame).jaxpr
   seen = {_tag(eqn).removeprefix(_CONV) for eqn in _tags(jaxpr, _CONV)}
@@ -185,12 +265,33 @@ def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
     for conv, path in _sole_readers(jaxpr).items()
     if conv.partition(':')[0] not in repeated
   }
-  return Survey(tuple(layers), macs, norms)
+  return Survey(tuple(layers), macs, norms, tuple(filter(None, blocks)))
 
 
-def modules(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-  """The first call of every convolution, in order."""
-  return tuple(layer for layer in layers if layer.call == 0)
+Called = TypeVar('Called', Layer, Block)
+
+
+def modules(calls: Iterable[Called]) -> tuple[Called, ...]:
+  """The first call of every module, in order."""
+  return tuple(each for each in calls if each.call == 0)
+
+
+def _numbered(path, call):
+  return f'{path}:{call}' if call else path
+
+
+def _maps(tree) -> tuple[tuple[Array, ...], Callable[[Sequence[Array]], Any]]:
+  """The feature maps among arguments, and how to put others in their place."""
+  leaves, structure = jax.tree.flatten(tree)
+  places = [i for i, leaf in enumerate(leaves) if getattr(leaf, 'ndim', 0) == 4]
+
+  def rebuilt(maps):
+    found = list(leaves)
+    for place, each in zip(places, maps, strict=True):
+      found[place] = each
+    return jax.tree.unflatten(structure, found)
+
+  return tuple(leaves[i] for i in places), rebuilt
 
 
 def _sole_readers(jaxpr) -> dict[str, str]:

@@ -12,17 +12,17 @@ from deltax.types import Array, Carry
 
 def references(
   time: int, interval: int, reference: str
-) -> tuple[list[int], list[int], list[int]]:
+) -> tuple[list[int], list[int], list[int | None]]:
   """Key frames of a clip, later frames, and what each of those refers to.
 
   Args:
     time: T, frames of the clip.
     interval: distance of key frames; frame 0 is one.
-    reference: 'key' or 'previous'.
+    reference: 'key', 'previous' or 'none'.
 
   Returns:
     Indices of the key frames, of the T' later frames, and of the frame against
-    which each later frame's change is measured.
+    which each later frame's change is measured; None where it is against zero.
 
   Raises:
     ValueError: if the interval is below 1.
@@ -34,6 +34,8 @@ def references(
   check_interval(interval)
   keys = list(range(0, time, interval))
   others = [t for t in range(time) if t % interval]
+  if reference == 'none':
+    return keys, others, [None] * len(others)
   if reference == 'previous':
     return keys, others, [t - 1 for t in others]
   return keys, others, [t - t % interval for t in others]
@@ -57,7 +59,7 @@ def assemble(
   deltas: Array,
   keys: Sequence[int],
   others: Sequence[int],
-  sources: Sequence[int],
+  sources: Sequence[int | None],
 ) -> Array:
   """Outputs of all frames from those of the key frames and the changes.
 
@@ -66,7 +68,7 @@ def assemble(
     deltas: `[B, T', ...]` changes on the later frames.
     keys: index in the clip of each key frame.
     others: index in the clip of each later frame.
-    sources: the frame that each change is added to.
+    sources: the frame that each change is added to; None for none.
 
   Returns:
     `[B, T, ...]`.
@@ -76,7 +78,8 @@ def assemble(
     return jnp.concatenate([z, later], 1)
   frames = {t: z[:, i] for i, t in enumerate(keys)}
   for i, (t, source) in enumerate(zip(others, sources, strict=True)):
-    frames[t] = frames[source] + deltas[:, i]
+    start = 0.0 if source is None else frames[source]
+    frames[t] = start + deltas[:, i]
   return jnp.stack([frames[t] for t in sorted(frames)], 1)
 
 

@@ -4,11 +4,24 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from deltax.delta.layers import Layer, modules
-from deltax.delta.students import Candidate, Full, LowRank
+from deltax.delta.blocks import BLOCK_CANDIDATES, BlockCandidate, Residual
+from deltax.delta.layers import Block, Layer, Survey, modules
+from deltax.delta.students import Candidate, Full, LowRank, Skip, Teacher
+from deltax.delta.students_coarse import Strided
+from deltax.delta.students_narrow import Bottleneck, Depthwise
 
-CANDIDATES = {'full': Full, 'low_rank': LowRank}
+CANDIDATES = {
+  'full': Full,
+  'low_rank': LowRank,
+  'bottleneck': Bottleneck,
+  'depthwise': Depthwise,
+  'strided': Strided,
+  'skip': Skip,
+  'teacher': Teacher,
+}
 Rule = Callable[[Sequence[Layer]], Sequence[Layer]]
+BlockRule = Callable[[Sequence[Block]], Sequence[Block]]
+Selected = dict[str, tuple[Layer | Block, tuple]]
 
 
 def all_but_first_and_last(layers: Sequence[Layer]) -> Sequence[Layer]:
@@ -30,6 +43,26 @@ def detector(layers: Sequence[Layer]) -> Sequence[Layer]:
   ]
 
 
+def no_blocks(blocks: Sequence[Block]) -> Sequence[Block]:
+  """Every student is that of a convolution."""
+  return blocks[:0]
+
+
+def blocks_of(*kinds: str) -> BlockRule:
+  """A rule that picks the blocks of some classes, by the classes' names."""
+
+  def rule(blocks):
+    known = {block.kind for block in blocks}
+    if not known & set(kinds):
+      raise ValueError(
+        f'no block is a {" or ".join(kinds)}; the network has '
+        f'{", ".join(sorted(known)) or "no blocks"}'
+      )
+    return [block for block in blocks if block.kind in kinds]
+
+  return rule
+
+
 RULES = {
   'all_but_first_and_last': all_but_first_and_last,
   'detector': detector,
@@ -45,10 +78,15 @@ class Spec:
       order of execution (one entry a module).
     candidates: the candidates of every layer, or a function from a layer to
       its candidates. Of several, a gate chooses one.
+    blocks: picks the submodules that get one student each, in place of their
+      convolutions, from all that give one feature map (one entry a module).
+    block_candidates: the candidates of every block.
     reference: what a change is measured against. 'key': the clip's key frame,
       as in the published code; 'previous': the frame before, the recurrent
       form of the paper's figure. They are equal for one later frame, and for
-      any number of them while the students are linear, without bias.
+      any number of them while the students are linear, without bias. 'none':
+      nothing; students predict the output itself from the input, which is
+      feature distillation, the paper's baseline.
     temperature: of the Gumbel-softmax.
     initial_logit: gate logit at the start, of every candidate but the last
       (whose logit is always 0).
@@ -62,57 +100,97 @@ class Spec:
     Full(),
     LowRank(4, 'out'),
   )
-  reference: Literal['key', 'previous'] = 'key'
+  blocks: BlockRule = no_blocks
+  block_candidates: tuple[BlockCandidate, ...] = (Residual(),)
+  reference: Literal['key', 'previous', 'none'] = 'key'
   temperature: float = 2 / 3
   initial_logit: float = -1.0
 
   def __post_init__(self):
-    if self.reference not in ('key', 'previous'):
+    if self.reference not in ('key', 'previous', 'none'):
       raise ValueError(
-        f"no reference {self.reference!r}; known: 'key', 'previous'"
+        f"no reference {self.reference!r}; known: 'key', 'previous', 'none'"
       )
     if self.temperature <= 0:
       raise ValueError(f'temperature {self.temperature} is not positive')
 
-  def select(self, layers: Sequence[Layer]) -> dict[str, tuple[Layer, tuple]]:
-    """Layers with students, and their candidates, by path.
+  def select(self, survey: Survey) -> Selected:
+    """What has students, and the candidates, by path.
 
     Args:
-      layers: every call of a convolution, in order of execution.
+      survey: of the network.
 
     Returns:
-      `{path: (first call of the layer, its candidates)}`, in that order.
+      `{path: (first call of the layer or block, its candidates)}`, blocks
+      before layers, in order of execution.
 
     Raises:
-      ValueError: if the rule picks no layer or an unknown one, or a layer has
-        no candidates or two of one name.
+      ValueError: if the rules pick nothing or something unknown, a block within
+        a block, a convolution that is called inside of a block and outside of
+        it, or what has no candidates or two of one name.
     """
-    known = modules(layers)
-    chosen = tuple(self.layers(known))
-    foreign = set(chosen) - set(known)
-    if not chosen or foreign:
+    blocks = _known(self.blocks, modules(survey.blocks))
+    paths = {block.path for block in blocks}
+    inside = _inside(survey, paths)
+    layers = _known(self.layers, modules(survey.layers))
+    table = {block.path: (block, self.block_candidates) for block in blocks}
+    for layer in layers:
+      if layer.path not in inside:
+        options = self.candidates
+        options = tuple(options(layer) if callable(options) else options)
+        table[layer.path] = (layer, options)
+    if not table:
+      known = ', '.join(layer.path for layer in modules(survey.layers))
       raise ValueError(
-        f'the rule of the spec picked {"no layer" if not chosen else foreign}; '
-        f'the network has {", ".join(layer.path for layer in known)}'
+        f'the rule of the spec picked no layer; the network has {known}'
       )
-    table = {}
-    for layer in chosen:
-      options = self.candidates
-      options = tuple(options(layer) if callable(options) else options)
+    for path, (_, options) in table.items():
       names = [candidate.name for candidate in options]
       if not names or len(set(names)) < len(names):
         raise ValueError(
-          f'{layer.path!r} has candidates {names}; expected one or more, each '
-          'with a name of its own'
+          f'{path!r} has candidates {names}; expected one or more, each with a '
+          'name of its own'
         )
-      table[layer.path] = (layer, options)
     return table
+
+
+def _known(rule, calls):
+  chosen = tuple(rule(calls))
+  foreign = set(chosen) - set(calls)
+  if foreign:
+    raise ValueError(
+      f'the rule of the spec picked {foreign}; the network has '
+      f'{", ".join(each.path for each in calls)}'
+    )
+  return chosen
+
+
+def _inside(survey: Survey, paths: set[str]) -> set[str]:
+  """Paths of the convolutions within blocks."""
+  calls = {layer.name: layer.path for layer in survey.layers}
+  within = [
+    name
+    for block in survey.blocks
+    if block.path in paths
+    for name in block.layers
+  ]
+  if len(set(within)) < len(within):
+    raise ValueError(f'of the blocks {sorted(paths)} one is within another')
+  found = {calls[name] for name in within}
+  both = found & {calls[name] for name in set(calls) - set(within)}
+  if both:
+    raise ValueError(
+      f'{sorted(both)[0]!r} is called inside of a block and outside of it'
+    )
+  return found
 
 
 def make_spec(
   *,
   layers: str = 'all_but_first_and_last',
   candidates: Sequence[Sequence] = (('full',), ('low_rank', 4, 'out')),
+  blocks: Sequence[str] = (),
+  block_candidates: Sequence[Sequence] = (('residual', 4),),
   **options,
 ) -> Spec:
   """A spec from plain values, as configs hold them.
@@ -120,6 +198,8 @@ def make_spec(
   Args:
     layers: one of `RULES`.
     candidates: for each the name, one of `CANDIDATES`, and its arguments.
+    blocks: names of the classes whose modules are blocks.
+    block_candidates: as `candidates`, of `BLOCK_CANDIDATES`.
     **options: `reference`, `temperature` and `initial_logit` of `Spec`.
 
   Returns:
@@ -143,6 +223,11 @@ def make_spec(
     candidates=tuple(
       known('candidate', name, CANDIDATES)(*arguments)
       for name, *arguments in candidates
+    ),
+    blocks=blocks_of(*blocks) if blocks else no_blocks,
+    block_candidates=tuple(
+      known('candidate', name, BLOCK_CANDIDATES)(*arguments)
+      for name, *arguments in block_candidates
     ),
     **options,
   )

@@ -3,7 +3,8 @@
 A candidate is a small pure object: `init` makes its parameters from the
 teacher's kernel, `apply` maps the change of the layer's input to the change of
 its output, `macs` prices it. All are linear, up to a bias that only loaded
-checkpoints have.
+checkpoints have. Here are the convolution's own forms; narrower ones stand in
+`students_narrow`, coarser ones in `students_coarse`.
 """
 
 import dataclasses
@@ -68,6 +69,47 @@ class Full:
 
 
 @dataclasses.dataclass(frozen=True)
+class Teacher(Full):
+  """The teacher's convolution itself: exact, and without weights of its own.
+
+  It has no parameters; whoever applies it hands over the teacher's kernel.
+  """
+
+  @property
+  def name(self) -> str:
+    return 'teacher'
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    del kernel, layer
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Skip:
+  """No change since the reference frame, which costs nothing."""
+
+  @property
+  def name(self) -> str:
+    return 'skip'
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    del kernel, layer
+    return {}
+
+  def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    del params
+    return jnp.zeros((x.shape[0], *layer.outputs), x.dtype)
+
+  def scale(self, params: Any, factor: Array) -> dict[str, Array]:
+    del factor
+    return dict(params)
+
+  def macs(self, layer: Layer) -> int:
+    del layer
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class LowRank:
   """A (kh x 1) and a (1 x kw) convolution through a bottleneck of R channels.
 
@@ -113,11 +155,7 @@ class LowRank:
     return min(rank, channels * kh, features * kw)
 
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
-    if layer.groups != 1:
-      raise ValueError(
-        f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
-        'no low-rank start; leave it out in the spec'
-      )
+    check_dense(layer, 'low-rank')
     first, second = _spatial_svd(kernel, self.rank(layer))
     return {'first': first, 'second': second}
 
@@ -164,6 +202,15 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
   first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
   second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
   return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
+
+
+def check_dense(layer: Layer, what: str) -> None:
+  """Raises a ValueError for a grouped convolution."""
+  if layer.groups != 1:
+    raise ValueError(
+      f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
+      f'no {what} start; leave it out in the spec'
+    )
 
 
 def conv_macs(

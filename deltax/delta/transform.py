@@ -2,8 +2,9 @@
 
 The teacher's convolutions run on key frames. On a later frame t, a student of
 layer l predicts the change of the layer's output from the change of its input
-since the reference frame, and `z_t = z_ref + g(x_t - x_ref)`. Whatever lies
-between the convolutions runs unchanged on every frame.
+since the reference frame, and `z_t = z_ref + g(x_t - x_ref)`; so does one of a
+whole block, which sees `x_ref` too. Whatever lies between runs unchanged on
+every frame.
 
 Source: Habibian et al., "Delta Distillation for Efficient Video Processing",
 ECCV 2022, section 3.
@@ -21,7 +22,7 @@ from jax import lax
 from deltax.delta import cost
 from deltax.delta import gates as gating
 from deltax.delta.freeze import Frozen, freeze
-from deltax.delta.layers import Layer, Survey, survey, watched
+from deltax.delta.layers import Block, Layer, Survey, survey, watched
 from deltax.delta.schedule import (
   assemble,
   check_frames,
@@ -29,7 +30,8 @@ from deltax.delta.schedule import (
   take_frames,
   unroll,
 )
-from deltax.delta.spec import Spec
+from deltax.delta.spec import Selected, Spec
+from deltax.delta.students import Teacher
 from deltax.types import Array, Carry, Key, Params
 
 Gates = dict[str, Array]
@@ -40,8 +42,8 @@ class Aux(NamedTuple):
   """What a training pass leaves beside its outputs.
 
   Attributes:
-    deltas: `[B, T', H, W, N]` predicted change of every layer's output on the
-      T' later frames, by layer call.
+    deltas: `[B, T', H, W, N]` predicted change of every layer's and block's
+      output on the T' later frames, by call.
     gates: `[K]` weights of the candidates by layer; None for the hard choice.
     batch_stats: batch statistics after the pass.
   """
@@ -60,7 +62,7 @@ class Delta(NamedTuple):
 
   Attributes:
     init: `(key, teacher_variables, frame) -> params`. Students start from the
-      teacher's kernels; the key is for candidates that draw (none here does).
+      teacher's kernels; the key is for candidates that draw: those of blocks.
     keyframe: `(params, frame) -> (carry, out)`. The teacher, and what later
       frames need of it.
     step: `(params, carry, frame) -> (carry, out)`. A later frame, by the
@@ -134,14 +136,14 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
   spec = spec or Spec()
 
   @functools.cache
-  def surveyed(structure, shapes, shape) -> tuple[Survey, dict]:
+  def surveyed(structure, shapes, shape) -> tuple[Survey, Selected]:
     variables = jax.tree.unflatten(
       structure, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes]
     )
     found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-    return found, spec.select(found.layers)
+    return found, spec.select(found)
 
-  def plan(variables, shape: Sequence[int]) -> tuple[Survey, dict]:
+  def plan(variables, shape: Sequence[int]) -> tuple[Survey, Selected]:
     """The layers of the network on frames of one shape, and who has students.
 
     Tracing is slow and shapes are few, so the plan of a shape is kept.
@@ -151,12 +153,17 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     return surveyed(structure, shapes, (1, *shape[-3:]))
 
   def init(key: Key, teacher_variables: Any, frame: Array) -> Params:
-    del key
     _, selected = plan(teacher_variables, frame.shape)
+    keys = jax.random.split(key, len(selected))
     students, logits = {}, {}
-    for path, (layer, candidates) in selected.items():
-      kernel = _subtree(teacher_variables['params'], path)['kernel']
-      students[path] = {c.name: c.init(kernel, layer) for c in candidates}
+    for own, (path, (unit, candidates)) in zip(
+      keys, selected.items(), strict=True
+    ):
+      students[path] = _started(own, teacher_variables, unit, candidates)
+      if spec.reference == 'none' and getattr(unit, 'bias', False):
+        bias = _subtree(teacher_variables['params'], path)['bias']
+        for each in students[path].values():
+          each['bias'] = jnp.array(bias)
       if len(candidates) > 1:
         logits[path] = jnp.full((len(candidates) - 1,), spec.initial_logit)
     return {
@@ -165,36 +172,66 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       'gates': logits,
     }
 
-  def student(params, selected, layer: Layer, weights: Gates | None, x):
-    """The predicted change of one layer's output."""
-    _, candidates = selected[layer.path]
-    own = params['students'][layer.path]
+  def student(params, selected, name, weights: Gates | None, change, held):
+    """The predicted change of one output, from those of the inputs."""
+    path = name.partition(':')[0]
+    unit, candidates = selected[path]
 
-    def branch(candidate, x):
-      out = candidate.apply(own[candidate.name], x, layer)
-      bias = own[candidate.name].get('bias')
+    def branch(candidate, change, held):
+      own = params['students'][path][candidate.name]
+      if isinstance(unit, Block):
+        return candidate.apply(own, change, held, unit)
+      bias = own.get('bias')
+      if isinstance(candidate, Teacher):
+        own = _subtree(params['teacher']['params'], path)
+      out = candidate.apply(own, change[0], unit)
       return out if bias is None else out + bias.reshape(1, 1, 1, -1)
 
     branches = [functools.partial(branch, c) for c in candidates]
     if len(branches) == 1:
-      return branches[0](x)
+      return branches[0](change, held)
     if weights is not None:
-      shares = weights[layer.path]
-      return sum(shares[i] * branch(x) for i, branch in enumerate(branches))
-    return lax.switch(gating.choose(params['gates'][layer.path]), branches, x)
+      shares = weights[path]
+      return sum(shares[i] * b(change, held) for i, b in enumerate(branches))
+    chosen = gating.choose(params['gates'][path])
+    return lax.switch(chosen, branches, change, held)
+
+  def run(params, frames, selected, hook, **options):
+    """The network, with `hook(name, teacher, inputs)` on what has students."""
+
+    def conv(layer, teacher, x):
+      if layer.path not in selected:
+        return teacher(x)
+      return hook(layer.name, teacher, (x,))
+
+    blocks = [p for p, (unit, _) in selected.items() if isinstance(unit, Block)]
+    return watched(
+      *(net, params['teacher'], frames),
+      conv=conv,
+      block=hook,
+      blocks=blocks,
+      **options,
+    )
+
+  def before(x, others, sources):
+    """What each of the `others` among the frames of `x` refers to."""
+    if spec.reference == 'none':
+      return jnp.zeros_like(take_frames(x, others))
+    return take_frames(x, sources)
 
   def keyframe(params: Params, frame: Array) -> tuple[Carry, Any]:
     check_frames(frame, 4)
     _, selected = plan(params['teacher'], frame.shape)
     carry = {}
 
-    def conv(layer, teacher, x):
-      z = teacher(x)
-      if layer.path in selected:
-        carry[layer.name] = {'x': x, 'z': z}
+    def hook(name, teacher, inputs):
+      z = teacher(*inputs)
+      carry[name] = {'x': inputs, 'z': z}
+      if spec.reference == 'none':
+        carry[name] = jax.tree.map(jnp.zeros_like, carry[name])
       return z
 
-    out = watched(net, params['teacher'], frame, conv=conv)
+    out = run(params, frame, selected, hook)
     return carry, out
 
   def later(params, carry, frame, weights):
@@ -203,18 +240,18 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     _, selected = plan(params['teacher'], frame.shape)
     following, deltas = dict(carry), {}
 
-    def conv(layer, teacher, x):
-      if layer.path not in selected:
-        return teacher(x)
-      held = carry[layer.name]
-      delta = student(params, selected, layer, weights, x - held['x'])
+    def hook(name, teacher, inputs):
+      del teacher
+      held = carry[name]
+      change = jax.tree.map(jnp.subtract, inputs, held['x'])
+      delta = student(params, selected, name, weights, change, held['x'])
       z = held['z'] + delta
-      deltas[layer.name] = delta
+      deltas[name] = delta
       if spec.reference == 'previous':
-        following[layer.name] = {'x': x, 'z': z}
+        following[name] = {'x': inputs, 'z': z}
       return z
 
-    out = watched(net, params['teacher'], frame, conv=conv)
+    out = run(params, frame, selected, hook)
     return following, out, deltas
 
   def step(params: Params, carry: Carry, frame: Array) -> tuple[Carry, Any]:
@@ -264,19 +301,19 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     def fold(x):
       return x.reshape(-1, *x.shape[2:])
 
-    def conv(layer, teacher, x):
-      if layer.path not in selected:
-        return teacher(x)
-      x = split(x)
-      z = split(teacher(fold(take_frames(x, keys))))
+    def hook(name, teacher, inputs):
+      maps = [split(x) for x in inputs]
+      z = split(teacher(*(fold(take_frames(x, keys)) for x in maps)))
       if not others:
         return fold(z)
-      change = take_frames(x, others) - take_frames(x, sources)
-      delta = student(params, selected, layer, weights, fold(change))
-      deltas[layer.name] = split(delta)
-      return fold(assemble(z, deltas[layer.name], keys, others, sources))
+      held = tuple(fold(before(x, others, sources)) for x in maps)
+      now = (fold(take_frames(x, others)) for x in maps)
+      change = tuple(x - y for x, y in zip(now, held, strict=True))
+      delta = split(student(params, selected, name, weights, change, held))
+      deltas[name] = delta
+      return fold(assemble(z, delta, keys, others, sources))
 
-    out = watched(net, params['teacher'], fold(clip), conv=conv, **options)
+    out = run(params, fold(clip), selected, hook, **options)
     return out, deltas, split
 
   def clip(
@@ -332,16 +369,16 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     def split(x):
       return x.reshape(batch, -1, *x.shape[1:])
 
-    def conv(layer, teacher, x):
-      z = teacher(x)
-      if layer.path in selected and others:
+    def hook(name, teacher, inputs):
+      z = teacher(*inputs)
+      if others:
         frames = split(z)
-        change = take_frames(frames, others) - take_frames(frames, sources)
-        deltas[layer.name] = change
+        change = take_frames(frames, others) - before(frames, others, sources)
+        deltas[name] = change
       return z
 
     frames = lax.stop_gradient(clip).reshape(-1, *clip.shape[2:])
-    outs = watched(net, variables, frames, conv=conv)
+    outs = run({'teacher': variables}, frames, selected, hook)
     return jax.tree.map(split, outs), deltas
 
   def sample(key: Key, params: Params) -> Gates:
@@ -380,6 +417,17 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     costs=costs,
     freeze=deploy,
   )
+
+
+def _started(key, teacher, unit: Layer | Block, candidates) -> dict[str, Any]:
+  """Parameters of the candidates of a layer or a block, by name."""
+  if isinstance(unit, Layer):
+    kernel = _subtree(teacher['params'], unit.path)['kernel']
+    return {c.name: c.init(kernel, unit) for c in candidates}
+  keys = jax.random.split(key, len(candidates))
+  return {
+    c.name: c.init(own, unit) for own, c in zip(keys, candidates, strict=True)
+  }
 
 
 def _subtree(tree, path):
