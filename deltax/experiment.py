@@ -50,7 +50,8 @@ def build(config: Mapping[str, Any]) -> Experiment:
     params, model_state = training.restore_params(config['teacher'])
     options['teacher'] = parts.variables_of(params, model_state)
     if options.get('delta') and 'students' in params:
-      start = {name: params[name] for name in ('students', 'gates')}
+      whole = parts.delta_params(params, model_state)
+      start = {name: whole[name] for name in ('students', 'gates')}
       options['delta'] = {**options['delta'], 'start': start}
   parallel = config['training']['parallel']
   options['axis_name'] = training.axis_name(parallel)

@@ -15,6 +15,12 @@ COMMANDS = {
   'score': 'scores of pairs of videos by a trained network',
   'convert': 'a published PyTorch checkpoint, to start a run from',
   'export': 'a delta network as programs that run without this library',
+  'run': (
+    'a trained network on a video: the annotated video, and frames per second'
+  ),
+  'profile': (
+    'milliseconds of every layer and student of a network, measured here'
+  ),
   'copies': 'a data set of video copies, made without a download',
   'extract': 'features of videos, into a store that may be continued',
   'whiten': 'what makes features of a store small and even, fitted to them',

@@ -24,7 +24,7 @@ from deltax import delta, models, training
 from deltax.commands import folders
 from deltax.delta.export import PLATFORMS, export
 from deltax.experiment import write_json
-from deltax.tasks.parts import MEAN, STD, variables_of
+from deltax.tasks.parts import MEAN, STD, delta_params
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
 
@@ -101,6 +101,6 @@ def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
     raise ValueError(f'{run} holds no delta network, which export takes')
   net = models.create(task['model'], num_classes=task['num_classes'])
   spec = delta.make_spec(**(task['delta'].get('spec') or {}))
-  whole = {**params, 'teacher': variables_of(params, model_state)}
+  whole = delta_params(params, model_state)
   frame = jax.ShapeDtypeStruct(shape, jnp.float32)
   return delta.distill(net, spec).freeze(whole, frame), task

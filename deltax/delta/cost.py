@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import Block, Layer, Survey
+from deltax.delta.layers import SPAN, Block, Layer, Survey
 from deltax.delta.layers import survey as survey_of
 from deltax.delta.students import Teacher, conv_macs
 
@@ -91,7 +91,7 @@ def table(
     if unit.path in selected:
       _, candidates = selected[unit.path]
       own = {c.name: _macs(c, unit) for c in candidates}
-      chosen = candidates[choices[unit.path]].name
+      chosen = candidates[choices.get(unit.path, 0)].name
     later = own.get(chosen, key)
     rows.append(Row(unit.name, chosen, key, later, own, unit.path))
   rows += [
@@ -204,9 +204,10 @@ def _units(
 ) -> list[tuple[Layer | Block, int]]:
   """Layers and selected blocks in order, with what the teacher pays there."""
   layers = {layer.name: layer_macs(layer) for layer in survey.layers}
-  first = {
-    block.layers[0]: block for block in survey.blocks if block.path in selected
-  }
+  blocks = [unit for unit, _ in selected.values() if isinstance(unit, Block)]
+  called = [block for block in survey.blocks if block.path in selected]
+  spans = [block for block in blocks if block.kind == SPAN]
+  first = {block.layers[0]: block for block in (*called, *spans)}
   inside = {name for block in first.values() for name in block.layers}
   units = []
   for layer in survey.layers:

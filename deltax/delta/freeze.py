@@ -17,9 +17,18 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
 
-from deltax.delta.layers import Block, Layer, Norm, Survey, modules, watched
+from deltax.delta.layers import (
+  SPAN,
+  Block,
+  Layer,
+  Norm,
+  Survey,
+  call_of,
+  modules,
+  watched,
+)
 from deltax.delta.schedule import check_frames, unroll
-from deltax.delta.students import Full, Teacher
+from deltax.delta.students import Full, Teacher, Within
 from deltax.types import Array, Carry, Params
 
 
@@ -55,24 +64,31 @@ def freeze(
   A batch norm is folded into a convolution when it alone reads the
   convolution's output, and each is called once a pass; not out of a block that
   has a student, whose output would be another.
+
+  Raises:
+    ValueError: for students of blocks whose reference is the frame before: they
+      are not linear, so that no constant stands for the past.
   """
   chosen = {
-    path: (unit, candidates[choices[path]])
+    path: (unit, candidates[choices.get(path, 0)])
     for path, (unit, candidates) in selected.items()
-    if not isinstance(candidates[choices[path]], Teacher)
+    if not isinstance(candidates[choices.get(path, 0)], Teacher)
   }
-  blocks = [
-    path for path, (unit, _) in chosen.items() if isinstance(unit, Block)
-  ]
+  blocks = [unit for unit, _ in chosen.values() if isinstance(unit, Block)]
+  if reference == 'previous' and blocks:
+    raise ValueError(
+      f'students of blocks ({blocks[0].path!r}) are deployed against the key '
+      "frame; train them with reference 'key'"
+    )
   norms = {
     path: norm
     for path, norm in survey.norms.items()
-    if _within(path, blocks) == _within(norm.path, blocks)
+    if not _leaves(path, norm.path, blocks)
   }
   rest = traverse_util.flatten_dict(params['teacher'], sep='/')
   convs = {}
   students = {
-    path: dict(params['students'][path][candidate.name])
+    path: dict(params['students'].get(path, {}).get(candidate.name, {}))
     for path, (_, candidate) in chosen.items()
   }
   for layer in modules(survey.layers):
@@ -111,36 +127,42 @@ def freeze(
       blocks=blocks,
     )
 
+  def inner(path):
+    """Whether nothing reads what a convolution gives on later frames."""
+    return isinstance(chosen[path][1], Within)
+
   def teacher(params, layer, x):
     own = params['convs'][layer.path]
     return _add(Full().apply(own, x, layer), own.get('bias'))
 
-  def follow(params, path, prepared, inputs):
+  def follow(params, name, prepared, inputs):
     """A student on the inputs themselves: right up to a constant."""
-    unit, candidate = chosen[path]
-    own = params['students'][path]
+    unit, candidate = call_of(survey, chosen, name)
+    own = params['students'].get(unit.path, {})
     if isinstance(unit, Block):
+      inputs = inputs[: len(unit.inputs)]
       return candidate.follow(own, prepared, inputs, unit)
     return candidate.apply(own, *inputs, unit)
 
-  def prepare(params, path, inputs):
+  def prepare(params, name, inputs):
     """What a block's student needs of the key frame."""
-    unit, candidate = chosen[path]
+    unit, candidate = call_of(survey, chosen, name)
     if not isinstance(unit, Block):
       return {}
+    inputs = inputs[: len(unit.inputs)]
     if reference == 'none':
       inputs = jax.tree.map(jnp.zeros_like, inputs)
-    return candidate.prepare(params['students'][path], inputs, unit)
+    return candidate.prepare(params['students'][unit.path], inputs, unit)
 
   def keyframe(params: Params, frame: Array) -> tuple[Carry, Any]:
     carry = {}
 
     def keep(name, z, inputs):
       path = name.partition(':')[0]
-      if path in chosen and reference != 'none':
-        prepared = prepare(params, path, inputs)
-        constant = z - follow(params, path, prepared, inputs)
-        constant = _add(constant, params['students'][path].get('bias'))
+      if path in chosen and not inner(path) and reference != 'none':
+        prepared = prepare(params, name, inputs)
+        constant = z - follow(params, name, prepared, inputs)
+        constant = _add(constant, params['students'].get(path, {}).get('bias'))
         # A bare array where it is all.
         carry[name] = {**prepared, 'z': constant} if prepared else constant
       return z
@@ -159,10 +181,10 @@ def freeze(
 
     def block(name, _, inputs):
       path = name.partition(':')[0]
-      bias = params['students'][path].get('bias')
-      if reference == 'none':
-        prepared = prepare(params, path, inputs)
-        return _add(follow(params, path, prepared, inputs), bias)
+      bias = params['students'].get(path, {}).get('bias')
+      if reference == 'none' or inner(path):
+        prepared = prepare(params, name, inputs)
+        return _add(follow(params, name, prepared, inputs), bias)
       held = carry[name]
       prepared, constant = {}, held
       if isinstance(held, dict):
@@ -170,7 +192,7 @@ def freeze(
       elif reference == 'previous' and bias is not None:
         # The recurrent form adds a student's bias anew on every frame.
         following[name] = _add(held, bias)
-      return follow(params, path, prepared, inputs) + constant
+      return follow(params, name, prepared, inputs) + constant
 
     def conv(layer, _, x):
       if layer.path in chosen:
@@ -195,9 +217,15 @@ def freeze(
   return Frozen(frozen, keyframe, step, rollout)
 
 
-def _within(path: str, blocks: Collection[str]) -> str:
-  """The block that a module belongs to; '' for none."""
-  return next((b for b in blocks if path.startswith(b + '/')), '')
+def _leaves(conv: str, norm: str, blocks: Collection[Block]) -> bool:
+  """Whether a convolution is in a block and its batch norm outside."""
+  for block in blocks:
+    if block.kind == SPAN and conv == block.layers[-1]:
+      return True
+    inside = block.path + '/'
+    if conv.startswith(inside) and not norm.startswith(inside):
+      return True
+  return False
 
 
 def _affine(variables: dict, norm: Norm | None, features: int):

@@ -7,7 +7,7 @@ as `layer1_0/conv1`, and by the call number where a module is called repeatedly.
 
 import collections
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -18,6 +18,7 @@ from deltax.layers.windows import Pads, explicit_padding, output_size
 from deltax.types import Array
 
 _CONV, _NORM = 'conv:', 'norm:'
+SPAN = 'span'  # kind of a block between two convolutions
 _LEAVES = (nn.Conv, nn.BatchNorm, nn.Dense)
 
 
@@ -58,9 +59,9 @@ class Block(NamedTuple):
   """One call of a submodule that turns feature maps into one feature map.
 
   Attributes:
-    path: module path, joined by '/'.
+    path: module path, joined by '/'; of a span 'first-last'.
     call: 0 for the first call of the module in a pass, 1 for the next, ...
-    kind: name of its class.
+    kind: name of its class, or `SPAN`: what lies between two convolutions.
     inputs: (H, W, C) of every input.
     outputs: (H, W, C) of the output.
     layers: names of the convolution calls inside.
@@ -96,12 +97,15 @@ class Survey(NamedTuple):
       convolution's path; each is called once a pass.
     blocks: every call of a submodule that may be a block, in the order in which
       they begin.
+    sources: names of the convolution calls whose outputs each one reads, not
+      through another; of the network's outputs under ''.
   """
 
   layers: tuple[Layer, ...]
   dense: dict[str, int]
   norms: dict[str, Norm]
   blocks: tuple[Block, ...]
+  sources: dict[str, frozenset[str]]
 
 
 ConvHook = Callable[[Layer, Callable[[Array], Array], Array], Array]
@@ -119,7 +123,7 @@ def watched(
   norm: NormHook | None = None,
   dense: Callable[[str, Array, Array], None] | None = None,
   block: BlockHook | None = None,
-  blocks: Collection[str] = (),
+  blocks: Collection[Block] = (),
   other: ModuleHook | None = None,
   **options: Any,
 ) -> Any:
@@ -134,9 +138,11 @@ def watched(
     norm: `(module, teacher, x) -> y`, in place of every `nn.BatchNorm` over the
       last axis.
     dense: `(path, x, y)`, told of every `nn.Dense`.
-    block: `(name, teacher, inputs) -> z`, in place of the submodules in
-      `blocks`; `teacher(*inputs)` is the submodule itself.
-    blocks: paths of submodules.
+    block: `(name, teacher, inputs) -> z`, in place of every one of `blocks`;
+      `teacher(*inputs)` is the submodule itself. A span is met at its last
+      convolution: `inputs` are that of the first and, after it, that of the
+      last, which alone `teacher` reads.
+    blocks: submodules and spans.
     other: `(module, teacher, inputs) -> out`, around every other submodule.
     **options: passed on to `net.apply`.
 
@@ -144,12 +150,27 @@ def watched(
     What `net.apply` returns.
   """
   calls: collections.Counter[str] = collections.Counter()
+  spans = [each for each in blocks if each.kind == SPAN]
+  paths = {each.path for each in blocks}
+  begun: dict[str, Array] = {}
+
+  def one(layer, teacher, x):
+    """A convolution, which a span may begin or end with."""
+    for span in spans:
+      if layer.name == span.layers[0]:
+        begun[span.path] = x
+      if layer.name == span.layers[-1]:
+        inputs = begun[span.path], x
+        return block(
+          span.path, lambda _, own: conv(layer, teacher, own), inputs
+        )
+    return conv(layer, teacher, x)
 
   def intercept(call, args, kwargs, context):
     module, path = context.module, '/'.join(context.module.path)
     if context.method_name != '__call__':
       return call(*args, **kwargs)
-    if path in blocks:
+    if path in paths:
       number = calls[path]
       calls[path] += 1
       inputs, rebuilt = _maps((args, kwargs))
@@ -172,7 +193,7 @@ def watched(
     if isinstance(module, nn.Conv) and _two_dimensional(module, args[0]):
       number = calls[path]
       calls[path] += 1
-      return conv(_layer(module, path, number, args[0]), teacher, args[0])
+      return one(_layer(module, path, number, args[0]), teacher, args[0])
     if isinstance(module, nn.BatchNorm) and norm and module.axis == -1:
       return norm(module, teacher, args[0])
     out = teacher(args[0])
@@ -265,10 +286,26 @@ def survey(net: nn.Module, variables: Any, frame: Any) -> Survey:
     for conv, path in _sole_readers(jaxpr).items()
     if conv.partition(':')[0] not in repeated
   }
-  return Survey(tuple(layers), macs, norms, tuple(filter(None, blocks)))
+  found = tuple(filter(None, blocks))
+  return Survey(tuple(layers), macs, norms, found, _sources(jaxpr))
 
 
 Called = TypeVar('Called', Layer, Block)
+
+
+def call_of(survey: Survey, selected: Mapping, name: str) -> tuple:
+  """The call of a layer or block by its name, and its candidates.
+
+  Args:
+    survey: of the network.
+    selected: as `Spec.select` gives it.
+    name: of the call.
+  """
+  unit, candidates = selected[name.partition(':')[0]]
+  if unit.name != name:
+    calls = (*survey.layers, *survey.blocks)
+    unit = next(each for each in calls if each.name == name)
+  return unit, candidates
 
 
 def modules(calls: Iterable[Called]) -> tuple[Called, ...]:
@@ -312,6 +349,26 @@ def _sole_readers(jaxpr) -> dict[str, str]:
     for norm, convs in norms.items()
     if counts[norm] == 1
   }
+
+
+def _sources(jaxpr) -> dict[str, frozenset[str]]:
+  """Whose outputs each convolution reads, and the network's outputs ('')."""
+  reach = collections.defaultdict(frozenset)
+  sources = {}
+
+  def read(variables):
+    return frozenset().union(
+      *(reach[v] for v in variables if not hasattr(v, 'val'))
+    )
+
+  for eqn in jaxpr.eqns:
+    found, name = read(eqn.invars), _tag(eqn)
+    if name.startswith(_CONV):
+      name = name.removeprefix(_CONV)
+      sources[name], found = found, frozenset([name])
+    reach.update(dict.fromkeys(eqn.outvars, found))
+  sources[''] = read(jaxpr.outvars)
+  return sources
 
 
 def _tag(eqn) -> str:

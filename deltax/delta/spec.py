@@ -5,8 +5,15 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from deltax.delta.blocks import BLOCK_CANDIDATES, BlockCandidate, Residual
-from deltax.delta.layers import Block, Layer, Survey, modules
-from deltax.delta.students import Candidate, Full, LowRank, Skip, Teacher
+from deltax.delta.layers import SPAN, Block, Layer, Survey, modules
+from deltax.delta.students import (
+  Candidate,
+  Full,
+  LowRank,
+  Skip,
+  Teacher,
+  Within,
+)
 from deltax.delta.students_coarse import Strided
 from deltax.delta.students_narrow import Bottleneck, Depthwise
 
@@ -80,7 +87,10 @@ class Spec:
       its candidates. Of several, a gate chooses one.
     blocks: picks the submodules that get one student each, in place of their
       convolutions, from all that give one feature map (one entry a module).
-    block_candidates: the candidates of every block.
+    spans: (first, last) paths of convolutions between which everything is one
+      more block, from the input of the first to the output of the last. On
+      later frames the convolutions before the last change nothing.
+    block_candidates: the candidates of every block and span.
     reference: what a change is measured against. 'key': the clip's key frame,
       as in the published code; 'previous': the frame before, the recurrent
       form of the paper's figure. They are equal for one later frame, and for
@@ -101,6 +111,7 @@ class Spec:
     LowRank(4, 'out'),
   )
   blocks: BlockRule = no_blocks
+  spans: tuple[tuple[str, str], ...] = ()
   block_candidates: tuple[BlockCandidate, ...] = (Residual(),)
   reference: Literal['key', 'previous', 'none'] = 'key'
   temperature: float = 2 / 3
@@ -130,10 +141,15 @@ class Spec:
         it, or what has no candidates or two of one name.
     """
     blocks = _known(self.blocks, modules(survey.blocks))
-    paths = {block.path for block in blocks}
-    inside = _inside(survey, paths)
+    spans = [span(survey, *ends) for ends in self.spans]
+    inside = _inside(survey, [*blocks, *spans])
     layers = _known(self.layers, modules(survey.layers))
-    table = {block.path: (block, self.block_candidates) for block in blocks}
+    table = {
+      block.path: (block, self.block_candidates) for block in (*blocks, *spans)
+    }
+    for layer in survey.layers:
+      if any(layer.name in each.layers[:-1] for each in spans):
+        table[layer.path] = (layer, (Within(),))
     for layer in layers:
       if layer.path not in inside:
         options = self.candidates
@@ -165,14 +181,57 @@ def _known(rule, calls):
   return chosen
 
 
-def _inside(survey: Survey, paths: set[str]) -> set[str]:
+def span(survey: Survey, first: str, last: str) -> Block:
+  """What lies between two convolutions, as a block.
+
+  Raises:
+    ValueError: there are no such convolutions in this order, one of those
+      between is called more than once or read from outside, or reads what does
+      not come from the first.
+  """
+  names = [layer.name for layer in survey.layers]
+  try:
+    start = names.index(first)
+    end = names.index(last, start + 1)
+  except ValueError as error:
+    raise ValueError(
+      f'no span from {first!r} to {last!r}; the network has, in this order, '
+      f'{", ".join(names)}'
+    ) from error
+  inside = survey.layers[start : end + 1]
+  often = [each.path for each in survey.layers if each.call]
+  for layer in inside:
+    if layer.path in often:
+      raise ValueError(
+        f'{layer.path!r} in the span from {first!r} to {last!r} is called more '
+        'than once'
+      )
+  own = names[start : end + 1]
+  for name, read in survey.sources.items():
+    leaks = read & set(own[:-1]) if name not in own else ()
+    others = read - {*own, *survey.sources[first]} if name in own[1:] else ()
+    for each in (*leaks, *others):
+      raise ValueError(
+        f'{first!r} to {last!r} is no span: {name or "the output"!r} reads '
+        f'{each!r}'
+      )
+  return Block(
+    path=f'{first}-{last}',
+    call=0,
+    kind=SPAN,
+    inputs=(inside[0].inputs,),
+    outputs=inside[-1].outputs,
+    layers=tuple(own),
+  )
+
+
+def _inside(survey: Survey, blocks: Sequence[Block]) -> set[str]:
   """Paths of the convolutions within blocks."""
+  paths = [block.path for block in blocks]
   calls = {layer.name: layer.path for layer in survey.layers}
+  every = [*survey.blocks, *(b for b in blocks if b.kind == SPAN)]
   within = [
-    name
-    for block in survey.blocks
-    if block.path in paths
-    for name in block.layers
+    name for block in every if block.path in paths for name in block.layers
   ]
   if len(set(within)) < len(within):
     raise ValueError(f'of the blocks {sorted(paths)} one is within another')
@@ -190,7 +249,7 @@ def make_spec(
   layers: str = 'all_but_first_and_last',
   candidates: Sequence[Sequence] = (('full',), ('low_rank', 4, 'out')),
   blocks: Sequence[str] = (),
-  block_candidates: Sequence[Sequence] = (('residual', 4),),
+  block_candidates: Sequence[Sequence] = (('residual', 4, 1),),
   **options,
 ) -> Spec:
   """A spec from plain values, as configs hold them.
@@ -200,7 +259,8 @@ def make_spec(
     candidates: for each the name, one of `CANDIDATES`, and its arguments.
     blocks: names of the classes whose modules are blocks.
     block_candidates: as `candidates`, of `BLOCK_CANDIDATES`.
-    **options: `reference`, `temperature` and `initial_logit` of `Spec`.
+    **options: `spans`, `reference`, `temperature` and `initial_logit` of
+      `Spec`.
 
   Returns:
     The spec.

@@ -110,6 +110,11 @@ class Skip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Within(Skip):
+  """A convolution whose work the student of a span takes over."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LowRank:
   """A (kh x 1) and a (1 x kw) convolution through a bottleneck of R channels.
 

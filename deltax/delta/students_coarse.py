@@ -10,6 +10,7 @@ import numpy as np
 from deltax.delta.layers import Layer
 from deltax.delta.students import conv_macs
 from deltax.layers.conv import fast_conv
+from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear
 from deltax.layers.windows import output_size
 from deltax.types import Array
@@ -47,7 +48,7 @@ class Strided:
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     x = fast_conv(
-      _halved(x),
+      mean_pool(x, (2, 2)),
       params['kernel'],
       layer.strides,
       layer.padding,
@@ -69,14 +70,6 @@ class Strided:
       layer.dilation,
     )
     return conv_macs(layer.kernel, (*size, layer.outputs[-1]))
-
-
-def _halved(x):
-  batch, rows, cols, channels = x.shape
-  if rows % 2 or cols % 2:
-    x = jnp.pad(x, ((0, 0), (0, rows % 2), (0, cols % 2), (0, 0)), 'edge')
-  pairs = x.reshape(batch, -(-rows // 2), 2, -(-cols // 2), 2, channels)
-  return pairs.mean((2, 4))
 
 
 @functools.cache

@@ -22,7 +22,14 @@ from jax import lax
 from deltax.delta import cost
 from deltax.delta import gates as gating
 from deltax.delta.freeze import Frozen, freeze
-from deltax.delta.layers import Block, Layer, Survey, survey, watched
+from deltax.delta.layers import (
+  Block,
+  Layer,
+  Survey,
+  call_of,
+  survey,
+  watched,
+)
 from deltax.delta.schedule import (
   assemble,
   check_frames,
@@ -31,7 +38,7 @@ from deltax.delta.schedule import (
   unroll,
 )
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students import Teacher
+from deltax.delta.students import Teacher, Within
 from deltax.types import Array, Carry, Key, Params
 
 Gates = dict[str, Array]
@@ -172,15 +179,17 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       'gates': logits,
     }
 
-  def student(params, selected, name, weights: Gates | None, change, held):
+  def student(params, shape, name, weights: Gates | None, change, held):
     """The predicted change of one output, from those of the inputs."""
-    path = name.partition(':')[0]
-    unit, candidates = selected[path]
+    found, selected = plan(params['teacher'], shape)
+    unit, candidates = call_of(found, selected, name)
+    path = unit.path
 
     def branch(candidate, change, held):
-      own = params['students'][path][candidate.name]
+      own = params['students'].get(path, {}).get(candidate.name, {})
       if isinstance(unit, Block):
-        return candidate.apply(own, change, held, unit)
+        count = len(unit.inputs)
+        return candidate.apply(own, change[:count], held[:count], unit)
       bias = own.get('bias')
       if isinstance(candidate, Teacher):
         own = _subtree(params['teacher']['params'], path)
@@ -204,7 +213,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
         return teacher(x)
       return hook(layer.name, teacher, (x,))
 
-    blocks = [p for p, (unit, _) in selected.items() if isinstance(unit, Block)]
+    blocks = [unit for unit, _ in selected.values() if isinstance(unit, Block)]
     return watched(
       *(net, params['teacher'], frames),
       conv=conv,
@@ -244,9 +253,10 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       del teacher
       held = carry[name]
       change = jax.tree.map(jnp.subtract, inputs, held['x'])
-      delta = student(params, selected, name, weights, change, held['x'])
+      delta = student(params, frame.shape, name, weights, change, held['x'])
       z = held['z'] + delta
-      deltas[name] = delta
+      if _distilled(selected, name):
+        deltas[name] = delta
       if spec.reference == 'previous':
         following[name] = {'x': inputs, 'z': z}
       return z
@@ -309,8 +319,10 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       held = tuple(fold(before(x, others, sources)) for x in maps)
       now = (fold(take_frames(x, others)) for x in maps)
       change = tuple(x - y for x, y in zip(now, held, strict=True))
-      delta = split(student(params, selected, name, weights, change, held))
-      deltas[name] = delta
+      delta = student(params, clip.shape, name, weights, change, held)
+      delta = split(delta)
+      if _distilled(selected, name):
+        deltas[name] = delta
       return fold(assemble(z, delta, keys, others, sources))
 
     out = run(params, fold(clip), selected, hook, **options)
@@ -371,7 +383,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
 
     def hook(name, teacher, inputs):
       z = teacher(*inputs)
-      if others:
+      if others and _distilled(selected, name):
         frames = split(z)
         change = take_frames(frames, others) - before(frames, others, sources)
         deltas[name] = change
@@ -382,13 +394,12 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     return jax.tree.map(split, outs), deltas
 
   def sample(key: Key, params: Params) -> Gates:
-    return gating.sample(key, params['gates'], spec.temperature)
+    return gating.sample(key, params.get('gates', {}), spec.temperature)
 
   def choose(params: Params) -> dict[str, int]:
+    gates = params.get('gates', {})  # a saved tree has no empty branches
     return {
-      path: int(gating.choose(params['gates'][path]))
-      if path in params['gates']
-      else 0
+      path: int(gating.choose(gates[path])) if path in gates else 0
       for path in params['students']
     }
 
@@ -417,6 +428,12 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     costs=costs,
     freeze=deploy,
   )
+
+
+def _distilled(selected: Selected, name: str) -> bool:
+  """Whether a call has a student that is held to the teacher's change."""
+  _, candidates = selected[name.partition(':')[0]]
+  return not isinstance(candidates[0], Within)
 
 
 def _started(key, teacher, unit: Layer | Block, candidates) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from deltax.layers.conv import conv2d, fast_conv
 from deltax.layers.norm import BatchNorm
-from deltax.layers.pool import max_pool
+from deltax.layers.pool import max_pool, mean_pool
 from deltax.layers.resize import double_nearest, resize_bilinear
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
   'double_nearest',
   'fast_conv',
   'max_pool',
+  'mean_pool',
   'resize_bilinear',
 ]

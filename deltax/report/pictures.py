@@ -114,10 +114,38 @@ def draw_boxes(
   """
   scale = max(1, round(DRAWN / frame.shape[1]))
   canvas = Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1))
+  letter, line = max(10, canvas.width // 34), max(2, canvas.width // 256)
+  boxes = scale * np.asarray(boxes, float)
+  looks = {'palette': palette, 'names': names, 'letter': letter, 'line': line}
+  paint_boxes(canvas, boxes, classes, scores, **looks)
+  return np.asarray(canvas)
+
+
+def paint_boxes(
+  canvas: Image.Image,
+  boxes: np.ndarray,
+  classes: np.ndarray,
+  scores: np.ndarray | None,
+  *,
+  palette: Sequence[Sequence[int]] | np.ndarray,
+  names: Sequence[str],
+  letter: int,
+  line: int,
+) -> None:
+  """Paints boxes and their names into a picture.
+
+  Args:
+    canvas: RGB.
+    boxes: `[N, 4]`, (x0, y0, x1, y1) in pixels of the canvas.
+    classes: see `draw_boxes`, as `scores`, `palette` and `names`.
+    scores: `[N]`.
+    palette: `[K, 3]`.
+    names: of the K classes.
+    letter: size of the letters, pixels.
+    line: width of the lines, pixels.
+  """
   draw = ImageDraw.Draw(canvas)
-  size = max(10, canvas.width // 34)
-  font = ImageFont.load_default(size)
-  line = max(2, canvas.width // 256)
+  font = ImageFont.load_default(letter)
   classes = np.asarray(classes)
   shown = classes >= 0
   order = np.arange(len(classes))
@@ -127,19 +155,18 @@ def draw_boxes(
   for n in order[shown[order]]:
     colour = tuple(int(level) for level in palette[classes[n]])
     text = names[classes[n]] + ('' if scores is None else f' {scores[n]:.2f}')
-    x0, y0, x1, y1 = (round(scale * float(x)) for x in boxes[n])
+    x0, y0, x1, y1 = (round(float(x)) for x in boxes[n])
     x1, y1 = max(x0, x1 - 1), max(y0, y1 - 1)  # exclusive
     ink = _ink(colour)
     draw.rectangle(
       (x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=ink, width=line + 2
     )
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
-    width, height = int(draw.textlength(text, font)) + 4, int(1.15 * size)
+    width, height = int(draw.textlength(text, font)) + 4, int(1.15 * letter)
     left = min(max(x0, 0), max(canvas.width - width, 0))
     top = y0 - height if y0 >= height else max(y0, 0)
     draw.rectangle((left, top, left + width, top + height), fill=colour)
     draw.text((left + 2, top + height / 2), text, ink, font, anchor='lm')
-  return np.asarray(canvas)
 
 
 def _ink(colour: Sequence[int]) -> tuple[int, int, int]:

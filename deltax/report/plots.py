@@ -60,21 +60,29 @@ def depth(layers: Sequence[Mapping]) -> str:
   places = np.arange(len(layers))
 
   def draw(figure):
-    upper, lower = figure.subplots(2, sharex=True)
+    upper, lower, strip = figure.subplots(
+      3, sharex=True, height_ratios=(10, 10, 1)
+    )
     upper.bar(places, teacher / 1e6, 0.8, color=LIGHT['rule'])
     bars = [
       upper.bar(places, chosen / 1e6, 0.8, color=paint),
       lower.bar(places, share, 0.8, color=paint),
+      strip.bar(places, 1, 0.8, color=paint),  # seen where bars are too low
     ]
     upper.set_title('million multiply-accumulates a later frame')
     lower.set_title('share of the teacher')
     lower.axhline(1, color=LIGHT['muted'], linewidth=1)
     lower.set_ylim(0, 1.05 * max(1.0, share.max()))
-    lower.set_xlim(-0.7, len(layers) - 0.3)
-    lower.set_xticks(places, [layer['path'] for layer in layers])
-    lower.tick_params('x', length=0, labelsize=9)
-    for text in lower.get_xticklabels():
+    strip.set_xlim(-0.7, len(layers) - 0.3)
+    strip.set_yticks([])
+    strip.grid(False)
+    strip.spines['bottom'].set_visible(False)
+    strip.set_xticks(places, [layer['path'] for layer in layers])
+    strip.tick_params('x', length=0, labelsize=9)
+    for text in strip.get_xticklabels():
       text.set(rotation=90, rotation_mode='anchor', ha='right', va='center')
+    for axes in (upper, lower):
+      axes.tick_params('x', length=0)
     titles = {}
     for row, container in enumerate(bars):
       for place, bar in enumerate(container):
@@ -90,7 +98,7 @@ def depth(layers: Sequence[Mapping]) -> str:
     'million multiply-accumulates are left'
   )
   return svg.plot(
-    draw, name='depth', label=label, size=(width, 470), least=0.9 * width
+    draw, name='depth', label=label, size=(width, 500), least=0.9 * width
   )
 
 

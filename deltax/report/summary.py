@@ -27,6 +27,33 @@ def ratio(a: float | None, b: float | None) -> float:
   return math.nan if a is None or not b else a / b
 
 
+def floor_gap(results: Mapping) -> float:
+  """Time of a later frame in times of what its multiply-accumulates would take.
+
+  That floor is the teacher's time by the share of the teacher's
+  multiply-accumulates that a later frame needs; 1 is the floor itself.
+
+  Args:
+    results: with `ms` and `gmacs`, as `deltax.report.write` takes them.
+
+  Returns:
+    The ratio, NaN where something was not measured or nothing is needed.
+
+  Example:
+    >>> ms = {'teacher': 40.0, 'later': 20.0}
+    >>> floor_gap({'ms': ms, 'gmacs': {'key': 4.0, 'later': 1.0}})
+    2.0
+  """
+  return ratio(results['ms']['later'], floor(results))
+
+
+def floor(results: Mapping) -> float:
+  """Milliseconds of a later frame if time were multiply-accumulates."""
+  ms, gmacs = results['ms']['teacher'], results['gmacs']
+  share = ratio(gmacs['later'], gmacs['key'])
+  return math.nan if ms is None else ms * share
+
+
 def sentence(text: str) -> str:
   """`text` with a capital letter, as it begins a sentence."""
   return text[:1].upper() + text[1:]

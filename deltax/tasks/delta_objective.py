@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from deltax import delta as delta_wing
 from deltax.delta import gates as gating
+from deltax.tasks import search
 from deltax.tasks.parts import variables_of
 from deltax.training.parallel import mean_over_devices
 from deltax.types import Array, Key, ModelState, Params
@@ -52,6 +53,9 @@ def make_objective(
   budget_weight: float = 0.1,
   published_cost: bool = False,
   costs: Mapping[str, float] | None = None,
+  latency: str = '',
+  target: float | None = None,
+  search_steps: int | None = None,
   start: Mapping[str, Any] | None = None,
   train_teacher: bool = True,
   batch_statistics: bool = True,
@@ -74,12 +78,24 @@ def make_objective(
       EfficientDet), or nothing ('none', as published for Faster R-CNN).
     last_call_only: whether a layer that is called several times a frame is
       distilled in its last call only, as published; else in each.
-    budget_weight: of the expected cost of the later frames, as a share.
+    budget_weight: of the budget loss: the cost of a later frame's gated layers
+      as drawn, as a share of the teacher's; with a target, how far the expected
+      cost of a later frame is from it, as a share of the target.
     published_cost: whether only the first candidate, the full copy, has a
       price: the teacher's.
     costs: price of each layer's full copy by path, in place of its
       multiply-accumulates, as the released cost files hold them; implies
       `published_cost`.
+    latency: file that `deltax profile` wrote: costs are its milliseconds in
+      place of multiply-accumulates. It may have measured frames of another size
+      than those of the clips.
+    target: what a later frame may cost, as a share of the teacher's frame. With
+      `latency` both include the rest of the frame, which no student touches;
+      without, they are the multiply-accumulates of the layers with students.
+      Evaluation and deployment then take the likeliest choice of the gates that
+      keeps to it, in place of each gate's own.
+    search_steps: after so many steps the gates are settled: the choice stays,
+      its students are trained without noise and without the budget loss.
     start: 'students' and 'gates' to start from, as a converted checkpoint holds
       them; None starts from the teacher's kernels.
     train_teacher: whether gradients reach the teacher's weights.
@@ -92,8 +108,10 @@ def make_objective(
     The objective.
 
   Raises:
-    ValueError: for `scan` with batch statistics, an unknown scale, or layers in
-      `costs` or `start` that are not those of the spec.
+    ValueError: for `scan` with batch statistics, an unknown scale, `latency`
+      beside other costs, or a target that is no positive share; from `init`,
+      for layers in `costs` or `start` that are not those of the spec, or a
+      target that no choice reaches.
   """
   if scan and batch_statistics:
     raise ValueError(
@@ -105,6 +123,11 @@ def make_objective(
       f'no distillation_scale {distillation_scale!r}; known: network, layer, '
       'none'
     )
+  if latency and (costs or published_cost):
+    raise ValueError('latency= is beside costs= or published_cost=; give one')
+  if target is not None and not target > 0:
+    raise ValueError(f'a target is a positive share, got {target}')
+  settles = target is not None or search_steps is not None
   spec = delta_wing.make_spec(**(spec or {}))
   delta = delta_wing.distill(net, spec)
   training_delta = delta_wing.distill(training_net, spec)
@@ -115,6 +138,18 @@ def make_objective(
     if last_call_only:
       errors = delta_wing.losses.last_calls(errors)
     return jnp.stack(list(errors.values()))
+
+  def priced(variables, frame) -> search.Prices:
+    if latency:
+      return search.measured(latency, net, spec, variables, frame)
+    prices, own = delta.costs({'teacher': variables}, frame)
+    own = costs or own
+    if published_cost or costs:
+      prices = {
+        path: (own[path], *[0.0] * (len(each) - 1))
+        for path, each in prices.items()
+      }
+    return search.Prices(prices, own)
 
   def init(key, teacher, frame):
     params = jax.jit(delta.init)(key, teacher, frame)
@@ -132,7 +167,12 @@ def make_objective(
     pair = jax.ShapeDtypeStruct((1, 2, *frame.shape[1:]), jnp.float32)
     _, changes = jax.eval_shape(delta.reference, params, pair)
     calls = jax.eval_shape(distilled, changes, changes).shape[0]
+    chosen = {}
+    if settles:
+      prices = priced(teacher, frame)
+      chosen = {'gates': search.settled(params['gates'], prices, target)}
     return {**params, 'teacher': params['teacher']['params']}, {
+      **chosen,
       'batch_stats': teacher['batch_stats'],
       # 0 is "not yet".
       'distillation_scale': jnp.zeros(
@@ -153,6 +193,25 @@ def make_objective(
     per_layer = jnp.broadcast_to(scale, errors.shape[:1])
     return (errors * per_layer[:, None]).mean(0), scale
 
+  def stage(gates, params, model_state, prices):
+    """Weights of the candidates, the choice, and whether it is still open.
+
+    The choice is part of the model state, because an optimizer's momentum moves
+    logits on that no longer get a gradient.
+    """
+    step, kept = model_state['step'], model_state.get('gates', {})
+    now = search.settled(logits_of(params), prices, target)
+    if search_steps is None:
+      return gates, {'gates': now}, True
+    # The last update of the search is seen one step later.
+    chosen = {p: jnp.where(step <= search_steps, now[p], kept[p]) for p in now}
+    searching = step < search_steps
+    gates = {
+      p: jnp.where(searching, own, search.one_hot(chosen[p]))
+      for p, own in gates.items()
+    }
+    return gates, {'gates': chosen}, searching
+
   def losses(params, model_state, clip, key, terms: Terms):
     if not train_teacher:
       params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
@@ -162,7 +221,11 @@ def make_objective(
         'a delta network trains on clips of two frames or more, got clips of '
         'one; set clip_length=2'
       )
+    prices = priced(whole['teacher'], clip)
     gates = delta.sample(key, whole)
+    chosen, searching = {}, True
+    if settles:
+      gates, chosen, searching = stage(gates, params, model_state, prices)
     outs, aux = training_delta.clip(
       whole, clip, key=key, train=batch_statistics, gates=gates, scan=scan
     )
@@ -173,29 +236,41 @@ def make_objective(
     active = 1.0
     if distillation_steps is not None:
       active = jnp.where(model_state['step'] < distillation_steps, 1.0, 0.0)
-    prices, own = delta.costs(whole, clip)
-    own = costs or own
-    if published_cost or costs:
-      prices = {
-        path: (own[path], *[0.0] * (len(each) - 1))
-        for path, each in prices.items()
-      }
+    if target is None:
+      budget = delta_wing.losses.budget(
+        gates, prices.candidates, prices.teacher
+      )
+    else:
+      share = prices.share(
+        jax.tree.map(gating.probabilities, logits_of(params))
+      )
+      budget = jnp.abs(share / target - 1)
     found = {
       **terms(whole['teacher'], outs, targets),
       'distillation': distillation_weight * active * distillation,
-      'budget': budget_weight * delta_wing.losses.budget(gates, prices, own),
+      'budget': budget_weight * jnp.where(searching, budget, 0.0),
     }
     return found, {
+      **chosen,
       'batch_stats': aux.batch_stats,
       'distillation_scale': scale,
       'step': model_state['step'] + 1,
     }
 
   def watch(params, model_state):
-    del model_state
+    logits = logits_of(params)
+    if search_steps is not None:
+      open_still = model_state['step'] < search_steps
+      kept = model_state.get('gates', {})
+      logits = {p: jnp.where(open_still, logits[p], kept[p]) for p in logits}
     return {
-      f'gate/{path}': gating.probabilities(logits)[0]
-      for path, logits in params['gates'].items()
+      f'gate/{path}': gating.probabilities(own)[0]
+      for path, own in logits.items()
     }
 
   return Objective(delta, init, losses, watch)
+
+
+def logits_of(params: Params) -> dict[str, Array]:
+  """Those of the gates; a saved tree has no empty branches."""
+  return params.get('gates', {})

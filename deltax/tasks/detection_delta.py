@@ -19,7 +19,7 @@ from deltax.tasks.detection_parts import (
   truths,
 )
 from deltax.tasks.detectors import Detector
-from deltax.tasks.parts import fold, normalise, variables_of
+from deltax.tasks.parts import delta_params, fold, normalise
 
 
 def make_delta_task(
@@ -82,7 +82,7 @@ def make_delta_task(
     return distilled.losses(params, model_state, clip, key, terms)
 
   def evaluate(params, model_state, batch):
-    whole = {**params, 'teacher': variables_of(params, model_state)}
+    whole = delta_params(params, model_state)
     clip = normalise(batch['frames'])
 
     # An interval of 1 is the teacher. All runs are one compiled rollout.

@@ -27,6 +27,14 @@ def variables_of(params: Params, model_state: ModelState) -> dict[str, Any]:
   }
 
 
+def delta_params(params: Params, model_state: ModelState) -> Params:
+  """Parameters of a delta network, its gates as a search has settled them."""
+  gates = {
+    name: model_state[name] for name in ('gates',) if name in model_state
+  }
+  return {**params, **gates, 'teacher': variables_of(params, model_state)}
+
+
 def start(variables: Any, pretrained: str) -> Any:
   """Variables whose backbone has packaged weights, if any are asked for."""
   return packaged.start(variables, pretrained) if pretrained else variables

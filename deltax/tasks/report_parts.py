@@ -12,12 +12,15 @@ import numpy as np
 
 from deltax import delta as delta_wing
 from deltax.data import describe
-from deltax.report.timing import milliseconds
+from deltax.delta import Streamer, latency
+from deltax.report.summary import floor_gap
 from deltax.task import Task
-from deltax.tasks.parts import normalise, variables_of
+from deltax.tasks import deployed
+from deltax.tasks.parts import delta_params, normalise, variables_of
 from deltax.types import Array, Batch, ModelState, Params
 
 FILM_DISTANCES = (0, 1, 2, 5, 9)
+NO_KEY = 10**9  # an interval in which only the first frame is a key frame
 
 
 class Kind(NamedTuple):
@@ -75,7 +78,8 @@ def gather(
     net: the network.
     baseline: the task of the network without its delta.
     title: of the page.
-    options: keyword arguments of the task's `make_task`.
+    options: keyword arguments of the task's `make_task`; the `latency` of its
+      `delta` may name a file of the network's latencies.
     task: built from them.
     evaluate: `(task, params, model_state, dataset) -> (scores, counts)`, as
       `deltax.training.evaluate`.
@@ -85,8 +89,14 @@ def gather(
 
   Returns:
     Keyword arguments of `deltax.report.write`.
+
+  Raises:
+    FileNotFoundError: there is no such file of latencies.
+    ValueError: it holds something else.
   """
   info = describe(data_name)
+  file = (options.get('delta') or {}).get('latency')
+  latencies = latency.read(file) if file else None
   own = variables_of(params, model_state)
   teacher = options.get('teacher') or own
   frame = normalise(jnp.asarray(dataset[0]['frames'][:1, 0]))
@@ -101,8 +111,7 @@ def gather(
     )
     scores, counts = scores | before[0], counts | before[1]
 
-  run_teacher = jax.jit(net.apply)
-  timed = {'teacher': lambda: run_teacher(teacher, frame)}
+  alone = Streamer(deployed.freeze_teacher(net, teacher, frame), interval=1)
   row = {
     'name': options['model'],
     'params': sum(x.size for x in jax.tree.leaves(teacher['params'])),
@@ -110,6 +119,7 @@ def gather(
   }
   results = {
     'title': title,
+    'data': data_name,
     'metric': dict(kind.metric),
     'classes': list(info.classes),
     'palette': np.asarray(info.palette).tolist(),
@@ -118,33 +128,31 @@ def gather(
     'teacher': row,
     'delta': [],
     'gmacs': {'key': None, 'later': None},
-    'ms': {'key': None, 'later': None},
+    'ms': {},
     'notes': [
       *kind.notes,
       *(kind.others[text][1] for text in row['others']),
       'MACs: convolutions and fully connected layers, padding included, as '
       'published; a key frame is counted as the teacher.',
-      'ms: medians of single frames, batch 1, float32, compiled; delta in its '
-      'frozen form, whose key frame also runs the students once.',
+      'ms: medians of single frames, batch 1, float32, compiled; teacher and '
+      'delta as deployed: frozen, batch norm folded, what a frame hands to the '
+      'next given away. A key frame also runs the students once.',
     ],
   }
   page = {'results': results, 'curves': _curves(metrics)}
   if options.get('delta') is None:
-    results['ms'] |= milliseconds(timed)
+    results['ms'] = deployed.measure(alone, frame)
     macs = delta_wing.count(net, own, frame)
     row |= {'gmacs': macs.key / 1e9, 'ms': results['ms']['teacher']}
     return page
 
   spec = delta_wing.make_spec(**(options['delta'].get('spec') or {}))
   delta = delta_wing.distill(net, spec)
-  whole = {**params, 'teacher': own}
+  whole = delta_params(params, model_state)
   macs = delta.macs(whole, frame)
   frozen = delta.freeze(whole, frame)
-  key, later = jax.jit(frozen.keyframe), jax.jit(frozen.step)
-  carry, _ = key(frozen.params, frame)
-  timed['key'] = lambda: key(frozen.params, frame)
-  timed['later'] = lambda: later(frozen.params, carry, frame)
-  results['ms'] = ms = milliseconds(timed)
+  stream = Streamer(frozen, interval=NO_KEY)
+  results['ms'] = ms = deployed.measure(alone, frame, stream)
   results['gmacs'] = {'key': macs.key / 1e9, 'later': macs.later / 1e9}
   row |= {'gmacs': macs.key / 1e9, 'ms': ms['teacher']}
   intervals = _intervals(counts)
@@ -159,17 +167,19 @@ def gather(
     }
     for n in intervals
   ]
+  results['floor_gap'] = floor_gap(results)
+  if latencies is not None:
+    ms['predicted'], note = _predicted(
+      latencies, delta.choose(whole), macs, frame.shape
+    )
+    results['notes'].append(note)
 
   def run_clip(frames):
     """Outputs of the teacher and of delta, frame by frame."""
-    carry = None
+    stream.reset()
     for x in frames:
       x = normalise(jnp.asarray(x[None]))
-      if carry is None:
-        carry, out = key(frozen.params, x)
-      else:
-        carry, out = later(frozen.params, carry, x)
-      yield run_teacher(teacher, x), out
+      yield alone.push(x), stream.push(x)
 
   clips = kind.clips(counts, dataset)
   return page | {
@@ -177,6 +187,19 @@ def gather(
     'gates': _gates(metrics, [layer.path for layer in macs.rows]),
     'film': _film(run_clip, kind, clips, dataset, max(intervals)),
   }
+
+
+def _predicted(latencies, choices, macs, shape) -> tuple[float | None, str]:
+  """Milliseconds of a later frame, if they can be told, and how or why not."""
+  where = f'{latencies.device} ({latencies.cores} cores)'
+  try:
+    ms = deployed.predict(latencies, choices, macs, shape)
+  except ValueError as error:
+    return None, f'No prediction from the latencies of {where}: {error}.'
+  return ms, (
+    'Predicted: the chosen candidates, each measured alone, and the rest of '
+    f"the teacher's frame, on {where}."
+  )
 
 
 def _device() -> str:
@@ -229,7 +252,7 @@ def _layers(macs, params) -> list[dict[str, Any]]:
     if not row.candidates:
       continue
     chances = [1.0]
-    if row.path in params['gates']:
+    if row.path in params.get('gates', {}):
       logits = params['gates'][row.path]
       chances = delta_wing.gates.probabilities(logits).tolist()
     layers.append(

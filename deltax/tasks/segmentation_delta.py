@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from deltax import models
 from deltax.task import Task
 from deltax.tasks.delta_objective import make_objective
-from deltax.tasks.parts import normalise, variables_of
+from deltax.tasks.parts import delta_params, normalise
 from deltax.tasks.segmentation_parts import judge, make_loss, scores_of
 from deltax.types import Array
 
@@ -82,7 +82,7 @@ def make_delta_task(
     return distilled.losses(params, model_state, clip, key, terms)
 
   def evaluate(params, model_state, batch):
-    whole = {**params, 'teacher': variables_of(params, model_state)}
+    whole = delta_params(params, model_state)
     clip, labels = normalise(batch['frames']), batch['labels']
     time = clip.shape[1]
     if judge_last and time < max(intervals):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deltax import models
-from deltax.delta import Spec, distill, make_spec
+from deltax.delta import Skip, Spec, Strided, distill, make_spec
 from deltax.delta.blocks import Residual
 from deltax.delta.layers import survey
 from deltax.layers import BatchNorm, conv2d
@@ -99,9 +99,10 @@ def test_one_pass_equals_the_rollout_and_the_loop(reference):
 
 
 @pytest.mark.parametrize('reference', ['key', 'none'])
-@pytest.mark.parametrize('candidate', ['residual', 'skip'])
-def test_the_frozen_network_equals_the_live_one(reference, candidate):
-  own = (candidate, 2) if candidate == 'residual' else (candidate,)
+@pytest.mark.parametrize(
+  'own', [('residual', 2), ('residual', 2, 2), ('skip',)]
+)
+def test_the_frozen_network_equals_the_live_one(reference, own):
   _, delta, params, clip = build(reference=reference, block_candidates=(own,))
   frozen = delta.freeze(params, clip[:, 0])
   live = jax.jit(lambda p, c: delta.rollout(p, c, 3))(params, clip)
@@ -139,19 +140,19 @@ def test_a_block_starts_as_its_shortcut():
 
 def test_gradients_reach_every_block_and_gate():
   options = (('residual', 2), ('skip',))
-  _, delta, params, clip = build(block_candidates=options)
+  _, delta, params, clip = build(block_candidates=options, initial_logit=1.0)
 
   def loss(params, key):
     outs, _ = delta.clip(params, clip, key=key, train=True)
     return jnp.square(outs).sum()
 
   # A draw that skips what follows hides a block from the loss.
-  keys = jax.random.split(jax.random.key(5), 32)
+  keys = jax.random.split(jax.random.key(5), 8)
   slopes = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(params, keys)
   for path in ('same', 'down', 'merge'):
-    assert slopes['gates'][path].shape == (32, 1)
+    assert slopes['gates'][path].shape == (8, 1)
     assert jnp.abs(slopes['gates'][path]).sum() > 0
-  assert set(params['students']['same']) == {'residual_2', 'skip'}
+  assert set(params['students']['same']) == {'residual_2_1', 'skip'}
 
 
 def test_the_blocks_own_change_is_what_is_distilled():
@@ -259,3 +260,79 @@ def test_a_block_within_a_block_is_refused():
 def test_factors_below_one_are_refused():
   with pytest.raises(ValueError, match='at least 1'):
     Residual(0)
+
+
+def test_a_layer_called_at_two_sizes_has_a_student_at_each():
+  class Pyramid(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      shared = conv2d(4, bias=True, name='shared')
+      return shared(x).mean((1, 2)) + shared(x[:, ::2, ::2]).mean((1, 2))
+
+  net, clip = Pyramid(), jax.random.normal(jax.random.key(0), (1, 3, 8, 8, 3))
+  teacher = net.init(jax.random.key(1), clip[:, 0])
+  for candidate in (Skip(), Strided()):
+    delta = distill(net, Spec(lambda layers: layers, (candidate,)))
+    params = delta.init(jax.random.key(2), teacher, clip[:, 0])
+    frozen = delta.freeze(params, clip[:, 0])
+    outs = delta.rollout(params, clip, 3)
+    close(outs, frozen.rollout(frozen.params, clip, 3))
+    close(outs, delta.clip(params, clip)[0])
+
+
+@pytest.mark.parametrize('reference', ['key', 'previous', 'none'])
+def test_a_span_is_a_block_between_two_convolutions(reference):
+  class Chain(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+      for name in 'abc':
+        x = conv2d(8, 3, 2 if name == 'a' else 1, name=name)(x)
+        x = BatchNorm(use_running_average=not train, name=f'{name}_norm')(x)
+        x = nn.relu(x)
+      return conv2d(3, 1, name='d')(x)
+
+  net, keys = Chain(), jax.random.split(jax.random.key(0), 4)
+  clip = jax.random.normal(keys[0], (2, 5, 16, 24, 3))
+  spec = make_spec(
+    spans=(('a', 'b'),),
+    block_candidates=(('residual', 2),),
+    reference=reference,
+  )
+  delta = distill(net, spec)
+  params = delta.init(keys[1], net.init(keys[2], clip[:, 0]), clip[:, 0])
+  params = moved(keys[3], params)
+  outs, aux = jax.jit(lambda p, c: delta.clip(p, c, interval=3))(params, clip)
+  assert set(aux.deltas) == {'a-b', 'c'}
+  assert aux.deltas['a-b'].shape == (2, 3, 8, 12, 8)
+  close(outs, jax.jit(lambda p, c: delta.rollout(p, c, 3))(params, clip))
+  _, targets = delta.reference(params, clip, interval=3)
+  assert set(targets) == set(aux.deltas)
+  rows = [row.name for row in delta.macs(params, clip[:, 0]).rows]
+  assert rows == ['a-b', 'c', 'd']
+  costs, _ = delta.costs(params, clip[:, 0])
+  assert len(costs['a-b']) == 1 and sum(costs['a']) == 0
+  if reference == 'previous':
+    with pytest.raises(ValueError, match="reference 'key'"):
+      delta.freeze(params, clip[:, 0])
+    return
+  frozen = delta.freeze(params, clip[:, 0])
+  carry, _ = frozen.keyframe(frozen.params, clip[:, 0])
+  assert 'a' not in carry
+  close(outs, frozen.rollout(frozen.params, clip, 3), 1e-4)
+
+
+@pytest.mark.parametrize(
+  ('ends', 'message'),
+  [
+    (('stem', 'nose'), 'in this order, stem, same/a'),
+    (('same/b', 'same/a'), 'in this order'),
+    # The shortcut of the block reads what comes before its convolutions.
+    (('stem', 'same/a'), "reads 'stem'"),
+    (('same/b', 'down/a'), "'down/a' reads 'stem'"),
+  ],
+)
+def test_what_is_no_span_is_refused(ends, message):
+  frame = jnp.zeros((1, 16, 24, 3))
+  variables = jax.eval_shape(Net().init, jax.random.key(0), frame)
+  with pytest.raises(ValueError, match=message):
+    Spec(spans=(ends,)).select(survey(Net(), variables, frame))

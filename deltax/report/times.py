@@ -1,0 +1,71 @@
+"""Milliseconds of single frames, beside what their multiply-accumulates say."""
+
+import html
+from collections.abc import Mapping
+
+from deltax.report.document import table
+from deltax.report.summary import floor, floor_gap, number, ratio
+
+CAPTION = (
+  'Single frames, as they are timed; shares are those of the teacher. At the '
+  'floor a later frame would take the share of the time that it needs of the '
+  'multiply-accumulates.'
+)
+
+
+def rows(results: Mapping) -> list[list[str]]:
+  """Cells of a table of frames: a name, GMACs, share, ms, share.
+
+  Args:
+    results: as `deltax.report.write` takes it, with intervals.
+  """
+  ms, gmacs = results['ms'], results['gmacs']
+
+  def row(name: str, own: float | None, time: float | None) -> list[str]:
+    return [
+      name,
+      number(own, 2),
+      number(ratio(own, gmacs['key']), 2),
+      number(time, 1),
+      number(ratio(time, ms['teacher']), 2),
+    ]
+
+  found = [
+    row('teacher', results['teacher']['gmacs'], ms['teacher']),
+    row('key frame', gmacs['key'], ms['key']),
+    row('later frame', gmacs['later'], ms['later']),
+  ]
+  if ms.get('predicted') is not None:
+    found.append(row('later frame, predicted', None, ms['predicted']))
+  return [*found, row('later frame, floor', None, floor(results))]
+
+
+def sentences(results: Mapping) -> str:
+  """How far a later frame is from its floor and from what was predicted."""
+  ms = results['ms']
+  gap, off = floor_gap(results), ratio(ms.get('predicted'), ms['later'])
+  said = []
+  if number(gap, 2) != number(None, 2):
+    said.append(
+      f'A later frame takes {number(gap, 2)} times its floor: the gap is what '
+      'multiply-accumulates do not tell of time.'
+    )
+  if number(off, 2) != number(None, 2):
+    away = number(100 * abs(off - 1), 0)
+    side = 'above' if off > 1 else 'below'
+    said.append(
+      f'The time predicted from its layers is {away} per cent {side} the '
+      'measured one.'
+    )
+  return ' '.join(said)
+
+
+def section_of(results: Mapping) -> str:
+  """The table and the sentences as HTML; nothing without intervals."""
+  if not results['delta']:
+    return ''
+  heads = ['', 'GMACs', 'share of GMACs', 'ms', 'share of ms']
+  body = [[html.escape(name), *cells] for name, *cells in rows(results)]
+  return (
+    f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'
+  )
