@@ -1,5 +1,5 @@
 # On a fresh machine: `make demo`, `make demo-detection`, `make demo-retrieval`,
-# `make test`.
+# `make test`, `make bench`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ DEMO := runs/demo
 DETECTION := runs/demo_detection
 RETRIEVAL := runs/demo_retrieval
 
-.PHONY: demo demo-detection demo-retrieval test clean
+.PHONY: bench demo demo-detection demo-retrieval test clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
@@ -45,6 +45,10 @@ demo-retrieval: $(READY)
 
 train = $(BIN)/python train.py --config=configs/demo_retrieval_$(1).py --workdir=$(RETRIEVAL)/$(1)
 score = test -f $(RETRIEVAL)/$(1).json || $(BIN)/deltax score $(RETRIEVAL)/$(1) --features $(RETRIEVAL)/features --pairs $(RETRIEVAL)/copies/$(2).json --out $(RETRIEVAL)/$(1).json
+
+# Idle cores, please. PyTorch takes part where it is installed.
+bench: $(READY)
+	$(BIN)/python benchmarks/delta.py --out runs/bench.json
 
 test: $(READY)
 	$(BIN)/ruff check .

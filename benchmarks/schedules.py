@@ -27,7 +27,7 @@ from deltax import data, delta, experiment, models, training
 from deltax.data.codec_motion import measure_motion
 from deltax.delta import keyframes, streams
 from deltax.metrics.segmentation import confusion, iou
-from deltax.tasks.parts import normalise, variables_of
+from deltax.tasks.parts import delta_params, normalise
 from deltax.tasks.segmentation_parts import predict
 
 STREET_NAMES = {
@@ -87,8 +87,8 @@ def read_network(run: str | os.PathLike, config) -> Network:
   task = config['task']
   net = models.create(task['model'], num_classes=task['num_classes'])
   params, model_state = training.restore_params(run)
-  variables = variables_of(params, model_state)
-  params = {**params, 'teacher': variables}
+  params = delta_params(params, model_state)
+  variables = params['teacher']
   spec = delta.make_spec(**(task['delta'].get('spec') or {}))
   distilled = delta.distill(net, spec)
   classes = data.describe(config['data']['name']).classes

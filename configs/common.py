@@ -326,6 +326,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.train.crop = (64, 128)
   if 'size' in config.task:
     config.task.size = config.data.options.size = (64, 128)
+  if 'search_steps' in (config.task.get('delta') or {}):
+    config.task.delta.update(search_steps=1, latency='')
   if 'detector' in config.task:
     config.task.detector = ml_collections.ConfigDict()
   return config

@@ -39,7 +39,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
   Raises:
     ValueError: an unknown name or option, with the known ones.
     CheckpointError: the teacher's checkpoint is missing or broken.
-    FileNotFoundError: the file of costs is missing.
+    FileNotFoundError: the file of costs or of latencies is missing.
   """
   options = dict(config['task'])
   if options.get('delta') and 'costs' in options['delta']:

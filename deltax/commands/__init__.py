@@ -21,6 +21,7 @@ COMMANDS = {
   'profile': (
     'milliseconds of every layer and student of a network, measured here'
   ),
+  'compare': 'evaluated runs side by side: score against GMACs and time',
   'copies': 'a data set of video copies, made without a download',
   'extract': 'features of videos, into a store that may be continued',
   'whiten': 'what makes features of a store small and even, fitted to them',

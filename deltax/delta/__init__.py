@@ -1,6 +1,14 @@
 """Delta distillation: full price on key frames, cheap students in between."""
 
-from deltax.delta import choice, gates, latency, losses, sensitivity
+from deltax.delta import (
+  choice,
+  gates,
+  keyframes,
+  latency,
+  losses,
+  sensitivity,
+  streams,
+)
 from deltax.delta.blocks import BlockCandidate, NoChange, Residual
 from deltax.delta.cost import Macs, count
 from deltax.delta.freeze import Frozen
@@ -37,8 +45,10 @@ __all__ = [
   'count',
   'distill',
   'gates',
+  'keyframes',
   'latency',
   'losses',
   'make_spec',
   'sensitivity',
+  'streams',
 ]

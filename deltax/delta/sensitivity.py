@@ -35,7 +35,9 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
   """
   if clip.ndim == 5 and clip.shape[1] < 2:
     raise ValueError(f'a clip of {clip.shape} has no later frame to compare')
-  counts = {path: len(own) for path, own in params['students'].items()}
+  # A saved tree has no empty branches: the gates tell how many there are.
+  gated = {path: own.size + 1 for path, own in params.get('gates', {}).items()}
+  counts = dict.fromkeys(params['students'], 1) | gated
 
   @jax.jit
   def sums(params, clip):
@@ -48,7 +50,7 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
   for index in range(max(counts.values())):
     gates = {
       path: _choosing(min(index, counts[path] - 1), counts[path])
-      for path in params['gates']
+      for path in gated
     }
     missed, energy = map(_by_path, sums({**params, 'gates': gates}, clip))
     shares.append({p: missed[p] / (energy[p] or 1.0) for p in energy})

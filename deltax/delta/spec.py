@@ -86,7 +86,8 @@ class Spec:
     candidates: the candidates of every layer, or a function from a layer to
       its candidates. Of several, a gate chooses one.
     blocks: picks the submodules that get one student each, in place of their
-      convolutions, from all that give one feature map (one entry a module).
+      convolutions, from all that give one feature map (one entry a module); of
+      one within another the outer is taken.
     spans: (first, last) paths of convolutions between which everything is one
       more block, from the input of the first to the output of the last. On
       later frames the convolutions before the last change nothing.
@@ -136,11 +137,11 @@ class Spec:
       before layers, in order of execution.
 
     Raises:
-      ValueError: if the rules pick nothing or something unknown, a block within
-        a block, a convolution that is called inside of a block and outside of
-        it, or what has no candidates or two of one name.
+      ValueError: if the rules pick nothing or something unknown, a block and a
+        span share a convolution, one of theirs is called outside of them too,
+        or what has no candidates or two of one name.
     """
-    blocks = _known(self.blocks, modules(survey.blocks))
+    blocks = _outermost(_known(self.blocks, modules(survey.blocks)))
     spans = [span(survey, *ends) for ends in self.spans]
     inside = _inside(survey, [*blocks, *spans])
     layers = _known(self.layers, modules(survey.layers))
@@ -179,6 +180,14 @@ def _known(rule, calls):
       f'{", ".join(each.path for each in calls)}'
     )
   return chosen
+
+
+def _outermost(blocks: Sequence[Block]) -> list[Block]:
+  return [
+    block
+    for block in blocks
+    if not any(block.path.startswith(other.path + '/') for other in blocks)
+  ]
 
 
 def span(survey: Survey, first: str, last: str) -> Block:

@@ -400,7 +400,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     gates = params.get('gates', {})  # a saved tree has no empty branches
     return {
       path: int(gating.choose(gates[path])) if path in gates else 0
-      for path in params['students']
+      for path in {**params['students'], **gates}
     }
 
   def macs(params: Params, frame: Any) -> cost.Macs:

@@ -102,7 +102,7 @@ def _distances(results: Mapping) -> str:
 
 def _depth(layers: Sequence[Mapping]) -> str:
   colours = candidate_colours(layers)
-  shown = {'teacher': colour('rule')}
+  shown = {"the teacher's cost": colour('rule')}
   for name, value in colours.items():
     chosen = sum(layer['chosen'] == name for layer in layers)
     shown[f'{name} ({chosen} of {len(layers)} layers)'] = colour(value)

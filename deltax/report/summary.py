@@ -113,8 +113,12 @@ def _lost(delta: Mapping) -> float:
   return points(delta['teacher_score']) - points(delta['score'])
 
 
-def _digits(value: float | None) -> int:
-  """Decimals that show three significant digits of a column's first value."""
+def digits(value: float | None) -> int:
+  """Decimals that show three significant digits of a column's first value.
+
+  >>> digits(3.2), digits(0.0123), digits(None)
+  (2, 4, 1)
+  """
   if not value or not math.isfinite(value):
     return 1
   return max(0, 2 - math.floor(math.log10(abs(value))))
@@ -130,7 +134,7 @@ def columns(results: Mapping) -> list[str]:
 def rows(results: Mapping) -> list[tuple[str, list[str]]]:
   """A name and the cells of `columns` for the teacher and every interval."""
   teacher = results['teacher']
-  macs, ms = _digits(teacher['gmacs']), _digits(teacher['ms'])
+  macs, ms = digits(teacher['gmacs']), digits(teacher['ms'])
 
   def cells(row: Mapping, lost: str, share: float | None) -> list[str]:
     return [

@@ -22,6 +22,9 @@ HEADS = {
   'ms': 'ms a frame',
 }
 
+# Those that are no network of their own.
+OWN_COLOURS = {'teacher': 'teacher', 'skip': 'muted', 'no_change': 'ink'}
+
 
 def swatch(background: str) -> str:
   return f'<span class="swatch" style="background:{background}"></span>'
@@ -38,12 +41,20 @@ def legend(colours: Mapping[str, str], title: str = '') -> str:
 
 
 def candidate_colours(layers: Sequence[Mapping]) -> dict[str, str]:
-  """A colour name for each candidate, by order of appearance; full first."""
+  """A colour name for each candidate: full first, then those chosen.
+
+  Where there are more than colours, those that no layer chose share one.
+  """
+  chosen = dict.fromkeys(layer['chosen'] for layer in layers)
   names = dict.fromkeys(
     name for layer in layers for name in layer['candidates']
   )
-  ordered = sorted(names, key=lambda name: name != 'full')
-  return {n: f'candidate{i % CANDIDATES}' for i, n in enumerate(ordered)}
+  ordered = sorted(names, key=lambda n: (n != 'full', n not in chosen))
+  drawn = [name for name in ordered if name not in OWN_COLOURS]
+  return {
+    name: OWN_COLOURS.get(name) or f'candidate{drawn.index(name) % CANDIDATES}'
+    for name in ordered
+  }
 
 
 def _cells(cells: Sequence[str]) -> str:

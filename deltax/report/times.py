@@ -4,7 +4,7 @@ import html
 from collections.abc import Mapping
 
 from deltax.report.document import table
-from deltax.report.summary import floor, floor_gap, number, ratio
+from deltax.report.summary import digits, floor, floor_gap, number, ratio
 
 CAPTION = (
   'Single frames, as they are timed; shares are those of the teacher. At the '
@@ -20,14 +20,15 @@ def rows(results: Mapping) -> list[list[str]]:
     results: as `deltax.report.write` takes it, with intervals.
   """
   ms, gmacs = results['ms'], results['gmacs']
+  macs, time = digits(gmacs['key']), digits(ms['teacher'])
 
-  def row(name: str, own: float | None, time: float | None) -> list[str]:
+  def row(name: str, own: float | None, took: float | None) -> list[str]:
     return [
       name,
-      number(own, 2),
+      number(own, macs),
       number(ratio(own, gmacs['key']), 2),
-      number(time, 1),
-      number(ratio(time, ms['teacher']), 2),
+      number(took, time),
+      number(ratio(took, ms['teacher']), 2),
     ]
 
   found = [
@@ -66,6 +67,4 @@ def section_of(results: Mapping) -> str:
     return ''
   heads = ['', 'GMACs', 'share of GMACs', 'ms', 'share of ms']
   body = [[html.escape(name), *cells] for name, *cells in rows(results)]
-  return (
-    f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'
-  )
+  return f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'

@@ -112,6 +112,7 @@ def make_objective(
       beside other costs, or a target that is no positive share; from `init`,
       for layers in `costs` or `start` that are not those of the spec, or a
       target that no choice reaches.
+    FileNotFoundError: there is no file of latencies.
   """
   if scan and batch_statistics:
     raise ValueError(
@@ -127,6 +128,7 @@ def make_objective(
     raise ValueError('latency= is beside costs= or published_cost=; give one')
   if target is not None and not target > 0:
     raise ValueError(f'a target is a positive share, got {target}')
+  latencies = delta_wing.latency.read(latency) if latency else None
   settles = target is not None or search_steps is not None
   spec = delta_wing.make_spec(**(spec or {}))
   delta = delta_wing.distill(net, spec)
@@ -140,8 +142,8 @@ def make_objective(
     return jnp.stack(list(errors.values()))
 
   def priced(variables, frame) -> search.Prices:
-    if latency:
-      return search.measured(latency, net, spec, variables, frame)
+    if latencies:
+      return search.measured(latencies, net, spec, variables, frame)
     prices, own = delta.costs({'teacher': variables}, frame)
     own = costs or own
     if published_cost or costs:

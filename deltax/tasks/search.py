@@ -6,14 +6,19 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from deltax import delta as delta_wing
 from deltax.delta import choice, latency
 from deltax.delta import gates as gating
+from deltax.delta.latency import Latencies
 from deltax.delta.layers import survey
 from deltax.types import Array
 
-# Of a gate that is settled: its probabilities are 0 and 1 in float32.
+# How much the dearest choice can be favoured: from not at all to in any case.
+_LOG_FAVOURS = -20.0, 30.0
+_HALVINGS = 40
+# Of a gate that is settled: its probabilities are as good as 0 and 1.
 SETTLED = 100.0
 
 
@@ -87,33 +92,35 @@ class Prices(NamedTuple):
 
 
 def measured(
-  file: str, net: nn.Module, spec: delta_wing.Spec, variables: Any, frame: Any
+  latencies: Latencies,
+  net: nn.Module,
+  spec: delta_wing.Spec,
+  variables: Any,
+  frame: Any,
 ) -> Prices:
-  """Milliseconds that `deltax profile` wrote, for a network's candidates.
+  """Milliseconds of a network's candidates, as `deltax profile` wrote them.
 
   Layers are matched by their names: the times are those of the frames that were
   measured, whatever the size of `frame`, which may be a crop for training.
 
   Args:
-    file: that it wrote.
+    latencies: what it wrote.
     net: the network.
     spec: which layers and blocks, which candidates.
     variables: of the network; only shapes matter.
     frame: `[..., H, W, C]`; only the shape matters.
 
   Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: the file is damaged, or something was not measured.
+    ValueError: a layer, a block or a candidate was not measured.
   """
-  found = latency.read(file)
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables
   )
   shape = jax.ShapeDtypeStruct((1, *frame.shape[-3:]), jnp.float32)
   selected = spec.select(survey(net, shapes, shape))
-  candidates, teacher = latency.table(found, selected)
+  candidates, teacher = latency.table(latencies, selected)
   # Of more layers than were measured, those left out belong to the rest.
-  rest = max(0.0, found.frame - sum(teacher.values()))
+  rest = max(0.0, latencies.frame - sum(teacher.values()))
   return Prices(candidates, teacher, rest)
 
 
@@ -122,14 +129,18 @@ def settled(
 ) -> dict[str, Array]:
   """The logits of gates that have chosen; may be traced.
 
+  Gates that are undecided expect to pay more than their likeliest choice costs.
+  What that leaves of the target is spent too, where it loses least probability.
+
   Args:
     logits: `[K - 1]` by path, as `deltax.delta.gates` has them.
     prices: of the candidates.
-    target: share of the teacher's cost that the likeliest choice must keep to;
-      None for the likeliest choice of every gate alone.
+    target: share of the teacher's cost that the choice reaches as nearly as the
+      candidates allow, and never exceeds; None for the likeliest candidate of
+      every gate.
 
   Returns:
-    `[K - 1]` by path, of probabilities 0 and 1. No gradient flows through.
+    `[K - 1]` by path, `SETTLED` or its negative. No gradient flows through.
 
   Example:
     >>> logits = {'a': jnp.array([2.0]), 'b': jnp.array([1.0])}
@@ -140,13 +151,47 @@ def settled(
     {'a': 100.0, 'b': 100.0}
     {'a': 100.0, 'b': -100.0}
   """
+  if not logits:
+    return {}
   if target is None:
     weights = {path: one_hot(own) for path, own in logits.items()}
   else:
-    weights = choice.settle(
-      logits, prices.gated(logits), prices.limit(target, logits)
-    )
+    costs, limit = prices.gated(logits), prices.limit(target, logits)
+    weights = choice.settle(_favouring(logits, costs, limit), costs, limit)
+  return certain(weights)
+
+
+def certain(weights: Mapping[str, Array]) -> dict[str, Array]:
+  """Logits as `settled` gives them, from `[K]` weights that are 0 and 1."""
   return {path: SETTLED * (2 * own[:-1] - 1) for path, own in weights.items()}
+
+
+def _favouring(logits, costs, limit):
+  """Logits that favour dear candidates, just enough to reach a limit."""
+  costs = {path: jnp.asarray(own, jnp.float32) for path, own in costs.items()}
+  dearest = sum(own.max() for own in costs.values())
+
+  def favoured(log_favour):
+    favour = jnp.exp(log_favour) / dearest
+    return {
+      path: own + favour * (costs[path][:-1] - costs[path][-1])
+      for path, own in logits.items()
+    }
+
+  def reaches(logits):
+    paid = (costs[path][gating.choose(own)] for path, own in logits.items())
+    return sum(paid) >= limit
+
+  def halve(_, bounds):
+    low, high = bounds
+    middle = (low + high) / 2
+    reached = reaches(favoured(middle))
+    return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
+
+  _, favour = lax.fori_loop(0, _HALVINGS, halve, _LOG_FAVOURS)
+  return lax.cond(
+    reaches(logits), lambda: dict(logits), lambda: favoured(favour)
+  )
 
 
 def one_hot(logits: Array) -> Array:

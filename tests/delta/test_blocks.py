@@ -243,18 +243,22 @@ def test_specs_that_make_no_sense_are_refused(options, message):
     spec.select(survey(Net(), variables, frame))
 
 
-def test_a_block_within_a_block_is_refused():
+def test_of_a_block_within_a_block_the_outer_is_taken():
   frame = jnp.zeros((1, 16, 24, 3))
 
   class Outer(nn.Module):
     @nn.compact
     def __call__(self, x):
-      return Net(name='inner')(x)
+      return conv2d(3, name='last')(Net(name='inner')(x))
 
   variables = jax.eval_shape(Outer().init, jax.random.key(0), frame)
   found = survey(Outer(), variables, frame)
+  selected = Spec(blocks=lambda blocks: blocks).select(found)
+  assert list(selected) == ['inner']
   with pytest.raises(ValueError, match='one is within another'):
-    Spec(blocks=lambda blocks: blocks).select(found)
+    Spec(blocks=lambda blocks: blocks, spans=(('inner/stem', 'last'),)).select(
+      found
+    )
 
 
 def test_factors_below_one_are_refused():

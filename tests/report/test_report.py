@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deltax import report
+from deltax.report.tables import candidate_colours
 
 VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 CLASSES = ['sky', 'road', 'car <b>&']
@@ -181,7 +182,53 @@ def test_a_bar_tells_its_layer_when_hovered_over(whole):
   title = (
     'layer1/conv&lt;1&gt;: low_rank_4_out, 0.20 of 1.00 million \\(0.20\\)'
   )
-  assert len(re.findall(f'<title>{title}</title>', whole)) == 2
+  assert len(re.findall(f'<title>{title}</title>', whole)) == 3
+
+
+def test_a_later_frame_is_shown_beside_its_floor(tmp_path):
+  timed = results(ms={'teacher': 40.0, 'key': 44.0, 'later': 16.0})
+  timed['gmacs'] = {'key': 3.2, 'later': 0.8}
+  page = page_of(tmp_path, results=timed)
+  assert 'A later frame takes 1.60 times its floor' in page
+  cells = re.search(r'later frame, floor</th>(.*?)</tr>', page)[1]
+  assert '10.0' in cells and '0.25' in cells
+  assert 'redicted' not in page
+  timed['ms']['predicted'] = 20.0
+  page = page_of(tmp_path, results=timed)
+  assert 'is 25 per cent above the measured one' in page
+  assert '>later frame, predicted<' in page
+
+
+def test_without_times_no_floor_is_claimed(tmp_path):
+  untimed = results(ms={'teacher': None, 'key': None, 'later': math.nan})
+  page = page_of(tmp_path, results=untimed)
+  assert 'times its floor' not in page and 'nan' not in page.lower()
+
+
+def test_a_choice_that_costs_nothing_is_still_to_be_seen(tmp_path):
+  """Blocks and layers have other candidates; one in three chose to skip."""
+  layer = {**layers()[0], 'path': 'conv1_0-conv1_3'}
+  candidates = {**layer['candidates'], 'skip': 0, 'teacher': 1_000_000}
+  free = {
+    **layer,
+    'path': 'layer1_0',
+    'candidates': candidates,
+    'chosen': 'skip',
+    'probability': dict.fromkeys(candidates, 0.25),
+  }
+  page = page_of(tmp_path, layers=[layer, free, layer])
+  assert 'skip (1 of 3 layers)' in page and 'conv1_0-conv1_3' in page
+  assert page.count('<title>layer1_0: skip, 0.00 of 1.00 million') == 3
+
+
+def test_candidates_that_are_chosen_never_share_a_colour():
+  names = ['teacher', *(f'narrow_{i}' for i in range(9)), 'skip', 'full']
+  chosen = ['narrow_8', 'narrow_7', 'skip', 'narrow_3', 'teacher', 'narrow_0']
+  found = candidate_colours(
+    [{'candidates': names, 'chosen': name} for name in chosen]
+  )
+  assert set(found) == set(names) and found['full'] == 'candidate0'
+  assert len({found[name] for name in [*chosen, 'full']}) == 7
 
 
 def test_names_are_escaped(whole):

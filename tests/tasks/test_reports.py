@@ -10,6 +10,8 @@ import pytest
 
 from deltax import models, report, tasks, training
 from deltax.boxes import Detections
+from deltax.delta import latency
+from deltax.delta.latency import Entry, Latencies
 from deltax.layers import BatchNorm, conv2d
 from deltax.metrics.detection import average_precision
 from deltax.tasks import detection, detection_report, segmentation_report
@@ -116,12 +118,14 @@ def make(data_name, delta):
   return task, options, (params, state)
 
 
-def page_of(data_name, delta=None, labelled='all', metrics=()):
+def page_of(data_name, delta=None, labelled='all', metrics=(), file=''):
   task, options, start = make(data_name, delta)
   module = segmentation_report
   if data_name == 'street_boxes':
     module = detection_report
   data = dataset(data_name, labelled)
+  if file:
+    options['delta'] = {**options['delta'], 'latency': file}
   page = module.make_report(
     *start,
     title='a run',
@@ -260,3 +264,63 @@ def test_where_only_the_last_frame_has_labels_the_teacher_is_judged_there():
   assert row['teacher_per_distance'] == [teacher['score']] * 3
   assert row['teacher_score'] == pytest.approx(teacher['score'])
   assert np.isfinite(row['per_distance']).all()
+
+
+def measured(path, size=SIZE, names=('full', 'low_rank_4_out')):
+  """A file of latencies of the one layer that has students."""
+  layers = {
+    'conv1': {name: Entry(2.0 + i, 1, 1) for i, name in enumerate(names)}
+  }
+  found = Latencies(
+    *('small', (1, size, size, 3), 'float32', 'cpu', 'a phone', 8, 20.0),
+    teacher={'conv1': Entry(5.0, 1, 1)},
+    candidates=layers,
+  )
+  latency.write(path, found)
+  return path
+
+
+def test_a_later_frame_is_timed_and_predicted(tmp_path):
+  page, _, _ = page_of(
+    'street', {'intervals': (2,)}, file=measured(tmp_path / 'all.json')
+  )
+  results = page['results']
+  assert results['data'] == 'street'
+  ms, gmacs = results['ms'], results['gmacs']
+  gap = ms['later'] / (ms['teacher'] * gmacs['later'] / gmacs['key'])
+  assert results['floor_gap'] == pytest.approx(gap)
+  (layer,) = page['layers']
+  own = {'full': 2.0, 'low_rank_4_out': 3.0}[layer['chosen']]
+  assert ms['predicted'] == 20 - 5 + own
+  assert 'on a phone (8 cores)' in results['notes'][-1]
+  report.write(tmp_path / 'page.html', **page)
+  assert 'later frame, predicted' in (tmp_path / 'page.html').read_text()
+
+
+def test_latencies_of_other_frames_are_left_out_and_said_to_be(tmp_path):
+  file = measured(tmp_path / 'large.json', size=64)
+  page, _, _ = page_of('street', {'intervals': (2,)}, file=file)
+  assert page['results']['ms']['predicted'] is None
+  assert page['results']['notes'][-1] == (
+    'No prediction from the latencies of a phone (8 cores): measured for '
+    'float32 frames of 1x64x64x3, these are float32 of 1x32x32x3.'
+  )
+  report.write(tmp_path / 'page.html', **page)
+
+
+def test_no_file_of_latencies_is_said_before_anything_is_evaluated(tmp_path):
+  def never(*_):
+    raise AssertionError('evaluated')
+
+  task, options, start = make('street', {'intervals': (2,)})
+  options['delta'] = {'latency': tmp_path / 'none.json'}
+  with pytest.raises(FileNotFoundError, match='no latencies at'):
+    segmentation_report.make_report(
+      *start,
+      title='',
+      options=options,
+      task=task,
+      evaluate=never,
+      dataset=dataset('street'),
+      data_name='street',
+    )

@@ -1,0 +1,55 @@
+"""The demo's delta network, its students searched by measured milliseconds.
+
+Every layer's student is chosen for at most 0.4 of the teacher's time on this
+machine, by gates that are settled after half of the steps; the students chosen
+are then trained on.
+
+Paper: Habibian et al., ECCV 2022, sections 3.2 and 4.2, with time in place of
+multiply-accumulates and more students. Expected: a later frame of at most 0.4
+of the teacher's predicted time, and at least 0.38. Cost: about 8 minutes on two
+CPU cores, after a minute of measuring with nothing else running.
+
+    deltax profile ddrnet23_slim --size 128x256 --num-classes 11 --device cpu \
+        --candidates low_rank:4 bottleneck:4 strided skip teacher \
+        --out runs/demo/latency.json
+    python train.py --config=configs/demo_delta_time.py \
+        --workdir=runs/demo/delta_time
+    python benchmarks/search.py --run runs/demo/delta_time
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  config = common.segmentation(
+    title='Delta distillation on rendered streets, searched by time',
+    teacher='runs/demo/teacher',
+    task=dict(
+      model='ddrnet23_slim',
+      num_classes=11,
+      loss=dict(class_weights=common.STREET_WEIGHTS),
+      delta=common.DEMO_OBJECTIVE
+      | dict(
+        # The gates start at the last, which is the layer itself.
+        spec=dict(
+          candidates=(
+            ('low_rank', 4),
+            ('bottleneck', 4),
+            ('strided',),
+            ('skip',),
+            ('teacher',),
+          )
+        ),
+        latency='runs/demo/latency.json',
+        target=0.4,
+        search_steps=200,
+        budget_weight=1.0,
+      ),
+    ),
+    data=common.street(4, 2, worlds=(96, 16), frames=15),
+    optimizer=common.DEMO_OPTIMIZER,
+    training=dict(
+      steps=400, log_every=20, evaluate_every=400, checkpoint_every=50
+    ),
+  )
+  return common.variant(config, variant)

@@ -1,0 +1,260 @@
+"""Several runs side by side: what each scores, and what it costs for it."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from deltax.report.summary import (
+  aligned,
+  digits,
+  floor_gap,
+  number,
+  points,
+  ratio,
+)
+
+COSTS = ('gmacs', 'ms')
+NEEDED = 'title data metric classes size device teacher delta ms gmacs'.split()
+
+
+class Point(NamedTuple):
+  """A network at one key-frame interval, or a teacher.
+
+  Attributes:
+    run: its name.
+    interval: 1 for a teacher.
+    score: 0 to 1, NaN where not measured.
+    lost: points below the teacher on the same frames; 0 for a teacher.
+    gmacs: a frame, amortised over the interval.
+    ms: the same.
+  """
+
+  run: str
+  interval: int
+  score: float
+  lost: float
+  gmacs: float
+  ms: float
+
+
+class Comparison(NamedTuple):
+  """What is drawn and told of several runs.
+
+  Attributes:
+    metric: texts about the score, as `deltax.report.write` takes them.
+    about: what all runs have in common.
+    devices: that they were timed on.
+    points: teachers first, then the runs as given, smallest interval first.
+    later: `{run: {'share', 'ms', 'speed', 'gap', 'predicted', 'off'}}` of a
+      later frame: share of the teacher's multiply-accumulates, milliseconds,
+      times faster than the teacher, times its floor; NaN where not measured.
+    fronts: points that no other one beats, by cost: 'gmacs', 'ms'.
+  """
+
+  metric: Mapping[str, str]
+  about: str
+  devices: tuple[str, ...]
+  points: tuple[Point, ...]
+  later: dict[str, dict[str, float]]
+  fronts: dict[str, list[Point]]
+
+
+def compare(runs: Mapping[str, Mapping]) -> Comparison:
+  """Puts the results of runs side by side.
+
+  Args:
+    runs: results by name, as `deltax.report.write` takes them, with `data`, the
+      name of the data set.
+
+  Returns:
+    The comparison. A teacher of several runs is one point, its milliseconds
+    the median over them.
+
+  Raises:
+    ValueError: there are none, something is no results of a run on video, or
+      they are of different metrics, data, classes or sizes of frames.
+  """
+  if not runs:
+    raise ValueError('there are no results to compare')
+  for name, results in runs.items():
+    _check(name, results)
+  first, *others = runs
+  for name in others:
+    _check_same(first, runs[first], name, runs[name])
+  results = runs[first]
+  height, width = results['size']
+  found = (*_teachers(runs.values()), *_points(runs))
+  return Comparison(
+    results['metric'],
+    f'{results["data"]}, {height} x {width} pixels',
+    tuple(dict.fromkeys(each['device'] for each in runs.values())),
+    found,
+    {name: _later(own) for name, own in runs.items() if own['delta']},
+    {cost: front(found, cost) for cost in COSTS},
+  )
+
+
+def front(found: Sequence[Point], cost: str) -> list[Point]:
+  """Points that no other one beats, cheapest first.
+
+  One beats another that costs no less and scores no more, and is not its equal
+  in both.
+
+  Args:
+    found: all of them; those without score or cost are passed over.
+    cost: 'gmacs' or 'ms'.
+
+  Example:
+    >>> at = lambda cost, score: Point('', 3, score, 0.0, cost, cost)
+    >>> known = [at(2.0, 0.5), at(1.0, 0.4), at(3.0, 0.45)]
+    >>> [point.gmacs for point in front(known, 'gmacs')]
+    [1.0, 2.0]
+  """
+  known = [
+    point
+    for point in found
+    if math.isfinite(point.score) and math.isfinite(getattr(point, cost))
+  ]
+  best, kept = -math.inf, []
+  for point in sorted(known, key=lambda p: (getattr(p, cost), -p.score)):
+    equal = kept and point.score == best == kept[-1].score
+    if point.score > best or (
+      equal and getattr(point, cost) == getattr(kept[-1], cost)
+    ):
+      kept.append(point)
+      best = point.score
+  return kept
+
+
+def columns(compared: Comparison) -> list[str]:
+  """Names of the cells of `rows`."""
+  name = compared.metric['name']
+  return ['interval', name, 'lost', 'GMACs', 'ms', 'on the front of']
+
+
+def rows(compared: Comparison) -> list[list[str]]:
+  """A name and the cells of `columns` for every point."""
+  first = compared.points[0]
+  macs, time = digits(first.gmacs), digits(first.ms)
+  return [
+    [
+      point.run,
+      'every frame' if point.interval == 1 else str(point.interval),
+      number(points(point.score), 1),
+      '' if point.interval == 1 else number(point.lost, 1),
+      number(point.gmacs, macs),
+      number(point.ms, time),
+      ', '.join(
+        text
+        for cost, text in zip(COSTS, ('GMACs', 'ms'), strict=True)
+        if point in compared.fronts[cost]
+      ),
+    ]
+    for point in compared.points
+  ]
+
+
+LATER = {
+  'share': ('share of GMACs', 2),
+  'ms': ('ms', 1),
+  'speed': ('times as fast', 2),
+  'gap': ('times its floor', 2),
+  'predicted': ('predicted ms', 1),
+  'off': ('predicted / measured', 2),
+}
+
+
+def later_rows(compared: Comparison) -> tuple[list[str], list[list[str]]]:
+  """Heads and cells of a table of later frames, a row for every run."""
+  shown = [
+    key
+    for key in LATER
+    if any(number(own[key], 1) != '-' for own in compared.later.values())
+  ]
+  cells = [
+    [name, *(number(own[key], LATER[key][1]) for key in shown)]
+    for name, own in compared.later.items()
+  ]
+  return ['later frame', *(LATER[key][0] for key in shown)], cells
+
+
+def text(compared: Comparison) -> str:
+  """Both tables for a terminal, without a trailing newline."""
+  tables = [(['', *columns(compared)], rows(compared))]
+  if compared.later:
+    tables.append(later_rows(compared))
+  return '\n\n'.join(
+    aligned([(name, cells) for name, *cells in [head, *body]])
+    for head, body in tables
+  )
+
+
+def _check(name: str, results: Mapping) -> None:
+  missing = NEEDED
+  if isinstance(results, Mapping):
+    missing = [key for key in NEEDED if key not in results]
+  if missing:
+    raise ValueError(
+      f'{name} holds no results of a run on video, it lacks '
+      f'{", ".join(missing)}; eval.py writes them'
+    )
+
+
+def _check_same(first: str, one: Mapping, name: str, other: Mapping) -> None:
+  """Raises a ValueError where scores or costs cannot be compared."""
+  for what, key in (
+    ('the metric', lambda r: r['metric']['name']),
+    ('data', lambda r: r['data']),
+    ('classes', lambda r: ', '.join(r['classes'])),
+    ('frames of', lambda r: ' x '.join(map(str, r['size']))),
+  ):
+    if key(one) != key(other):
+      raise ValueError(
+        f'{first} and {name} cannot be compared: {first} has {what} '
+        f'{key(one)}, {name} {key(other)}'
+      )
+
+
+def _number(value: float | None) -> float:
+  return math.nan if value is None else value
+
+
+def _teachers(runs) -> list[Point]:
+  """Each teacher once, however many runs it has."""
+  times = {}
+  for results in runs:
+    own = results['teacher']
+    key = own['name'], _number(own['score']), _number(own['gmacs'])
+    times.setdefault(key, []).append(_number(own['ms']))
+  return [
+    Point(f'teacher {name}', 1, score, 0.0, gmacs, statistics.median(ms))
+    for (name, score, gmacs), ms in times.items()
+  ]
+
+
+def _points(runs: Mapping[str, Mapping]) -> list[Point]:
+  return [
+    Point(
+      name,
+      row['interval'],
+      _number(row['score']),
+      points(row['teacher_score']) - points(row['score']),
+      _number(row['gmacs']),
+      _number(row['ms']),
+    )
+    for name, results in runs.items()
+    for row in sorted(results['delta'], key=lambda row: row['interval'])
+  ]
+
+
+def _later(results: Mapping) -> dict[str, float]:
+  ms, gmacs = results['ms'], results['gmacs']
+  return {
+    'share': ratio(gmacs['later'], gmacs['key']),
+    'ms': _number(ms['later']),
+    'speed': ratio(ms['teacher'], ms['later']),
+    'gap': floor_gap(results),
+    'predicted': _number(ms.get('predicted')),
+    'off': ratio(ms.get('predicted'), ms['later']),
+  }
