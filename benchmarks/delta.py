@@ -12,7 +12,11 @@ random; PyTorch gets the same ones.
 A student is spelled as its name and arguments, `low_rank:16:min`. Of several
 that are joined by '+' a layer gets the first that has a start for it:
 `depthwise+bottleneck:4`. A student of blocks comes after the classes of the
-blocks: `BasicBlock/Bottleneck=residual:4+bottleneck:4`.
+blocks, and after the ends of spans of layers:
+`conv1_0-conv1_3,BasicBlock,Bottleneck=residual:4:2+bottleneck:4`.
+
+The processes keep the memory that they have freed (three settings of glibc's
+malloc): else every program pays for pages that it had a moment ago.
 """
 
 import argparse
@@ -44,18 +48,37 @@ class Setting(NamedTuple):
   students: tuple[str, ...]
 
 
+INSIDE = 'residual:4:2+bottleneck:4'
 SEGMENTATION = Setting(
-  '512x1024', 19, 'all_but_first_and_last', ('low_rank:4', 'bottleneck:4')
+  '512x1024',
+  19,
+  'all_but_first_and_last',
+  (
+    'low_rank:4',
+    'bottleneck:4',
+    f'conv1_0-conv1_3,BasicBlock,Bottleneck={INSIDE}',
+  ),
+)
+HRNET = SEGMENTATION._replace(
+  students=('low_rank:4', f'conv1-conv2,BasicBlock,Bottleneck={INSIDE}')
 )
 DETECTION = Setting(
-  '512x512', 30, 'detector', ('low_rank:16:min', 'bottleneck:4')
+  '512x512',
+  30,
+  'detector',
+  ('low_rank:16:min', f'InvertedResidual,Node,Separable={INSIDE}'),
 )
 NETWORKS = {
   'ddrnet23_slim': SEGMENTATION,
   'ddrnet23': SEGMENTATION,
   'ddrnet39': SEGMENTATION,
-  'hrnet_w18_small': SEGMENTATION,
+  'hrnet_w18_small': HRNET,
   'efficientdet_d0': DETECTION,
+}
+KEEP = {
+  'MALLOC_MMAP_THRESHOLD_': '8589934592',
+  'MALLOC_TRIM_THRESHOLD_': '8589934592',
+  'MALLOC_TOP_PAD_': '268435456',
 }
 
 
@@ -190,7 +213,7 @@ def run(job):
   with pinned(job.threads):
     done = subprocess.run(
       [sys.executable, str(script), json.dumps(job._asdict())],
-      env={**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
+      env={**KEEP, **os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
       stdout=subprocess.PIPE,
       text=True,
     )

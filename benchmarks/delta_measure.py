@@ -131,7 +131,11 @@ def spec_of(spelled, layers):
     name, *arguments = one.split(':')
     candidate = name, *(int(a) if a.isdigit() else a for a in arguments)
     if blocks:
-      options['blocks'] = blocks.split('/')
+      named = blocks.split(',')
+      options['blocks'] = [name for name in named if '-' not in name]
+      options['spans'] = tuple(
+        tuple(name.split('-')) for name in named if '-' in name
+      )
       options['block_candidates'] = (candidate,)
     else:
       candidates.append(candidate)

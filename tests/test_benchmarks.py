@@ -216,7 +216,7 @@ def test_functions_take_turns_and_the_first_turn_does_not_count(
 
 def test_a_spelled_student_is_the_first_that_a_layer_has_a_start_for(script):
   spec = script('delta_measure').spec_of(
-    'Bottleneck/Head=residual:2+depthwise+low_rank:16:min',
+    'Bottleneck,Head=residual:2+depthwise+low_rank:16:min',
     'all_but_first_and_last',
   )
   net = models.create('ddrnet23_tiny', num_classes=19)

@@ -29,6 +29,7 @@ from deltax.delta.layers import (
 )
 from deltax.delta.schedule import check_frames, unroll
 from deltax.delta.students import Full, Teacher, Within
+from deltax.layers import winograd
 from deltax.types import Array, Carry, Params
 
 
@@ -36,7 +37,8 @@ class Frozen(NamedTuple):
   """A deployed delta network: parameters, and pure functions of them.
 
   Attributes:
-    params: `{'convs': {path: kernel, bias}, 'students': {path: ...},
+    params: `{'convs': {path: kernel, bias, and on CPU the kernel of some for
+      Winograd's form}, 'students': {path: ...},
       'variables': what else the network holds}`.
     keyframe: `(params, frame) -> (carry, out)`; carry is `{name: [B, H', W',
       N]}`, of a nonlinear block `{'z': the same, ...}`. Costs the teacher and
@@ -99,6 +101,11 @@ def freeze(
     convs[path] = {'kernel': kernel * scale.reshape(1, 1, 1, -1)}
     if bias is not None or norm is not None:
       convs[path]['bias'] = shift + (0.0 if bias is None else bias * scale)
+    if jax.default_backend() == 'cpu' and winograd.has_tiles(
+      layer.kernel, layer.strides, layer.dilation, layer.groups
+    ):
+      tiles = winograd.transform_kernel(convs[path]['kernel'])
+      convs[path]['winograd'] = tiles
     if path in chosen:
       own = students[path]
       students[path] = chosen[path][1].scale(own, scale)
@@ -133,7 +140,12 @@ def freeze(
 
   def teacher(params, layer, x):
     own = params['convs'][layer.path]
-    return _add(Full().apply(own, x, layer), own.get('bias'))
+    ones = ((1, 1), (1, 1))
+    if 'winograd' in own and layer.padding == ones and winograd.pays(x.shape):
+      z = winograd.winograd_conv(x, own['winograd'])
+    else:
+      z = Full().apply(own, x, layer)
+    return _add(z, own.get('bias'))
 
   def follow(params, name, prepared, inputs):
     """A student on the inputs themselves: right up to a constant."""
@@ -215,6 +227,37 @@ def freeze(
     )
 
   return Frozen(frozen, keyframe, step, rollout)
+
+
+def in_dtype(frozen: Frozen, dtype: Any) -> Frozen:
+  """The same network with weights, activations and carry of another type.
+
+  Args:
+    frozen: the network.
+    dtype: such as `jnp.bfloat16`, which halves the carry and is fast on
+      accelerators; CPUs gain nothing.
+
+  Returns:
+    Its functions take frames of any type and give outputs of their own type,
+    float32 for float32.
+  """
+
+  def cast(tree, dtype):
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+  def keyframe(params, frame):
+    carry, out = frozen.keyframe(params, frame.astype(dtype))
+    return carry, cast(out, frame.dtype)
+
+  def step(params, carry, frame):
+    carry, out = frozen.step(params, carry, frame.astype(dtype))
+    return carry, cast(out, frame.dtype)
+
+  def rollout(params, clip, interval, *, phase=0):
+    out = frozen.rollout(params, clip.astype(dtype), interval, phase=phase)
+    return cast(out, clip.dtype)
+
+  return Frozen(cast(frozen.params, dtype), keyframe, step, rollout)
 
 
 def _leaves(conv: str, norm: str, blocks: Collection[Block]) -> bool:

@@ -122,8 +122,14 @@ def measure(
     The latencies.
 
   Raises:
-    ValueError: from `Spec.select`, or by a candidate that a layer cannot have.
+    ValueError: from `Spec.select`, by a candidate that a layer cannot have, or
+      for spans, which are not measured.
   """
+  if spec.spans:
+    raise ValueError(
+      f'spans ({"-".join(spec.spans[0])!r}) are not measured: their layers '
+      'cannot be called on their own; leave them out of the spec'
+    )
   frame = jax.ShapeDtypeStruct(shape, dtype)
   found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
   network = operations.whole(net, variables, frame)

@@ -21,7 +21,7 @@ from jax import lax
 
 from deltax.delta import cost
 from deltax.delta import gates as gating
-from deltax.delta.freeze import Frozen, freeze
+from deltax.delta.freeze import Frozen, freeze, in_dtype
 from deltax.delta.layers import (
   Block,
   Layer,
@@ -94,10 +94,11 @@ class Delta(NamedTuple):
     macs: `(params, frame) -> Macs`. Cost of every layer under that choice.
     costs: `(params, frame) -> ({path: (cost of each candidate, ...)}, {path:
       cost of the teacher})`, multiply-accumulates for `losses.budget`.
-    freeze: `(params, frame) -> Frozen`. The deployed form: chosen students
-      only, batch norm folded, one cached array a layer. Of `frame` only the
-      shape matters, to find which batch norm follows which convolution; 128 x
-      128 pixels of RGB when absent.
+    freeze: `(params, frame, *, dtype=None) -> Frozen`. The deployed form:
+      chosen students only, batch norm folded, one cached array a layer. Of
+      `frame` only the shape matters, to find which batch norm follows which
+      convolution; 128 x 128 pixels of RGB when absent. `dtype`: see
+      `deltax.delta.freeze.in_dtype`.
   """
 
   init: Callable[..., Params]
@@ -411,9 +412,11 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     found, selected = plan(params['teacher'], frame.shape)
     return cost.prices(found, selected)
 
-  def deploy(params: Params, frame: Any = RGB) -> Frozen:
+  def deploy(params: Params, frame: Any = RGB, *, dtype: Any = None) -> Frozen:
     found, selected = plan(params['teacher'], frame.shape)
-    return freeze(net, params, found, selected, choose(params), spec.reference)
+    chosen = choose(params)
+    frozen = freeze(net, params, found, selected, chosen, spec.reference)
+    return frozen if dtype is None else in_dtype(frozen, dtype)
 
   return Delta(
     init=init,

@@ -1,11 +1,13 @@
 """The deployed form computes what the trained form does, with less."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deltax.delta import Spec
+from deltax.delta import Spec, distill
+from deltax.layers import conv2d
 
 
 def bytes_of(tree):
@@ -71,3 +73,36 @@ def test_a_network_of_rgb_frames_needs_no_example_to_be_frozen(case):
     case.delta.freeze(case.params, case.clip[:, 0]),
   )
   jax.tree.map(np.testing.assert_array_equal, frozen.params, plain.params)
+
+
+def test_half_the_bytes_give_nearly_the_same(case):
+  frame = case.clip[:, 0]
+  frozen = case.delta.freeze(case.params, frame)
+  half = case.delta.freeze(case.params, frame, dtype=jnp.bfloat16)
+  carry, _ = frozen.keyframe(frozen.params, frame)
+  short, out = half.keyframe(half.params, frame)
+  assert 2 * bytes_of(short) == bytes_of(carry)
+  assert {x.dtype for x in jax.tree.leaves(out)} == {frame.dtype}
+  _, follows = half.step(half.params, short, case.clip[:, 1])
+  assert jax.tree.map(jnp.shape, follows) == jax.tree.map(jnp.shape, out)
+  outs = frozen.rollout(frozen.params, case.clip, 4)
+  for name, found in half.rollout(half.params, case.clip, 4).items():
+    expected = outs[name]
+    error = float(jnp.abs(found - expected).max() / jnp.abs(expected).max())
+    assert 0 < error < 0.05
+
+
+def test_wide_layers_of_small_maps_run_in_winograds_form():
+  net = nn.Sequential(
+    [conv2d(128), conv2d(128), conv2d(128, dilation=2), conv2d(4)]
+  )
+  frame = jax.random.normal(jax.random.key(0), (1, 12, 10, 3))
+  variables = net.init(jax.random.key(1), frame)
+  delta = distill(net)
+  params = delta.init(jax.random.key(2), variables, frame)
+  frozen = delta.freeze(params, frame)
+  convs = frozen.params['convs']
+  assert [p for p in convs if 'winograd' in convs[p]] == ['layers_1']
+  _, out = frozen.keyframe(frozen.params, frame)
+  expected = net.apply(variables, frame)
+  np.testing.assert_allclose(out, expected, atol=1e-4 * jnp.abs(expected).max())
