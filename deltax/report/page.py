@@ -120,7 +120,7 @@ def _gates(gates: Mapping) -> str:
     return ''
   heat, count = plots.gates(gates)
   return (
-    '<p class="about">The probability of the full copy, a row for each layer '
+    '<p class="about">The probability of the first candidate, a row a layer '
     'from the input to the output; and the number of layers in which it is '
     'above one half (solid), and expected when the gates are sampled (dashed).'
     '</p>'

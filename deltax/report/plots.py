@@ -111,7 +111,7 @@ def _bar_title(layer: Mapping, share: float) -> str:
 
 
 def gates(history: Mapping) -> tuple[str, str]:
-  """Every layer's probability of the full copy, and how many choose it."""
+  """Every layer's probability of its first candidate, and who chooses it."""
   steps = np.asarray(history['steps'], float)
   paths = list(history['probability'])
   values = np.array([history['probability'][path] for path in paths], float)
@@ -139,7 +139,7 @@ def gates(history: Mapping) -> tuple[str, str]:
     full = LIGHT['candidate0']
     axes.plot(steps, (values > 0.5).sum(0), color=full, drawstyle='steps-post')
     axes.plot(steps, values.sum(0), '--', color=full, linewidth=1.2)
-    axes.set_title('full copies')
+    axes.set_title('layers with the first')
     axes.set_xlabel('step')
     axes.set_ylim(0, 1.02 * len(paths))
     return {}
@@ -150,7 +150,7 @@ def gates(history: Mapping) -> tuple[str, str]:
     svg.plot(
       heat,
       name='gates',
-      label='Probability of the full copy for every layer over the steps',
+      label='Probability of the first candidate, every layer over the steps',
       size=(740, height),
       least=600,
     ),
@@ -165,7 +165,7 @@ def gates(history: Mapping) -> tuple[str, str]:
 
 
 def _opacity(values: np.ndarray) -> np.ndarray:
-  """Values 0 to 1 as the opacity of the full copy's colour, uint8 [..., 4]."""
+  """Values 0 to 1 as opacity of the first colour, uint8 [..., 4]."""
   levels = list(bytes.fromhex(LIGHT['candidate0'][1:]))
   painted = np.empty((*values.shape, 4), np.uint8)
   painted[..., :3] = levels
