@@ -13,7 +13,7 @@ import pytest
 import torch_states
 
 from deltax import delta, models
-from deltax.delta.layers import survey
+from deltax.delta.survey import survey
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
 

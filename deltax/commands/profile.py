@@ -21,7 +21,8 @@ import tqdm
 from deltax import delta, models, training
 from deltax.delta import latency
 from deltax.delta.latency import Entry, Latencies
-from deltax.delta.layers import Block, Layer, survey
+from deltax.delta.layers import Block, Layer
+from deltax.delta.survey import survey
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

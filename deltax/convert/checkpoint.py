@@ -18,7 +18,7 @@ from deltax.convert.state_dict import (
   shapes_of,
 )
 from deltax.delta import make_spec
-from deltax.delta.layers import survey
+from deltax.delta.survey import survey
 
 FRAME_BASED = 'frame-based'
 DELTA_TRAINING = 'delta, as trained'

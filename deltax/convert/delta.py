@@ -26,7 +26,7 @@ from deltax.convert.state_dict import (
   to_flax,
 )
 from deltax.delta import Full, LowRank, Spec, distill
-from deltax.delta.layers import survey
+from deltax.delta.survey import survey
 
 _STUDENT = re.compile(r'(?P<module>.+)\.(?P<part>g_(?:Wa|Wb|W|gate))\.(.+)')
 _LEAVES = {

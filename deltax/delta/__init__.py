@@ -12,13 +12,14 @@ from deltax.delta import (
 from deltax.delta.blocks import BlockCandidate, NoChange, Residual
 from deltax.delta.cost import Macs, count
 from deltax.delta.freeze import Frozen
+from deltax.delta.functions import Aux, Delta
 from deltax.delta.layers import Block, Layer
 from deltax.delta.spec import Spec, all_but_first_and_last, make_spec
 from deltax.delta.streamer import Streamer
 from deltax.delta.students import Candidate, Full, LowRank, Skip, Teacher
 from deltax.delta.students_coarse import Strided
 from deltax.delta.students_narrow import Bottleneck, Depthwise
-from deltax.delta.transform import Aux, Delta, distill
+from deltax.delta.transform import distill
 
 __all__ = [
   'Aux',

@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import SPAN, Block, Layer, Survey
-from deltax.delta.layers import survey as survey_of
+from deltax.delta.layers import SPAN, Block, Layer
 from deltax.delta.students import Teacher, conv_macs
+from deltax.delta.survey import Survey
+from deltax.delta.survey import survey as survey_of
 
 
 class Row(NamedTuple):

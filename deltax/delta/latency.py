@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from deltax.delta import operations
-from deltax.delta.layers import Block, Layer, Survey, survey
+from deltax.delta.layers import Block, Layer
 from deltax.delta.operations import Operation
 from deltax.delta.spec import Selected, Spec
 from deltax.delta.students import Teacher, conv_macs
+from deltax.delta.survey import Survey, survey
 
 VERSION = 1
 _KIND = 'deltax latencies'

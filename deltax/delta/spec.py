@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from deltax.delta.blocks import BLOCK_CANDIDATES, BlockCandidate, Residual
-from deltax.delta.layers import SPAN, Block, Layer, Survey, modules
+from deltax.delta.layers import SPAN, Block, Layer, modules
 from deltax.delta.students import (
   Candidate,
   Full,
@@ -16,6 +16,7 @@ from deltax.delta.students import (
 )
 from deltax.delta.students_coarse import Strided
 from deltax.delta.students_narrow import Bottleneck, Depthwise
+from deltax.delta.survey import Survey
 
 CANDIDATES = {
   'full': Full,

@@ -12,7 +12,7 @@ from deltax import delta as delta_wing
 from deltax.delta import choice, latency
 from deltax.delta import gates as gating
 from deltax.delta.latency import Latencies
-from deltax.delta.layers import survey
+from deltax.delta.survey import survey
 from deltax.types import Array
 
 # How much the dearest choice can be favoured: from not at all to in any case.

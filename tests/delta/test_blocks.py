@@ -9,7 +9,7 @@ import pytest
 from deltax import models
 from deltax.delta import Skip, Spec, Strided, distill, make_spec
 from deltax.delta.blocks import Residual
-from deltax.delta.layers import survey
+from deltax.delta.survey import survey
 from deltax.layers import BatchNorm, conv2d
 
 

@@ -15,9 +15,9 @@ import pytest
 from deltax.delta import Spec, distill, latency, make_spec, operations
 from deltax.delta.blocks import NoChange, Residual
 from deltax.delta.latency import Entry, Latencies
-from deltax.delta.layers import survey
 from deltax.delta.spec import blocks_of
 from deltax.delta.students import Full, LowRank, Skip, Teacher
+from deltax.delta.survey import survey
 from deltax.layers import BatchNorm, conv2d
 
 SHAPE = (2, 16, 24, 3)

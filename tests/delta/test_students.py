@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import survey
 from deltax.delta.students import Full, LowRank, Skip, Teacher
 from deltax.delta.students_coarse import Strided
 from deltax.delta.students_narrow import Bottleneck, Depthwise
+from deltax.delta.survey import survey
 from deltax.layers import conv2d
 
 NARROW = (LowRank(4), Bottleneck(2), Depthwise())

@@ -10,8 +10,8 @@ import pytest
 from deltax import models
 from deltax.boxes import pyramid_anchors
 from deltax.convert.state_dict import shapes_of
-from deltax.delta.layers import survey
 from deltax.delta.spec import RULES
+from deltax.delta.survey import survey
 from deltax.layers import max_pool
 from deltax.models import efficientdet
 
