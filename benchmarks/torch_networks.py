@@ -71,6 +71,7 @@ def load(net: nn.Module, params: Mapping[str, Any]) -> None:
   """
   arrays = traverse_util.flatten_dict(params['variables'], sep='/')
   for path, own in params['convs'].items():
+    own = {leaf: own[leaf] for leaf in ('kernel', 'bias') if leaf in own}
     arrays |= {f'convs/{path}/{leaf}': array for leaf, array in own.items()}
   for key, target in net.state_dict().items():
     module, _, leaf = key.rpartition('.')
