@@ -15,13 +15,13 @@ RGB, float32, normalised with the manifest's mean and std.
 
 import argparse
 import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
 
 from deltax import delta, models, training
 from deltax.commands import folders
+from deltax.commands.sizes import read_size
 from deltax.delta.export import PLATFORMS, export
 from deltax.experiment import write_json
 from deltax.tasks.parts import MEAN, STD, delta_params
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: the run holds no delta network, or OUT is there already.
   """
   folders.check_free(arguments.out, force=arguments.force)
-  shape = (arguments.batch, *_size(arguments.size), 3)
+  shape = (arguments.batch, *read_size(arguments.size), 3)
   frozen, task = _frozen(arguments.run, shape)
   programs = export(frozen, shape, form=arguments.form)
   suffix = SUFFIXES[arguments.form]
@@ -80,13 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
       f'{len(program.inputs)} inputs, {len(program.outputs)} outputs'
     )
   print(f'written to {arguments.out}')
-
-
-def _size(text: str) -> tuple[int, int]:
-  found = re.fullmatch(r'(\d+)x(\d+)', text)
-  if not found:
-    raise ValueError(f'--size is rows x columns such as 128x256, got {text!r}')
-  return int(found[1]), int(found[2])
 
 
 def _frozen(run: pathlib.Path, shape: tuple[int, ...]):

@@ -11,7 +11,6 @@ fewer multiply-accumulates. Leave the machine alone meanwhile.
 
 import argparse
 import pathlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import tqdm
 
 from deltax import delta, models, training
+from deltax.commands.sizes import read_size
 from deltax.delta import latency
 from deltax.delta.latency import Entry, Latencies
 from deltax.delta.layers import Block, Layer
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   if arguments.device:
     _choose(arguments.device)
-  shape = (1, *_size(arguments.size), 3)
+  shape = (1, *read_size(arguments.size, '512x1024'), 3)
   spec = delta.make_spec(
     layers=arguments.layers,
     candidates=[_candidate(text) for text in arguments.candidates],
@@ -111,13 +111,6 @@ def _choose(kind: str) -> None:
     raise ValueError(
       f'jax computes on {jax.default_backend()} here, not on {kind}'
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-  found = re.fullmatch(r'(\d+)x(\d+)', text)
-  if not found:
-    raise ValueError(f'--size is rows x columns such as 512x1024, got {text!r}')
-  return int(found[1]), int(found[2])
 
 
 def _candidate(text: str) -> tuple:

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import itertools
 import pathlib
-import re
 import statistics
 import time
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from absl import logging
 
 from deltax import training
 from deltax.commands import folders
+from deltax.commands.sizes import read_size
 from deltax.data import video_frames
 from deltax.data.video import write_video
 from deltax.data.video_stream import VideoError
@@ -137,7 +137,7 @@ def _described(run: pathlib.Path):
 def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:
   size = run_video.network_size(config, shape)
   if arguments.size:
-    size = _size(arguments.size)
+    size = read_size(arguments.size)
   if size is None:
     raise ValueError(
       f'{arguments.model} does not tell the size of its frames; --size does'
@@ -154,13 +154,6 @@ def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:
     shape=shape,
     share=arguments.overlay,
   )
-
-
-def _size(text: str) -> tuple[int, int]:
-  found = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
-  if not found:
-    raise ValueError(f'--size is rows x columns such as 128x256, got {text!r}')
-  return int(found[1]), int(found[2])
 
 
 def _compare(streamer, teacher, interval, frame) -> None:
