@@ -50,6 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help='classes of modules that have one student each, as BasicBlock',
   )
   parser.add_argument(
+    '--spans',
+    nargs='+',
+    default=[],
+    metavar='FIRST-LAST',
+    help='convolutions between which everything is one more block',
+  )
+  parser.add_argument(
     '--block-candidates',
     nargs='+',
     default=['residual:4', 'skip'],
@@ -76,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     layers=arguments.layers,
     candidates=[_candidate(text) for text in arguments.candidates],
     blocks=arguments.blocks,
+    spans=[_ends(text) for text in arguments.spans],
     block_candidates=[_candidate(text) for text in arguments.block_candidates],
   )
   net = models.create(arguments.network, num_classes=arguments.num_classes)
@@ -118,12 +126,23 @@ def _candidate(text: str) -> tuple:
   return name, *(int(o) if o.isdecimal() else o for o in options)
 
 
+def _ends(text: str) -> tuple[str, str]:
+  first, dash, last = text.partition('-')
+  if not dash:
+    raise ValueError(
+      f'{text!r} is no span; expected two convolutions as conv1_0-conv1_3'
+    )
+  return first, last
+
+
 def _lines(found: Latencies, units: Mapping[str, Layer | Block]) -> list[str]:
   """The table, and above it what was measured on what."""
   size = 'x'.join(map(str, found.shape))
   names = dict.fromkeys(n for own in found.candidates.values() for n in own)
   rows = [['', '', 'teacher', *names]]
   for path, teacher in found.teacher.items():
+    if not teacher.macs:  # in a span, which stands for it
+      continue
     own = found.candidates[path]
     cells = [_cell(own[n], teacher) if n in own else '-' for n in names]
     rows.append([path, _shape(units[path]), f'{teacher.ms:.3f}', *cells])

@@ -204,9 +204,6 @@ class Residual:
     return total
 
 
-BLOCK_CANDIDATES = {'residual': Residual, 'skip': NoChange}
-
-
 def _projects(block: Block) -> bool:
   return len(block.inputs) == 1 and block.inputs[0] != block.outputs
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import SPAN, Block, Layer
+from deltax.delta.layers import Block, Layer, is_span
 from deltax.delta.students import Teacher, conv_macs
 from deltax.delta.survey import Survey
 from deltax.delta.survey import survey as survey_of
@@ -87,11 +87,12 @@ def table(
     The costs by layer.
   """
   rows = []
-  for unit, key in _units(survey, selected):
+  for unit in units(survey, selected):
     own, chosen = {}, ''
+    key = _teacher_macs(survey, unit, bias=True)
     if unit.path in selected:
       _, candidates = selected[unit.path]
-      own = {c.name: _macs(c, unit) for c in candidates}
+      own = {c.name: _macs(survey, c, unit, bias=True) for c in candidates}
       chosen = candidates[choices.get(unit.path, 0)].name
     later = own.get(chosen, key)
     rows.append(Row(unit.name, chosen, key, later, own, unit.path))
@@ -182,45 +183,55 @@ def prices(
     layer, both by path.
   """
   costs, teacher = {}, {}
-  calls = [unit for unit, _ in _units(survey, selected)]
-  layers = {layer.name: layer for layer in survey.layers}
+  calls = units(survey, selected)
   for path, (_, candidates) in selected.items():
     own = [unit for unit in calls if unit.path == path]
     costs[path] = tuple(
-      float(sum(_macs(c, unit, bias=False) for unit in own)) for c in candidates
+      float(sum(_macs(survey, c, unit, bias=False) for unit in own))
+      for c in candidates
     )
-    inside = [
-      layers[name]
-      for unit in own
-      for name in getattr(unit, 'layers', [unit.name])
-    ]
     teacher[path] = float(
-      sum(conv_macs(layer.kernel, layer.outputs) for layer in inside)
+      sum(_teacher_macs(survey, unit, bias=False) for unit in own)
     )
   return costs, teacher
 
 
-def _units(
-  survey: Survey, selected: Mapping
-) -> list[tuple[Layer | Block, int]]:
-  """Layers and selected blocks in order, with what the teacher pays there."""
-  layers = {layer.name: layer_macs(layer) for layer in survey.layers}
-  blocks = [unit for unit, _ in selected.values() if isinstance(unit, Block)]
+def units(survey: Survey, selected: Mapping) -> list[Layer | Block]:
+  """What costs something by itself: selected blocks, layers outside of them.
+
+  Args:
+    survey: of the network.
+    selected: `Spec.select` of it.
+
+  Returns:
+    Every call, in order of execution.
+  """
   called = [block for block in survey.blocks if block.path in selected]
-  spans = [block for block in blocks if block.kind == SPAN]
+  spans = [unit for unit, _ in selected.values() if is_span(unit)]
   first = {block.layers[0]: block for block in (*called, *spans)}
   inside = {name for block in first.values() for name in block.layers}
-  units = []
-  for layer in survey.layers:
-    if layer.name in first:
-      block = first[layer.name]
-      units.append((block, sum(layers[name] for name in block.layers)))
-    elif layer.name not in inside:
-      units.append((layer, layers[layer.name]))
-  return units
+  return [
+    first.get(layer.name, layer)
+    for layer in survey.layers
+    if layer.name in first or layer.name not in inside
+  ]
 
 
-def _macs(candidate, unit: Layer | Block, bias: bool = True) -> int:
-  """Those of a candidate; the teacher's own layer adds its bias."""
-  added = bias and isinstance(candidate, Teacher)
-  return layer_macs(unit) if added else candidate.macs(unit)
+def parts(survey: Survey, unit: Layer | Block) -> list[Layer]:
+  """The convolutions of a layer, which is its own, or of a block."""
+  names = unit.layers if isinstance(unit, Block) else (unit.name,)
+  return [layer for layer in survey.layers if layer.name in names]
+
+
+def _teacher_macs(survey: Survey, unit: Layer | Block, bias: bool) -> int:
+  return sum(
+    layer_macs(x) if bias else conv_macs(x.kernel, x.outputs)
+    for x in parts(survey, unit)
+  )
+
+
+def _macs(survey: Survey, candidate, unit: Layer | Block, bias: bool) -> int:
+  """Those of a candidate; only the teacher's own layers have a bias."""
+  if isinstance(candidate, Teacher):
+    return _teacher_macs(survey, unit, bias)
+  return candidate.macs(unit)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
 
-from deltax.delta.layers import SPAN, Block, Layer, modules, watched
+from deltax.delta.layers import Block, Layer, is_span, modules, watched
 from deltax.delta.schedule import check_frames, unroll
 from deltax.delta.students import Full, Teacher, Within
 from deltax.delta.survey import Norm, Survey, call_of
@@ -255,7 +255,7 @@ def in_dtype(frozen: Frozen, dtype: Any) -> Frozen:
 def _leaves(conv: str, norm: str, blocks: Collection[Block]) -> bool:
   """Whether a convolution is in a block and its batch norm outside."""
   for block in blocks:
-    if block.kind == SPAN and conv == block.layers[-1]:
+    if is_span(block) and conv == block.layers[-1]:
       return True
     inside = block.path + '/'
     if conv.startswith(inside) and not norm.startswith(inside):

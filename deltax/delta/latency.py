@@ -2,9 +2,9 @@
 
 Each is compiled alone, in what surrounds it when deployed: the teacher's layer
 with its folded bias, a student with the cached tensor added to it, a ReLU
-behind either; a teacher's block is cut out of the network as it is. Their sum
-leaves out what no student touches, which is measured as the rest of a whole
-frame.
+behind either; a teacher's block is cut out of the network as it is, of a span
+the convolutions are timed one by one. Their sum leaves out what no student
+touches, which is measured as the rest of a whole frame.
 """
 
 import json
@@ -17,12 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deltax.delta import operations
-from deltax.delta.layers import Block, Layer
+from deltax.delta import cost, operations
+from deltax.delta.layers import Block, is_span
 from deltax.delta.operations import Operation
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students import Teacher, conv_macs
-from deltax.delta.survey import Survey, survey
+from deltax.delta.students import Teacher
+from deltax.delta.survey import survey
 
 VERSION = 1
 _KIND = 'deltax latencies'
@@ -123,14 +123,8 @@ def measure(
     The latencies.
 
   Raises:
-    ValueError: from `Spec.select`, by a candidate that a layer cannot have, or
-      for spans, which are not measured.
+    ValueError: from `Spec.select`, or by a candidate that a layer cannot have.
   """
-  if spec.spans:
-    raise ValueError(
-      f'spans ({"-".join(spec.spans[0])!r}) are not measured: their layers '
-      'cannot be called on their own; leave them out of the spec'
-    )
   frame = jax.ShapeDtypeStruct(shape, dtype)
   found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
   network = operations.whole(net, variables, frame)
@@ -145,9 +139,14 @@ def measure(
     return keys
 
   def teacher(calls):
+    # A span is nothing that can be called: its layers are timed one by one.
     return enqueue(
-      calls,
-      lambda call: (_form(call), *map(_form, _inside(found, call))),
+      [
+        part
+        for call in calls
+        for part in (cost.parts(found, call) if is_span(call) else [call])
+      ],
+      lambda call: (_form(call), *map(_form, cost.parts(found, call))),
       lambda call: _teacher(call, network, frame),
     )
 
@@ -160,15 +159,18 @@ def measure(
       lambda call: _student(candidate, call, frame),
     )
 
+  selected = spec.select(found)
+  units = cost.units(found, selected)
+  costs, whole = cost.prices(found, selected)
   plan = {}  # by path: keys and multiply-accumulates of teacher and candidates
-  for path, (_, candidates) in spec.select(found).items():
-    calls = [u for u in (*found.blocks, *found.layers) if u.path == path]
-    own = teacher(calls), sum(_macs(found, call) for call in calls)
+  for path, (_, candidates) in selected.items():
+    calls = [unit for unit in units if unit.path == path]
+    own = teacher(calls), int(whole[path])
     plan[path] = (
       own,
       {
-        c.name: (student(calls, c), sum(c.macs(call) for call in calls))
-        for c in candidates
+        c.name: (student(calls, c), int(macs))
+        for c, macs in zip(candidates, costs[path], strict=True)
       },
     )
   times = operations.measured(queue, repeats=repeats, progress=progress)
@@ -283,17 +285,6 @@ def _student(candidate, unit, frame) -> Operation:
   if isinstance(unit, Block):
     return operations.block_student(candidate, unit, frame)
   return operations.layer_student(candidate, unit, frame)
-
-
-def _inside(found: Survey, unit: Layer | Block) -> list[Layer]:
-  """The convolutions of a layer (itself) or of a block."""
-  names = unit.layers if isinstance(unit, Block) else (unit.name,)
-  return [layer for layer in found.layers if layer.name in names]
-
-
-def _macs(found, unit):
-  """As `deltax.delta.cost.prices` counts them: without biases."""
-  return sum(conv_macs(x.kernel, x.outputs) for x in _inside(found, unit))
 
 
 def _form(unit):

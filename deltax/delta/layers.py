@@ -76,6 +76,11 @@ class Block(NamedTuple):
     return _numbered(self.path, self.call)
 
 
+def is_span(unit: Layer | Block) -> bool:
+  """Whether it is what lies between two convolutions."""
+  return isinstance(unit, Block) and unit.kind == SPAN
+
+
 ConvHook = Callable[[Layer, Callable[[Array], Array], Array], Array]
 NormHook = Callable[[nn.Module, Callable[[Array], Array], Array], Array]
 BlockHook = Callable[[str, Callable[..., Array], tuple[Array, ...]], Array]
@@ -118,7 +123,7 @@ def watched(
     What `net.apply` returns.
   """
   calls: collections.Counter[str] = collections.Counter()
-  spans = [each for each in blocks if each.kind == SPAN]
+  spans = [each for each in blocks if is_span(each)]
   paths = {each.path for each in blocks}
   begun: dict[str, Array] = {}
 
@@ -179,6 +184,13 @@ Called = TypeVar('Called', Layer, Block)
 def modules(calls: Iterable[Called]) -> tuple[Called, ...]:
   """The first call of every module, in order."""
   return tuple(each for each in calls if each.call == 0)
+
+
+def subtree(tree: Any, path: str) -> Any:
+  """What a module path leads to in a tree."""
+  for part in path.split('/'):
+    tree = tree[part]
+  return tree
 
 
 def _numbered(path, call):

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from deltax.delta.blocks import BLOCK_CANDIDATES, BlockCandidate, Residual
-from deltax.delta.layers import SPAN, Block, Layer, modules
+from deltax.delta.blocks import BlockCandidate, NoChange, Residual
+from deltax.delta.layers import SPAN, Block, Layer, is_span, modules
 from deltax.delta.students import (
   Candidate,
   Full,
@@ -25,6 +25,11 @@ CANDIDATES = {
   'depthwise': Depthwise,
   'strided': Strided,
   'skip': Skip,
+  'teacher': Teacher,
+}
+BLOCK_CANDIDATES = {
+  'residual': Residual,
+  'skip': NoChange,
   'teacher': Teacher,
 }
 Rule = Callable[[Sequence[Layer]], Sequence[Layer]]
@@ -92,7 +97,8 @@ class Spec:
     spans: (first, last) paths of convolutions between which everything is one
       more block, from the input of the first to the output of the last. On
       later frames the convolutions before the last change nothing.
-    block_candidates: the candidates of every block and span.
+    block_candidates: the candidates of every block and span; `Teacher`, the
+      block as it is, of blocks only.
     reference: what a change is measured against. 'key': the clip's key frame,
       as in the published code; 'previous': the frame before, the recurrent
       form of the paper's figure. They are equal for one later frame, and for
@@ -146,9 +152,9 @@ class Spec:
     spans = [span(survey, *ends) for ends in self.spans]
     inside = _inside(survey, [*blocks, *spans])
     layers = _known(self.layers, modules(survey.layers))
-    table = {
-      block.path: (block, self.block_candidates) for block in (*blocks, *spans)
-    }
+    table = {block.path: (block, self.block_candidates) for block in blocks}
+    students = [c for c in self.block_candidates if not isinstance(c, Teacher)]
+    table |= {each.path: (each, tuple(students)) for each in spans}
     for layer in survey.layers:
       if any(layer.name in each.layers[:-1] for each in spans):
         table[layer.path] = (layer, (Within(),))
@@ -239,7 +245,7 @@ def _inside(survey: Survey, blocks: Sequence[Block]) -> set[str]:
   """Paths of the convolutions within blocks."""
   paths = [block.path for block in blocks]
   calls = {layer.name: layer.path for layer in survey.layers}
-  every = [*survey.blocks, *(b for b in blocks if b.kind == SPAN)]
+  every = [*survey.blocks, *filter(is_span, blocks)]
   within = [
     name for block in every if block.path in paths for name in block.layers
   ]

@@ -9,14 +9,15 @@ checkpoints have. Here are the convolution's own forms; narrower ones stand in
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.layers import Layer
+from deltax.delta.layers import Block, Layer, subtree
 from deltax.layers.conv import fast_conv
-from deltax.types import Array
+from deltax.types import Array, Key
 
 
 class Candidate(Protocol):
@@ -72,7 +73,8 @@ class Full:
 class Teacher(Full):
   """The teacher's convolution itself: exact, and without weights of its own.
 
-  It has no parameters; whoever applies it hands over the teacher's kernel.
+  It has no parameters; whoever applies it hands over the teacher's kernel. As a
+  candidate for a block it is the block itself, which is not applied but run.
   """
 
   @property
@@ -207,6 +209,29 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
   first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
   second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
   return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
+
+
+def started(
+  key: Key, teacher: Any, unit: Layer | Block, candidates: Sequence
+) -> dict[str, Any]:
+  """Parameters of the candidates of a layer or a block.
+
+  Args:
+    key: for candidates that draw.
+    teacher: the network's variables.
+    unit: the layer or block.
+    candidates: of it.
+
+  Returns:
+    `{name of the candidate: its parameters}`.
+  """
+  if isinstance(unit, Layer):
+    kernel = subtree(teacher['params'], unit.path)['kernel']
+    return {c.name: c.init(kernel, unit) for c in candidates}
+  keys = jax.random.split(key, len(candidates))
+  return {
+    c.name: c.init(own, unit) for own, c in zip(keys, candidates, strict=True)
+  }
 
 
 def check_dense(layer: Layer, what: str) -> None:

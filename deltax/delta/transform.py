@@ -23,7 +23,7 @@ from deltax.delta import cost
 from deltax.delta import gates as gating
 from deltax.delta.freeze import Frozen, freeze, in_dtype
 from deltax.delta.functions import Aux, Delta, Gates
-from deltax.delta.layers import Block, Layer, watched
+from deltax.delta.layers import Block, Layer, subtree, watched
 from deltax.delta.schedule import (
   assemble,
   check_frames,
@@ -32,7 +32,7 @@ from deltax.delta.schedule import (
   unroll,
 )
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students import Teacher, Within
+from deltax.delta.students import Teacher, Within, started
 from deltax.delta.survey import Survey, call_of, survey
 from deltax.types import Array, Carry, Key, Params
 
@@ -92,9 +92,9 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     for own, (path, (unit, candidates)) in zip(
       keys, selected.items(), strict=True
     ):
-      students[path] = _started(own, teacher_variables, unit, candidates)
+      students[path] = started(own, teacher_variables, unit, candidates)
       if spec.reference == 'none' and getattr(unit, 'bias', False):
-        bias = _subtree(teacher_variables['params'], path)['bias']
+        bias = subtree(teacher_variables['params'], path)['bias']
         for each in students[path].values():
           each['bias'] = jnp.array(bias)
       if len(candidates) > 1:
@@ -105,8 +105,12 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       'gates': logits,
     }
 
-  def student(params, shape, name, weights: Gates | None, change, held):
-    """The predicted change of one output, from those of the inputs."""
+  def student(params, shape, name, weights: Gates | None, change, held, exact):
+    """The predicted change of one output, from those of the inputs.
+
+    `exact` is that of a block which may be the teacher's own, else None: linen
+    modules cannot be called inside of a `lax.switch`.
+    """
     found, selected = plan(params['teacher'], shape)
     unit, candidates = call_of(found, selected, name)
     path = unit.path
@@ -114,11 +118,13 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     def branch(candidate, change, held):
       own = params['students'].get(path, {}).get(candidate.name, {})
       if isinstance(unit, Block):
+        if isinstance(candidate, Teacher):
+          return exact
         count = len(unit.inputs)
         return candidate.apply(own, change[:count], held[:count], unit)
       bias = own.get('bias')
       if isinstance(candidate, Teacher):
-        own = _subtree(params['teacher']['params'], path)
+        own = subtree(params['teacher']['params'], path)
       out = candidate.apply(own, change[0], unit)
       return out if bias is None else out + bias.reshape(1, 1, 1, -1)
 
@@ -172,14 +178,23 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
   def later(params, carry, frame, weights):
     """A later frame: the next carry, the output, the predicted changes."""
     check_frames(frame, 4)
-    _, selected = plan(params['teacher'], frame.shape)
+    found, selected = plan(params['teacher'], frame.shape)
     following, deltas = dict(carry), {}
 
     def hook(name, teacher, inputs):
-      del teacher
-      held = carry[name]
+      held, exact = carry[name], None
       change = jax.tree.map(jnp.subtract, inputs, held['x'])
-      delta = student(params, frame.shape, name, weights, change, held['x'])
+      if _may_stay(*call_of(found, selected, name)):
+        if spec.reference == 'previous':
+          # One call: a module may have no second one in a pass.
+          pairs = zip(held['x'], inputs, strict=True)
+          past, now = jnp.split(teacher(*map(jnp.concatenate, pairs)), 2)
+        else:
+          past, now = held['z'], teacher(*inputs)
+        exact = now - past
+      delta = student(
+        *(params, frame.shape, name, weights, change, held['x'], exact)
+      )
       z = held['z'] + delta
       if _distilled(selected, name):
         deltas[name] = delta
@@ -227,7 +242,7 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
   def folded(params, clip, interval, weights, **options):
     """`clip` in one pass: the output of `net.apply`, and the changes."""
     batch, time = clip.shape[:2]
-    _, selected = plan(params['teacher'], clip.shape)
+    found, selected = plan(params['teacher'], clip.shape)
     keys, others, sources = references(time, interval, spec.reference)
     deltas = {}
 
@@ -238,14 +253,20 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       return x.reshape(-1, *x.shape[2:])
 
     def hook(name, teacher, inputs):
-      maps = [split(x) for x in inputs]
-      z = split(teacher(*(fold(take_frames(x, keys)) for x in maps)))
+      maps, exact = [split(x) for x in inputs], None
+      # One call, lest batch norm takes its statistics twice.
+      stays = _may_stay(*call_of(found, selected, name))
+      given = range(time) if stays else keys
+      z = split(teacher(*(fold(take_frames(x, given)) for x in maps)))
       if not others:
         return fold(z)
+      if stays:
+        exact = fold(take_frames(z, others) - before(z, others, sources))
+        z = take_frames(z, keys)
       held = tuple(fold(before(x, others, sources)) for x in maps)
       now = (fold(take_frames(x, others)) for x in maps)
       change = tuple(x - y for x, y in zip(now, held, strict=True))
-      delta = student(params, clip.shape, name, weights, change, held)
+      delta = student(*(params, clip.shape, name, weights, change, held, exact))
       delta = split(delta)
       if _distilled(selected, name):
         deltas[name] = delta
@@ -364,18 +385,8 @@ def _distilled(selected: Selected, name: str) -> bool:
   return not isinstance(candidates[0], Within)
 
 
-def _started(key, teacher, unit: Layer | Block, candidates) -> dict[str, Any]:
-  """Parameters of the candidates of a layer or a block, by name."""
-  if isinstance(unit, Layer):
-    kernel = _subtree(teacher['params'], unit.path)['kernel']
-    return {c.name: c.init(kernel, unit) for c in candidates}
-  keys = jax.random.split(key, len(candidates))
-  return {
-    c.name: c.init(own, unit) for own, c in zip(keys, candidates, strict=True)
-  }
-
-
-def _subtree(tree, path):
-  for part in path.split('/'):
-    tree = tree[part]
-  return tree
+def _may_stay(unit: Layer | Block, candidates) -> bool:
+  """Whether a block may be the teacher's own."""
+  return isinstance(unit, Block) and any(
+    isinstance(each, Teacher) for each in candidates
+  )

@@ -63,6 +63,22 @@ def test_a_network_is_measured_printed_and_written(tmp_path, capsys):
   assert cell.startswith(f'{found.rest + skipped:.3f} ')
 
 
+def test_a_span_is_one_row(tmp_path, capsys):
+  out = tmp_path / 'latency.json'
+  commands.main(
+    [
+      *SMALL,
+      *('--candidates', 'skip', '--spans', 'conv1_0-conv1_3'),
+      *('--block-candidates', 'residual:2:2', 'skip', '--out', str(out)),
+    ]
+  )
+  found = latency.read(out)
+  paths = list(found.candidates)
+  assert list(found.candidates['conv1_0-conv1_3']) == ['residual_2_2', 'skip']
+  shown = [row.split()[0] for row in capsys.readouterr().out.splitlines()[2:-4]]
+  assert shown == [p for p in paths if p not in ('conv1_0', 'conv1_3')]
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
@@ -74,6 +90,7 @@ def test_a_network_is_measured_printed_and_written(tmp_path, capsys):
     ((*SMALL, '--candidates', 'thin:4'), "no candidate 'thin'; known: full,"),
     ((*SMALL, '--candidates', 'depthwise'), 'leave it out in the spec'),
     ((*SMALL, '--blocks', 'Cell'), 'no block is a Cell; the network has'),
+    ((*SMALL, '--spans', 'conv1_0'), "'conv1_0' is no span; expected two"),
     ((*SMALL, '--layers', 'odd'), "no rule 'odd'; known: all_but"),
     ((*SMALL, '--device', 'tpu'), 'jax computes on cpu here, not on tpu'),
   ],

@@ -100,7 +100,7 @@ def test_one_pass_equals_the_rollout_and_the_loop(reference):
 
 @pytest.mark.parametrize('reference', ['key', 'none'])
 @pytest.mark.parametrize(
-  'own', [('residual', 2), ('residual', 2, 2), ('skip',)]
+  'own', [('residual', 2), ('residual', 2, 2), ('skip',), ('teacher',)]
 )
 def test_the_frozen_network_equals_the_live_one(reference, own):
   _, delta, params, clip = build(reference=reference, block_candidates=(own,))
@@ -116,6 +116,37 @@ def test_a_still_clip_stays_what_the_teacher_says():
   outs = delta.rollout(params, still, 4)
   truth = net.apply(params['teacher'], clip[:, 0])
   close(outs, jnp.repeat(truth[:, None], 4, 1))
+
+
+@pytest.mark.parametrize('reference', ['key', 'previous', 'none'])
+def test_a_block_that_stays_the_teachers_is_exact(reference):
+  """And a gate that hesitates gives what lies between."""
+  exact = {'block_candidates': (('teacher',),), 'candidates': (('teacher',),)}
+  net, delta, params, clip = build(reference=reference, **exact)
+  truth = jax.vmap(lambda x: net.apply(params['teacher'], x), 1, 1)(clip)
+  close(delta.clip(params, clip)[0], truth)
+  close(delta.rollout(params, clip, 5), truth)
+  frame = clip[:, 0]
+  assert delta.macs(params, frame).later == delta.macs(params, frame).key
+  exact['block_candidates'] = (('teacher',), ('skip',))
+  _, delta, params, clip = build(reference=reference, **exact)
+  _, aux = delta.clip(
+    params, clip, gates=dict.fromkeys(params['gates'], jnp.array([0.5, 0.5]))
+  )
+  _, target = delta.reference(params, clip)
+  close(2 * aux.deltas['same'], target['same'])
+
+
+def test_training_takes_statistics_once_of_blocks_that_may_stay():
+  options = {'block_candidates': (('skip',), ('teacher',))}
+  net, delta, params, clip = build(**options)
+  _, aux = delta.clip(params, clip, key=jax.random.key(0), train=True)
+  frames = clip.reshape(-1, *clip.shape[2:])
+  _, updated = net.apply(
+    params['teacher'], frames, train=True, mutable=['batch_stats']
+  )
+  # Of the first block, which reads what the teacher's stem gives on all frames.
+  close(aux.batch_stats['same'], updated['batch_stats']['same'])
 
 
 def test_a_block_starts_as_its_shortcut():
@@ -299,7 +330,7 @@ def test_a_span_is_a_block_between_two_convolutions(reference):
   clip = jax.random.normal(keys[0], (2, 5, 16, 24, 3))
   spec = make_spec(
     spans=(('a', 'b'),),
-    block_candidates=(('residual', 2),),
+    block_candidates=(('residual', 2), ('teacher',)),
     reference=reference,
   )
   delta = distill(net, spec)

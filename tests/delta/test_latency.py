@@ -3,6 +3,7 @@
 No test asserts a time.
 """
 
+import dataclasses
 import json
 import math
 
@@ -15,8 +16,8 @@ import pytest
 from deltax.delta import Spec, distill, latency, make_spec, operations
 from deltax.delta.blocks import NoChange, Residual
 from deltax.delta.latency import Entry, Latencies
-from deltax.delta.spec import blocks_of
-from deltax.delta.students import Full, LowRank, Skip, Teacher
+from deltax.delta.spec import blocks_of, no_blocks
+from deltax.delta.students import Full, LowRank, Skip, Teacher, conv_macs
 from deltax.delta.survey import survey
 from deltax.layers import BatchNorm, conv2d
 
@@ -117,6 +118,33 @@ def test_multiply_accumulates_are_those_of_the_budget(counted):
   assert {p: e.macs for p, e in found.teacher.items()} == teacher
   for path, own in found.candidates.items():
     assert tuple(entry.macs for entry in own.values()) == costs[path]
+
+
+def test_of_a_span_the_convolutions_are_timed():
+  """What is inside of it costs nothing more."""
+  spec = dataclasses.replace(
+    SPEC,
+    candidates=(Skip(),),
+    blocks=no_blocks,
+    spans=(('same_a', 'same_b'),),
+    block_candidates=(Residual(2), Teacher()),
+  )
+  found = latency.measure(Net(), variables(), spec, SHAPE, repeats=2)
+  span, inside = 'same_a-same_b', found.teacher['same_a']
+  assert list(found.candidates[span]) == [Residual(2).name]
+  assert found.teacher[span].ms > 0
+  assert found.teacher[span].macs == 2 * conv_macs((3, 3, 8, 8), (8, 12, 8))
+  assert (inside.ms, inside.macs) == (0, 0)
+  assert found.candidates['same_a']['skip'].ms == 0
+  delta, frame = distill(Net(), spec), jnp.zeros(SHAPE)
+  params = delta.init(jax.random.key(0), variables(), frame)
+  student = found.candidates[span][Residual(2).name]
+  others = [p for p in found.candidates if not p.startswith('same')]
+  assert found.predicted(delta.choose(params)) == pytest.approx(
+    found.rest
+    + student.ms
+    + sum(found.candidates[path]['skip'].ms for path in others)
+  )
 
 
 def test_bytes_are_those_of_arguments_and_results(counted):
