@@ -53,7 +53,7 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 $(READY): pyproject.toml requirements.txt
 	@echo "Installing into $(VENV), a minute or so"

@@ -1,15 +1,16 @@
-"""The gradient search beside a greedy choice, at equal cost and equal steps.
+"""The gradient search beside others, at equal cost and equal steps.
 
     python benchmarks/search.py --run runs/demo/delta_time
 
 RUN is finished: gates that learned, settled after `search_steps`, and students
-that were trained on. The greedy choice has no gates: for as many steps all
-candidates are trained, drawn alike; each is then judged by what it misses of
-the teacher's change on training clips, and the choice that misses least within
-the same limit, from the same table of costs, is trained on for as many steps.
-All else is the run's own config, but that the schedule of the learning rate
-spans each of the two parts in turn. Both lie in RUN/greedy, and continue if
-they were stopped.
+that were trained on. The others have no gates: for as many steps all candidates
+are trained, drawn alike, and a choice within the same limit, from the same
+table of costs, is then trained on for as many steps. 'greedy' takes the choice
+whose candidates, each judged alone, miss least of the teacher's change on
+training clips; 'evolved' is what an evolutionary search finds whose outputs are
+nearest to the teacher's there. All else is the run's own config, but that the
+schedule of the learning rate spans each of the two parts in turn. All lies in
+RUN, and continues if it was stopped.
 """
 
 import argparse
@@ -30,10 +31,15 @@ from deltax.delta import choice, latency, sensitivity
 from deltax.tasks import search
 from deltax.tasks.parts import delta_params, normalise
 
+POPULATION, GENERATIONS = 16, 10
+
 
 def main():
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--run', required=True, type=pathlib.Path)
+  parser.add_argument(
+    '--baselines', nargs='+', choices=CHOOSERS, default=list(CHOOSERS)
+  )
   parser.add_argument('--clips', type=int, default=32, help='to judge on')
   parser.add_argument('--out', type=pathlib.Path, help='JSON')
   options = parser.parse_args()
@@ -41,14 +47,17 @@ def main():
   searched = config['task'].get('delta') or {}
   if not (searched.get('target') and searched.get('search_steps')):
     parser.error(f'{options.run} was not searched: it has no target and steps')
-  folder = options.run / 'greedy'
-  experiment.train(all_alike(config), folder / 'candidates')
+  candidates = options.run / 'candidates'
+  experiment.train(all_alike(config), candidates)
   clips = first_clips(config, options.clips)
-  if not any((folder / 'chosen').glob('*/0')):
-    picked = greedy(config, folder / 'candidates', clips)
-    write_chosen(folder / 'candidates', folder / 'chosen', picked)
-  experiment.train(tuned(config, folder / 'chosen'), folder / 'tuned')
-  runs = {'gradient': options.run, 'greedy': folder / 'tuned'}
+  runs = {'gradient': options.run}
+  for name in options.baselines:
+    folder = options.run / name
+    if not any((folder / 'chosen').glob('*/0')):
+      picked = CHOOSERS[name](config, candidates, clips)
+      write_chosen(candidates, folder / 'chosen', picked)
+    experiment.train(tuned(config, folder / 'chosen'), folder / 'tuned')
+    runs[name] = folder / 'tuned'
   found = {
     name: described(config, run, clips.shape[2:]) for name, run in runs.items()
   }
@@ -143,16 +152,62 @@ def greedy(
   )
 
 
+def evolved(
+  config: dict, run: pathlib.Path, clips: np.ndarray
+) -> dict[str, int]:
+  """The choice, within the limit, nearest to the teacher's outputs.
+
+  Args:
+    config: of the searched run.
+    run: where all candidates were trained.
+    clips: uint8 `[B, T, H, W, 3]` to judge on.
+
+  Returns:
+    Index of the candidate, by path of a gate.
+  """
+  delta, params, _, prices = network(config, run, clips.shape[2:])
+  gates, clips = params['gates'], normalise(jnp.asarray(clips))
+  outputs, _ = jax.jit(delta.reference)(params, clips)
+
+  @jax.jit
+  def distance(params, clips, outputs):
+    outs, _ = delta.clip(params, clips)
+    missed = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), outs, outputs)
+    return sum(jax.tree.leaves(missed))
+
+  def score(choices):
+    for picked in choices:
+      own = {**params, 'gates': chosen_gates(gates, picked)}
+      yield -float(distance(own, clips, outputs))
+
+  return choice.evolve(
+    lambda choices: list(score(choices)),
+    prices.gated(gates),
+    prices.limit(config['task']['delta']['target'], gates),
+    population=POPULATION,
+    generations=GENERATIONS,
+  )
+
+
+CHOOSERS = {'greedy': greedy, 'evolved': evolved}
+
+
+def chosen_gates(gates, picked: Mapping[str, int]) -> dict[str, Any]:
+  """Logits of gates that have chosen."""
+  return search.certain(
+    {
+      path: jax.nn.one_hot(picked[path], own.size + 1)
+      for path, own in gates.items()
+    }
+  )
+
+
 def write_chosen(
   run: pathlib.Path, out: pathlib.Path, picked: Mapping[str, int]
 ) -> None:
   """Writes a run's parameters as a checkpoint whose gates have chosen."""
   params, model_state = training.restore_params(run)
-  weights = {
-    path: jax.nn.one_hot(picked[path], own.size + 1)
-    for path, own in params['gates'].items()
-  }
-  params = {**params, 'gates': search.certain(weights)}
+  params = {**params, 'gates': chosen_gates(params['gates'], picked)}
   state = training.TrainState(
     jnp.zeros((), jnp.int32), params, model_state, (), jax.random.key(0)
   )

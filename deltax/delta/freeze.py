@@ -8,7 +8,7 @@ what it computes of the key frame alone is cached beside. Where the choice is
 the teacher's own layer, nothing is cached.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
 
-from deltax.delta.layers import Block, Layer, is_span, modules, watched
+from deltax.delta.layers import Block, is_span, modules, watched
 from deltax.delta.schedule import check_frames, unroll
+from deltax.delta.spec import Selected
 from deltax.delta.students import Full, Teacher, Within
 from deltax.delta.survey import Norm, Survey, call_of
 from deltax.layers import winograd
@@ -48,21 +49,30 @@ class Frozen(NamedTuple):
 def freeze(
   net: nn.Module,
   params: Params,
-  survey: Survey,
-  selected: Mapping[str, tuple[Layer | Block, tuple]],
+  plan: Callable[[Sequence[int]], tuple[Survey, Selected]],
+  shape: Sequence[int],
   choices: Mapping[str, int],
   reference: str,
 ) -> Frozen:
-  """Builds the deployed form; see `deltax.delta.distill` for the arguments.
+  """Builds the deployed form.
 
   A batch norm is folded into a convolution when it alone reads the
   convolution's output, and each is called once a pass; not out of a block that
   has a student, whose output would be another.
 
+  Args:
+    net: the network.
+    params: of the delta network.
+    plan: from the shape of a frame, the network's survey and what has students.
+    shape: of a frame; functions of the result take frames of any.
+    choices: index of the chosen candidate, by path.
+    reference: that of the spec.
+
   Raises:
     ValueError: for students of blocks whose reference is the frame before: they
       are not linear, so that no constant stands for the past.
   """
+  survey, selected = plan(shape)
   chosen = {
     path: (unit, candidates[choices.get(path, 0)])
     for path, (unit, candidates) in selected.items()
@@ -139,18 +149,21 @@ def freeze(
       z = Full().apply(own, x, layer)
     return _add(z, own.get('bias'))
 
-  def follow(params, name, prepared, inputs):
+  def student_of(name, frame):
+    """A layer or a block at the size that it has here, and its student."""
+    unit, candidates = call_of(*plan(frame.shape), name)
+    return unit, candidates[choices.get(unit.path, 0)]
+
+  def follow(params, unit, candidate, prepared, inputs):
     """A student on the inputs themselves: right up to a constant."""
-    unit, candidate = call_of(survey, chosen, name)
     own = params['students'].get(unit.path, {})
     if isinstance(unit, Block):
       inputs = inputs[: len(unit.inputs)]
       return candidate.follow(own, prepared, inputs, unit)
     return candidate.apply(own, *inputs, unit)
 
-  def prepare(params, name, inputs):
+  def prepare(params, unit, candidate, inputs):
     """What a block's student needs of the key frame."""
-    unit, candidate = call_of(survey, chosen, name)
     if not isinstance(unit, Block):
       return {}
     inputs = inputs[: len(unit.inputs)]
@@ -164,8 +177,9 @@ def freeze(
     def keep(name, z, inputs):
       path = name.partition(':')[0]
       if path in chosen and not inner(path) and reference != 'none':
-        prepared = prepare(params, name, inputs)
-        constant = z - follow(params, name, prepared, inputs)
+        student = student_of(name, frame)
+        prepared = prepare(params, *student, inputs)
+        constant = z - follow(params, *student, prepared, inputs)
         constant = _add(constant, params['students'].get(path, {}).get('bias'))
         # A bare array where it is all.
         carry[name] = {**prepared, 'z': constant} if prepared else constant
@@ -186,9 +200,10 @@ def freeze(
     def block(name, _, inputs):
       path = name.partition(':')[0]
       bias = params['students'].get(path, {}).get('bias')
+      student = student_of(name, frame)
       if reference == 'none' or inner(path):
-        prepared = prepare(params, name, inputs)
-        return _add(follow(params, name, prepared, inputs), bias)
+        prepared = prepare(params, *student, inputs)
+        return _add(follow(params, *student, prepared, inputs), bias)
       held = carry[name]
       prepared, constant = {}, held
       if isinstance(held, dict):
@@ -196,7 +211,7 @@ def freeze(
       elif reference == 'previous' and bias is not None:
         # The recurrent form adds a student's bias anew on every frame.
         following[name] = _add(held, bias)
-      return follow(params, name, prepared, inputs) + constant
+      return follow(params, *student, prepared, inputs) + constant
 
     def conv(layer, _, x):
       if layer.path in chosen:

@@ -60,9 +60,10 @@ class Delta(NamedTuple):
     costs: `(params, frame) -> ({path: (cost of each candidate, ...)}, {path:
       cost of the teacher})`, multiply-accumulates for `losses.budget`.
     freeze: `(params, frame, *, dtype=None) -> Frozen`. The deployed form:
-      chosen students only, batch norm folded, one cached array a layer. Of
-      `frame` only the shape matters, to find which batch norm follows which
-      convolution; 128 x 128 pixels of RGB when absent. `dtype`: see
+      chosen students only, batch norm folded, one cached array a layer. It
+      takes frames of any size; that of `frame` is only to find which batch norm
+      follows which convolution: 128 x 128 pixels of RGB when absent. `dtype`:
+      see
       `deltax.delta.freeze.in_dtype`.
   """
 

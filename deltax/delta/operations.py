@@ -23,7 +23,8 @@ from deltax.delta.students import Candidate, Full, Teacher
 from deltax.delta.transform import distill
 
 _BATCH = 2.0  # milliseconds that calls of one operation take at a turn
-_MOST_CALLS = 50  # at a turn
+_LEAST_CALLS = 3  # at a turn, lest most find their weights out of the caches
+_MOST_CALLS = 50
 _COPIES = {'cpu': 1}  # side by side in one program; launching hides the rest
 _ELSEWHERE = 16
 
@@ -221,7 +222,8 @@ def _turns(calls, repeats):
   for call in calls:
     call()
   counts = [
-    max(1, min(_MOST_CALLS, round(_BATCH / timed(call)))) for call in calls
+    min(_MOST_CALLS, max(_LEAST_CALLS, round(_BATCH / timed(call))))
+    for call in calls
   ]
   times: list[list[float]] = [[] for _ in calls]
   for _ in range(repeats):

@@ -359,9 +359,11 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     return cost.prices(found, selected)
 
   def deploy(params: Params, frame: Any = RGB, *, dtype: Any = None) -> Frozen:
-    found, selected = plan(params['teacher'], frame.shape)
-    chosen = choose(params)
-    frozen = freeze(net, params, found, selected, chosen, spec.reference)
+    variables = jax.eval_shape(lambda x: x, params['teacher'])
+    own = functools.partial(plan, variables)
+    frozen = freeze(
+      *(net, params, own, frame.shape, choose(params), spec.reference)
+    )
     return frozen if dtype is None else in_dtype(frozen, dtype)
 
   return Delta(

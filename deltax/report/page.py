@@ -42,7 +42,10 @@ def write(
       score 0 to `interval` - 1 frames after the key frame, on the same frames;
       `ms`: `teacher`, `key` and `later`, a frame each, and perhaps `predicted`,
       that of a later frame;
-      `gmacs`: `key` and `later`, a frame each.
+      `gmacs`: `key` and `later`, a frame each;
+      perhaps `streams`: `count` of them, `interval`, and the ms of a frame of
+      all, `p50`, `p95`, `p99` and `mean`, with the key frames `at once` and
+      `staggered`.
     layers: in order of depth: `path`, `candidates` ({name: MACs}), `teacher`
       (MACs), `chosen` (a name), `probability` ({name: 0 to 1}).
     gates: `steps` (S) and `probability` ({path: S probabilities of the full

@@ -12,6 +12,8 @@ CAPTION = (
   'multiply-accumulates.'
 )
 
+PERCENTILES = 'p50', 'p95', 'p99', 'mean'
+
 
 def rows(results: Mapping) -> list[list[str]]:
   """Cells of a table of frames: a name, GMACs, share, ms, share.
@@ -67,4 +69,24 @@ def section_of(results: Mapping) -> str:
     return ''
   heads = ['', 'GMACs', 'share of GMACs', 'ms', 'share of ms']
   body = [[html.escape(name), *cells] for name, *cells in rows(results)]
-  return f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'
+  return (
+    f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'
+    f'{_streams(results.get("streams"))}'
+  )
+
+
+def _streams(found: Mapping | None) -> str:
+  """A table of the frame times of parallel streams."""
+  if found is None:
+    return ''
+  caption = (
+    f'Milliseconds until all of {found["count"]} parallel streams have their '
+    f'next frame, at interval {found["interval"]}: with the key frames of all '
+    'in the same step, and spread over the interval.'
+  )
+  heads = ['key frames', 'median', '95%', '99%', 'mean']
+  body = [
+    [name, *(number(found[name][each], 1) for each in PERCENTILES)]
+    for name in ('at once', 'staggered')
+  ]
+  return table(caption, heads, body)

@@ -3,13 +3,17 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from deltax import delta as delta_wing
-from deltax.delta import Frozen, Streamer, Teacher
+from deltax.delta import Frozen, Streamer, Teacher, streams
 from deltax.delta.cost import Macs
 from deltax.delta.latency import Latencies
 from deltax.report.timing import milliseconds
 from deltax.types import Array
+
+_INTERVALS = 20  # over which the frame times of streams are gathered
 
 
 def freeze_teacher(net: nn.Module, variables: Any, frame: Array) -> Frozen:
@@ -51,6 +55,40 @@ def measure(
 
     timed |= {'key': key, 'later': lambda: delta.push(frame)}
   return {'key': None, 'later': None, **milliseconds(timed)}
+
+
+def measure_streams(
+  frozen: Frozen, frame: Array, interval: int, *, count: int = 4
+) -> dict[str, Any]:
+  """Milliseconds of a frame of all of some parallel streams.
+
+  Args:
+    frozen: a delta network.
+    frame: `[1, H, W, C]`, as it takes them; that of every stream.
+    interval: distance of key frames, two or more.
+    count: of the streams.
+
+  Returns:
+    `{'interval', 'count', 'at once': {'p50', 'p95', 'p99', 'mean'},
+    'staggered': the same}`: with the key frames of all streams in the same
+    step, and spread over the interval.
+  """
+  key = jax.jit(frozen.keyframe)
+  step = jax.jit(frozen.step, donate_argnums=1)
+  frames = jnp.repeat(frame, count, 0)
+  found: dict[str, Any] = {'interval': interval, 'count': count}
+  for name, phases in (
+    ('at once', (0,) * count),
+    ('staggered', streams.staggered(count, interval)),
+  ):
+    times = streams.tick_times(
+      streams.parallel(key, step, phases, interval),
+      *(frozen.params, frames),
+      warm_up=2 * interval + 1,
+      ticks=_INTERVALS * interval,
+    )
+    found[name] = streams.percentiles(times) | {'mean': float(times.mean())}
+  return found
 
 
 def predict(

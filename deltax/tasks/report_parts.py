@@ -168,6 +168,8 @@ def gather(
     for n in intervals
   ]
   results['floor_gap'] = floor_gap(results)
+  middle = intervals[len(intervals) // 2]
+  results['streams'] = deployed.measure_streams(frozen, frame, middle)
   if latencies is not None:
     ms['predicted'], note = _predicted(
       latencies, delta.choose(whole), macs, frame.shape

@@ -110,6 +110,20 @@ def test_the_frozen_network_equals_the_live_one(reference, own):
   close(outs, live, 1e-4)
 
 
+@pytest.mark.parametrize('reference', ['key', 'none'])
+def test_a_frozen_network_takes_frames_of_any_size(reference):
+  """Though coarse students and blocks go by the sizes of their layers."""
+  _, delta, params, clip = build(
+    reference=reference,
+    candidates=(('strided',),),
+    block_candidates=(('residual', 2, 2),),
+  )
+  frozen = delta.freeze(params)
+  for frames in (clip, clip[:, :, :8, :16]):
+    live = delta.rollout(params, frames, 3)
+    close(frozen.rollout(frozen.params, frames, 3), live, 1e-4)
+
+
 def test_a_still_clip_stays_what_the_teacher_says():
   net, delta, params, clip = build()
   still = jnp.repeat(clip[:, :1], 4, 1)

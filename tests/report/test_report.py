@@ -199,6 +199,16 @@ def test_a_later_frame_is_shown_beside_its_floor(tmp_path):
   assert '>later frame, predicted<' in page
 
 
+def test_frame_times_of_parallel_streams_have_a_table(tmp_path):
+  times = {'p50': 30.0, 'p95': 90.25, 'p99': 95.0, 'mean': 42.0}
+  spread = {'p50': 44.0, 'p95': 48.0, 'p99': 51.5, 'mean': 45.0}
+  streams = {'count': 4, 'interval': 5, 'at once': times, 'staggered': spread}
+  page = page_of(tmp_path, results={**results(), 'streams': streams})
+  assert 'all of 4 parallel streams have their next frame' in page
+  row = re.search(r'staggered</t[hd]>(.*?)</tr>', page)[1]
+  assert re.findall(r'[\d.]+', row) == ['44.0', '48.0', '51.5', '45.0']
+
+
 def test_without_times_no_floor_is_claimed(tmp_path):
   untimed = results(ms={'teacher': None, 'key': None, 'later': math.nan})
   page = page_of(tmp_path, results=untimed)

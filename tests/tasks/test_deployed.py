@@ -73,6 +73,27 @@ def test_each_timed_frame_is_of_its_kind():
   assert ms['key'] is None and ms['later'] is None and ms['teacher'] > 0
 
 
+def test_streams_are_timed_at_once_and_staggered():
+  traced = []
+
+  def keyframe(params, frames):
+    traced.append(('key', len(frames)))
+    return {'z': frames}, frames
+
+  def step(params, carry, frames):
+    traced.append(('later', len(frames)))
+    return {'z': carry['z'] + 1}, frames
+
+  frozen = Frozen({}, keyframe, step, None)
+  found = deployed.measure_streams(frozen, jnp.zeros(FRAME), 5, count=3)
+  # All in one batch, then each alone; compiled once a shape.
+  assert sorted(traced) == [('key', 1), ('key', 3), ('later', 1), ('later', 3)]
+  assert (found['interval'], found['count']) == (5, 3)
+  for name in ('at once', 'staggered'):
+    times = found[name]
+    assert 0 < times['p50'] <= times['p95'] <= times['p99']
+
+
 def latencies(names, layers=('conv1',), shape=FRAME, **changes):
   entry = {'full': 4.0, 'low_rank_4_out': 3.0, 'skip': 0.0}
   found = Latencies(

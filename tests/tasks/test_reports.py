@@ -293,6 +293,7 @@ def test_a_later_frame_is_timed_and_predicted(tmp_path):
   own = {'full': 2.0, 'low_rank_4_out': 3.0}[layer['chosen']]
   assert ms['predicted'] == 20 - 5 + own
   assert 'on a phone (8 cores)' in results['notes'][-1]
+  assert results['streams']['interval'] == 2
   report.write(tmp_path / 'page.html', **page)
   assert 'later frame, predicted' in (tmp_path / 'page.html').read_text()
 
