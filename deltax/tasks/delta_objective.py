@@ -155,17 +155,14 @@ def make_objective(
 
   def init(key, teacher, frame):
     params = jax.jit(delta.init)(key, teacher, frame)
-    for name, given in (
-      ('costs', costs),
-      ('start', (start or {}).get('students')),
-    ):
-      if given is not None and set(given) != set(params['students']):
-        raise ValueError(
-          f'{name} names {len(given)} layers, the network has '
-          f'{len(params["students"])} with students; not in both: '
-          f'{", ".join(sorted(set(given) ^ set(params["students"])))}'
-        )
-    params |= start or {}
+    students = params['students']
+    if costs is not None:
+      _check_paths('costs', costs, students)
+    if start is not None:
+      # Saved trees have no empty branches, as students without weights are.
+      own = start.get('students', {})
+      _check_paths('start', _with_weights(own), _with_weights(students))
+      params |= {**start, 'students': {**students, **own}}
     pair = jax.ShapeDtypeStruct((1, 2, *frame.shape[1:]), jnp.float32)
     _, changes = jax.eval_shape(delta.reference, params, pair)
     calls = jax.eval_shape(distilled, changes, changes).shape[0]
@@ -276,3 +273,15 @@ def make_objective(
 def logits_of(params: Params) -> dict[str, Array]:
   """Those of the gates; a saved tree has no empty branches."""
   return params.get('gates', {})
+
+
+def _with_weights(students: Mapping[str, Any]) -> dict[str, Any]:
+  return {path: own for path, own in students.items() if jax.tree.leaves(own)}
+
+
+def _check_paths(name: str, given: Mapping, known: Mapping) -> None:
+  if set(given) != set(known):
+    raise ValueError(
+      f'{name} names {len(given)} layers, the network has {len(known)} with '
+      f'students; not in both: {", ".join(sorted(set(given) ^ set(known)))}'
+    )

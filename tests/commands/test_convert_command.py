@@ -67,7 +67,7 @@ def environment(folder):
   return {
     **os.environ,
     'DELTAX_DATA': str(folder / 'data'),
-    'XLA_FLAGS': '--xla_backend_optimization_level=0',
+    'XLA_FLAGS': os.environ['QUICK_COMPILATION'],
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',

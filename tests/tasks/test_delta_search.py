@@ -409,21 +409,57 @@ def test_a_run_that_starts_from_a_searched_one_has_its_settled_gates(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, own['gates'], state['gates'])
 
 
-def test_the_benchmark_tunes_a_greedy_choice_within_the_same_limit(
-  tmp_path, monkeypatch, capsys
-):
+@pytest.fixture(scope='module')
+def searched(tmp_path_factory):
+  """A finished run whose gates chose within a target."""
+  folder = tmp_path_factory.mktemp('searched')
   options = {'target': TARGET, 'search_steps': 1, 'intervals': (2,)}
   config = config_of(
-    tmp_path, **options, train_teacher=False, batch_statistics=False
+    folder, **options, train_teacher=False, batch_statistics=False
   )
-  experiment.train(config, tmp_path / 'run')
-  arguments = f'search.py --run {tmp_path}/run --clips 3 --out {tmp_path}/found'
-  monkeypatch.setattr(sys, 'argv', arguments.split())
-  runpy.run_path(str(ROOT / 'benchmarks' / 'search.py'))['main']()
+  experiment.train(config, folder / 'run')
+  return folder / 'run'
+
+
+def benchmark(name, monkeypatch, *arguments, **changes):
+  """Calls one as a command, with other values of its constants."""
+  monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+  main = runpy.run_path(str(ROOT / 'benchmarks' / name))['main']
+  main.__globals__.update(changes)
+  main()
+
+
+def test_other_choices_within_the_same_limit_stand_beside_a_run(
+  searched, tmp_path, monkeypatch, capsys
+):
+  out = tmp_path / 'found'
+  arguments = '--run', searched, '--clips', 3, '--out', out
+  small = {'POPULATION': 4, 'GENERATIONS': 1}
+  benchmark('search.py', monkeypatch, *arguments, **small)
   lines = capsys.readouterr().out.splitlines()
-  found = json.loads((tmp_path / 'found').read_text())
-  assert set(found) == {'gradient', 'greedy'}
+  found = json.loads(out.read_text())
+  assert list(found) == ['gradient', 'greedy', 'evolved']
   for name, own in found.items():
     assert set(own['choice']) == set(LAYERS)
     assert 0 < own['share'] <= TARGET
     assert any(line.startswith(f'{name}: delta_2/miou 0.') for line in lines)
+
+
+def test_schedules_are_compared_on_a_finished_run(
+  searched, tmp_path, monkeypatch
+):
+  out = tmp_path / 'found'
+  benchmark(
+    *('schedules.py', monkeypatch, '--run', searched, '--layers', 'conv1'),
+    *('--intervals', 3, '--longest', 5, '--streams', 2, '--ticks', 4),
+    *('--out', out),
+  )
+  found = json.loads(out.read_text())
+  assert list(found) == [
+    *('street', 'street, stop and go', 'street, cuts', 'streams')
+  ]
+  every, third, *_ = found['street']
+  assert every['key_share'] == every['agreement'] == 1
+  assert third['key_share'] < 1
+  assert third['gmacs'] < every['gmacs']
+  assert [row['phases'] for row in found['streams']] == ['at once', 'staggered']
