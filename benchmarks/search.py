@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from deltax import delta as delta_wing
 from deltax import experiment, models, training
@@ -43,6 +44,7 @@ def main():
   parser.add_argument('--clips', type=int, default=32, help='to judge on')
   parser.add_argument('--out', type=pathlib.Path, help='JSON')
   options = parser.parse_args()
+  logging.set_verbosity(logging.INFO)
   config = json.loads((options.run / 'config.json').read_text())
   searched = config['task'].get('delta') or {}
   if not (searched.get('target') and searched.get('search_steps')):

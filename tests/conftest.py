@@ -20,6 +20,7 @@ os.environ.setdefault(
 )
 
 import jax
+import pytest
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
@@ -32,3 +33,10 @@ _cache /= os.environ.get('PYTEST_XDIST_WORKER', '')
 jax.config.update('jax_compilation_cache_dir', str(_cache))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def bounded_memory():
+  """Compiled programs would come to many gigabytes; the cache on disk stays."""
+  yield
+  jax.clear_caches()

@@ -90,7 +90,7 @@ def within(values: Table, costs: Table, limit: float) -> Choice:
 
 
 def settle(
-  logits: Mapping[str, Array], costs: Table, limit: Any
+  logits: Mapping[str, Array], costs: Table, limit: Any, *, spend: bool = False
 ) -> dict[str, Array]:
   """The likeliest choice of gates within a limit; may be traced.
 
@@ -100,6 +100,8 @@ def settle(
     logits: `[K - 1]` by path, as `deltax.delta.gates` has them.
     costs: cost of each of the K candidates, by path.
     limit: of the sum of the costs, in their unit; may be traced.
+    spend: whether what is left of the limit goes to dearer candidates, though
+      less likely, one by one where the least probability is lost for it.
 
   Returns:
     `[K]` weights by path, one of them 1 and the others 0. No gradient flows
@@ -145,20 +147,27 @@ def settle(
     fits = of(cost, best(middle)).sum() <= share
     return jnp.where(fits, low, middle), jnp.where(fits, middle, high)
 
-  def density(picked):
-    """Of every candidate that gains and that the rest of the limit allows."""
+  def density(picked, wanted):
+    """Of every candidate that is wanted and that the limit allows."""
     gain, extra = value - of(value, picked), cost - of(cost, picked)
-    possible = (gain > 0) & (extra <= share - of(cost, picked).sum())
+    fits = extra <= share - of(cost, picked).sum()
+    possible = wanted(gain, extra) & fits & (value > -jnp.inf)
     return jnp.where(possible, gain / jnp.maximum(extra, _TINY), -jnp.inf)
 
-  def fill(picked):
-    row, index = jnp.unravel_index(density(picked).argmax(), cost.shape)
-    return picked.at[row].set(index)
+  def filled(picked, wanted):
+    def fill(picked):
+      best = density(picked, wanted).argmax()
+      row, index = jnp.unravel_index(best, cost.shape)
+      return picked.at[row].set(index)
+
+    return lax.while_loop(
+      lambda picked: (density(picked, wanted) > -jnp.inf).any(), fill, picked
+    )
 
   _, price = lax.fori_loop(0, _TRACED_HALVINGS, halve, _LOG_PRICES)
-  picked = lax.while_loop(
-    lambda picked: (density(picked) > -jnp.inf).any(), fill, best(price)
-  )
+  picked = filled(best(price), lambda gain, extra: gain > 0)
+  if spend:
+    picked = filled(picked, lambda gain, extra: extra > 0)
   return {
     path: jax.nn.one_hot(picked[row], size)
     for row, (path, size) in enumerate(sizes.items())

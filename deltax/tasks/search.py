@@ -157,7 +157,8 @@ def settled(
     weights = {path: one_hot(own) for path, own in logits.items()}
   else:
     costs, limit = prices.gated(logits), prices.limit(target, logits)
-    weights = choice.settle(_favouring(logits, costs, limit), costs, limit)
+    favoured = _favouring(logits, costs, limit)
+    weights = choice.settle(favoured, costs, limit, spend=True)
   return certain(weights)
 
 

@@ -173,6 +173,26 @@ def test_gates_settle_as_their_probabilities_are_chosen(seed):
     assert found == within(values, costs, limit)
 
 
+@pytest.mark.parametrize('seed', range(4))
+def test_what_is_left_of_a_limit_is_spent_until_nothing_dearer_fits(seed):
+  draw = np.random.default_rng(seed)
+  sizes = {f'layer{i}': int(draw.integers(2, 5)) for i in range(12)}
+  costs = {p: tuple(draw.uniform(1, 9, n)) for p, n in sizes.items()}
+  logits = {p: jnp.float32(draw.normal(size=n - 1)) for p, n in sizes.items()}
+  limit = limits(costs)[3]
+
+  def chosen(**options):
+    hard = settle(logits, costs, limit, **options)
+    return {path: int(w.argmax()) for path, w in hard.items()}
+
+  spent = chosen(spend=True)
+  paid = total(costs, spent)
+  assert total(costs, chosen()) <= paid <= limit * (1 + 1e-6)
+  for path, index in spent.items():
+    dearer = [c - costs[path][index] for c in costs[path]]
+    assert all(extra > limit - paid for extra in dearer if extra > 1e-4)
+
+
 def test_gates_within_the_limit_choose_as_ever():
   logits = {'a': jnp.array([0.0]), 'b': jnp.array([1.0]), 'c': jnp.zeros(2)}
   costs = {'a': (1, 2), 'b': (3, 1), 'c': (1, 2, 3)}
