@@ -179,9 +179,11 @@ class Training:
     self.network = network
     objective = functools.partial(losses_of, network=network)
     self.gradient = jax.grad(objective, has_aux=True)
-    # What is compiled fast rounds more, and five steps multiply that.
+    # Five steps multiply what rounding leaves.
     several = network.name == 'ddrnet23_slim'
-    compiled = jax.jit if several else published.fast_to_compile
+    compiled = published.fast_to_compile
+    if several:
+      compiled = published.compiled_well
     self.single = compiled(self.gradient)
     self.double = published.fast_to_compile(self.gradient)
     self.first = functools.cache(self.first)

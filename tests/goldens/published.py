@@ -27,6 +27,14 @@ NETWORKS = {
 fast_to_compile = functools.partial(
   jax.jit, compiler_options={'xla_backend_optimization_level': 0}
 )
+# What is compiled fast, as all tests are, rounds more.
+compiled_well = functools.partial(
+  jax.jit,
+  compiler_options={
+    'xla_backend_optimization_level': 3,
+    'xla_cpu_use_fusion_emitters': True,
+  },
+)
 
 
 def load(model, name):
