@@ -1,8 +1,8 @@
 """Every test runs on four fake CPU devices, with strict checks of jax.
 
 Programs run a few times each, so they are compiled fast rather than made fast:
-three times less work for all tests together. Processes that tests start take
-the same flags from QUICK_COMPILATION.
+less than half of the work where compiling is most of it. Processes that tests
+start take the same flags from QUICK_COMPILATION.
 """
 
 import os
