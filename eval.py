@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment, report, tasks, training
-from deltax.tasks import retrieval_report
+from deltax.tasks.retrieval import report as retrieval_report
 
 config_flags.DEFINE_config_file('config', None, 'What was trained.')
 flags.DEFINE_string('workdir', None, 'Folder of the run.')

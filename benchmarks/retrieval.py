@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax import retrieval
-from deltax.retrieval import bits, blocks
+from deltax.retrieval.compare import bits, many
 
 REGIONS, SIZE, COARSE = 9, 512, 1024
 # CPU seconds of the published PyTorch code, pair by pair, for 1,000 videos of
@@ -53,7 +53,7 @@ def main():
 
 def fine_rows(options, query, targets):
   """(label, published row, seconds, largest difference), one by one."""
-  length = blocks.bucket_length(options.frames)
+  length = many.bucket_length(options.frames)
   mask = padded(np.ones(options.frames, np.float32), length)
   masks = np.tile(mask[None], (len(targets), 1))
   for name, forms in (
@@ -67,7 +67,7 @@ def fine_rows(options, query, targets):
     if name == 'binary':
       codes = np.stack([np.asarray(bits.pack(x)) for x in codes])
     for form in forms:
-      compare = blocks.make_compare(net, variables, products=form)
+      compare = many.make_compare(net, variables, products=form)
       seconds, found = timed(
         lambda compare=compare, codes=codes: compare(
           codes[0], mask, codes[1:], masks
@@ -75,7 +75,7 @@ def fine_rows(options, query, targets):
         options.repeats,
       )
       difference = np.abs(found.score[: len(expected)] - expected).max()
-      chosen = blocks.check_form(form, SIZE) if name == 'attention' else 'bits'
+      chosen = many.check_form(form, SIZE) if name == 'attention' else 'bits'
       default = '' if form else ' *'
       yield f'{name}, {chosen}{default}', name, seconds, difference
 

@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax import data, delta, experiment, models, training
-from deltax.data.codec_motion import measure_motion
-from deltax.delta import keyframes, streams
+from deltax.data.video.codec_motion import measure_motion
+from deltax.delta.run import keyframes, streams
 from deltax.metrics.segmentation import confusion, iou
-from deltax.tasks.parts import delta_params, normalise
-from deltax.tasks.segmentation_parts import predict
+from deltax.models.inputs import normalise
+from deltax.tasks.parts import delta_params
+from deltax.tasks.segmentation.parts import predict
 
 STREET_NAMES = {
   'pavement': 'sidewalk',

@@ -28,9 +28,10 @@ from absl import logging
 
 from deltax import delta as delta_wing
 from deltax import experiment, models, training
-from deltax.delta import choice, latency, sensitivity
-from deltax.tasks import search
-from deltax.tasks.parts import delta_params, normalise
+from deltax.delta.search import choice, latency, sensitivity
+from deltax.models.inputs import normalise
+from deltax.tasks.parts import delta_params
+from deltax.tasks.video import choice as search
 
 POPULATION, GENERATIONS = 16, 10
 
@@ -100,7 +101,7 @@ def tuned(config: dict, start: pathlib.Path) -> dict:
 
 
 class Network(NamedTuple):
-  """A run's delta network, as `deltax.tasks.search` prices it."""
+  """A run's delta network, as `deltax.tasks.video.choice` prices it."""
 
   delta: delta_wing.Delta
   params: Any

@@ -4,7 +4,7 @@ Paper: Kordopatis-Zilos et al., IJCV 2022, section 4.2. Expected on FIVR-200K,
 as published: DSVR 0.574, CSVR 0.558, ISVR 0.476. Cost: 300 epochs of 688 steps.
 
 The features are those of the published HDF5 files, made once by `deltax
-extract`; `deltax.data.similarities` reads the published scores.
+extract`; `deltax.data.features.similarities` reads the published scores.
 
     python train.py --config=configs/dns_coarse.py --workdir=runs/dns_coarse
 """

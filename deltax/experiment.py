@@ -6,9 +6,12 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deltax import data, runs, tasks, training
+from deltax import data, tasks, training
+from deltax.systems import folder as retrieval_system
+from deltax.systems import runs
 from deltax.task import Task
-from deltax.tasks import parts, retrieval_report, retrieval_system
+from deltax.tasks import parts
+from deltax.tasks.retrieval import report
 from deltax.types import Batch
 
 
@@ -110,7 +113,7 @@ def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:
 
 def judged(
   config: Mapping[str, Any], workdir: str | os.PathLike
-) -> retrieval_report.Judged:
+) -> report.Judged:
   """What the evaluation of a retrieval run compares.
 
   Args:
@@ -139,7 +142,7 @@ def judged(
     coarse = own
   else:
     fine = {own.name: own}
-  return retrieval_report.Judged(
+  return report.Judged(
     coarse,
     fine,
     selectors,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from deltax import experiment, report
-from deltax.data import street, street_tree
-from deltax.tasks import retrieval_report
+from deltax.data.street import drive, tree
+from deltax.tasks.retrieval import report as retrieval_report
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -59,10 +59,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trees(folder):
   """Where each data set of the configs lies, in small."""
-  world = street.render_world(3, frames=20, size=(128, 192))
+  world = drive.render_world(3, frames=20, size=(128, 192))
   for split in ('train', 'val'):
     for sequence in (0, 1):
-      street.write_cityscapes(
+      drive.write_cityscapes(
         world,
         folder / 'cityscapes',
         split=split,
@@ -77,10 +77,8 @@ def trees(folder):
         cv2.imwrite(str(target / f'{t:02}.png'), np.ascontiguousarray(picture))
     for number in (0, 1):
       video = f'{"part/" if split == "train" else ""}video_{number}'
-      street_tree.write_imagenet_vid(
-        world, folder / 'imagenet_vid', split, video
-      )
-  street_tree.write_imagenet_det(world, folder / 'imagenet_vid', 3, 'part/one')
+      tree.write_imagenet_vid(world, folder / 'imagenet_vid', split, video)
+  tree.write_imagenet_det(world, folder / 'imagenet_vid', 3, 'part/one')
   return {
     'street': None,
     'cityscapes': folder / 'cityscapes',

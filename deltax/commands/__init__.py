@@ -32,6 +32,25 @@ COMMANDS = {
   'info': 'what is in an index, and what it takes on the disk',
 }
 
+FOLDERS = {
+  'compare': 'network',
+  'convert': 'network',
+  'export': 'network',
+  'profile': 'network',
+  'run': 'network',
+  'index': 'videos',
+  'add': 'videos',
+  'remove': 'videos',
+  'search': 'videos',
+  'info': 'videos',
+  'extract': 'training',
+  'whiten': 'training',
+  'score': 'training',
+  'distill': 'training',
+  'bundle': 'training',
+  'copies': 'training',
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Runs a subcommand.
@@ -53,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser(name, help=text, add_help=False)
   first, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['']
   name = parser.parse_args([first] if first else []).command
-  command = importlib.import_module(f'deltax.commands.{name}')
+  command = importlib.import_module(f'deltax.commands.{FOLDERS[name]}.{name}')
   own = argparse.ArgumentParser(
     prog=f'deltax {name}',
     description=command.__doc__,

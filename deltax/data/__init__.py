@@ -6,24 +6,28 @@ Data sets import their readers (tfds, grain, panda3d) only when they are made.
 import importlib
 
 from deltax.data import labels
-from deltax.data.feature_store import open_features
+from deltax.data.features.store import open_features
 from deltax.data.labels import DataInfo
 from deltax.data.prefetch import prefetch
 
 # name: (module, function, what its labels or its boxes' classes mean)
 DATASETS = {
-  'camvid': ('camvid', 'make_camvid', labels.CAMVID),
+  'camvid': ('folders.camvid', 'make_camvid', labels.CAMVID),
   'cityscapes_video': (
-    'cityscapes_video',
+    'folders.cityscapes_video',
     'make_cityscapes_video',
     labels.CITYSCAPES,
   ),
-  'imagenet_vid': ('imagenet_vid', 'make_imagenet_vid', labels.IMAGENET_VID),
-  'pairs': ('pairs', 'make_pairs', None),
-  'scored_pairs': ('pairs', 'make_scored_pairs', None),
-  'street': ('street_builder', 'make_street', labels.STREET),
-  'street_boxes': ('street_boxes', 'make_street_boxes', labels.STREET_BOXES),
-  'triplets': ('triplets', 'make_triplets', None),
+  'imagenet_vid': (
+    'folders.imagenet_vid',
+    'make_imagenet_vid',
+    labels.IMAGENET_VID,
+  ),
+  'pairs': ('features.pairs', 'make_pairs', None),
+  'scored_pairs': ('features.pairs', 'make_scored_pairs', None),
+  'street': ('street.builder', 'make_street', labels.STREET),
+  'street_boxes': ('street.boxes', 'make_street_boxes', labels.STREET_BOXES),
+  'triplets': ('features.triplets', 'make_triplets', None),
 }
 
 __all__ = [

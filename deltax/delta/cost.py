@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.layers import Block, Layer, is_span
-from deltax.delta.students import Teacher, conv_macs
+from deltax.delta.adapters.linen import Block, Layer, is_span
+from deltax.delta.students.layers import Teacher, conv_macs
 from deltax.delta.survey import Survey
 from deltax.delta.survey import survey as survey_of
 

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jax import lax
 
-from deltax.delta.layers import Block, is_span, modules, watched
-from deltax.delta.schedule import check_frames, unroll
+from deltax.delta.adapters.linen import Block, is_span, modules, watched
+from deltax.delta.references import check_frames, unroll
 from deltax.delta.spec import Selected
-from deltax.delta.students import Full, Teacher, Within
+from deltax.delta.students.layers import Full, Teacher, Within
 from deltax.delta.survey import Norm, Survey, call_of
 from deltax.layers import winograd
 from deltax.types import Array, Carry, Params

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from deltax.delta.blocks import BlockCandidate, NoChange, Residual
-from deltax.delta.layers import SPAN, Block, Layer, is_span, modules
-from deltax.delta.students import (
+from deltax.delta.adapters.linen import SPAN, Block, Layer, is_span, modules
+from deltax.delta.students.blocks import BlockCandidate, NoChange, Residual
+from deltax.delta.students.coarse import Strided
+from deltax.delta.students.layers import (
   Candidate,
   Full,
   LowRank,
@@ -14,8 +15,7 @@ from deltax.delta.students import (
   Teacher,
   Within,
 )
-from deltax.delta.students_coarse import Strided
-from deltax.delta.students_narrow import Bottleneck, Depthwise
+from deltax.delta.students.narrow import Bottleneck, Depthwise
 from deltax.delta.survey import Survey
 
 CANDIDATES = {

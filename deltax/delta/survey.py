@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-from deltax.delta.layers import Block, Layer, watched
+from deltax.delta.adapters.linen import Block, Layer, watched
 
 _CONV, _NORM = 'conv:', 'norm:'
 

@@ -21,10 +21,10 @@ from jax import lax
 
 from deltax.delta import cost
 from deltax.delta import gates as gating
+from deltax.delta.adapters.linen import Block, Layer, subtree, watched
 from deltax.delta.freeze import Frozen, freeze, in_dtype
 from deltax.delta.functions import Aux, Delta, Gates
-from deltax.delta.layers import Block, Layer, subtree, watched
-from deltax.delta.schedule import (
+from deltax.delta.references import (
   assemble,
   check_frames,
   references,
@@ -32,7 +32,7 @@ from deltax.delta.schedule import (
   unroll,
 )
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students import Teacher, Within, started
+from deltax.delta.students.layers import Teacher, Within, started
 from deltax.delta.survey import Survey, call_of, survey
 from deltax.types import Array, Carry, Key, Params
 

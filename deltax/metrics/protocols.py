@@ -56,7 +56,7 @@ def evaluate(
   """Scores rankings as the benchmark of the annotation does.
 
   Args:
-    annotation: one of `deltax.data.annotations`.
+    annotation: one of `deltax.data.features.annotations`.
     similarities: for each query either `{target: score}` or, if there are
       `targets`, an array `[N]` of their scores, NaN where there is none. What
       is no query of the annotation is not read.

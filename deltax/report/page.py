@@ -4,9 +4,10 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 
-from deltax.report import document, inputs, plots, tables, times
+from deltax.report import document, inputs, tables, times
 from deltax.report.document import notes, panels, section
-from deltax.report.film import strip
+from deltax.report.pictures import plots
+from deltax.report.pictures.film import strip
 from deltax.report.style import colour
 from deltax.report.summary import headline, number, sentence
 from deltax.report.tables import candidate_colours, legend

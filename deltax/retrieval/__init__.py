@@ -5,11 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 
-from deltax.retrieval.coarse import CoarseStudent
-from deltax.retrieval.comparator import STRIDE, Comparator
-from deltax.retrieval.fine import Comparison, VideoSimilarity
-from deltax.retrieval.itq import fit_itq
-from deltax.retrieval.regions import (
+from deltax.retrieval.networks.coarse import CoarseStudent
+from deltax.retrieval.networks.comparator import STRIDE, Comparator
+from deltax.retrieval.networks.fine import Comparison, VideoSimilarity
+from deltax.retrieval.networks.itq import fit_itq
+from deltax.retrieval.networks.regions import (
   Whitening,
   fit_whitening,
   pad_short,
@@ -17,8 +17,8 @@ from deltax.retrieval.regions import (
   whiten,
   whitening,
 )
-from deltax.retrieval.selector import Selector
-from deltax.retrieval.similarity import (
+from deltax.retrieval.networks.selector import Selector
+from deltax.retrieval.networks.similarity import (
   chamfer,
   frame_similarity,
   symmetric_chamfer,

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from deltax.retrieval import bits
-from deltax.retrieval.blocks import bucket_length
+from deltax.retrieval.compare import bits
+from deltax.retrieval.compare.many import bucket_length
 from deltax.types import Array
 
 

@@ -3,14 +3,11 @@
 from typing import Any
 
 from deltax.task import Task
-from deltax.tasks import (
-  detection,
-  detection_report,
-  segmentation,
-  segmentation_report,
-  selection,
-  similarity,
-)
+from deltax.tasks.detection import report as detection_report
+from deltax.tasks.detection import task as detection
+from deltax.tasks.retrieval import selection, similarity
+from deltax.tasks.segmentation import report as segmentation_report
+from deltax.tasks.segmentation import task as segmentation
 
 TASKS = {
   'detection': detection.make_task,

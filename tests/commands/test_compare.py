@@ -6,7 +6,7 @@ import math
 import pytest
 
 from deltax import commands
-from deltax.commands import compare
+from deltax.commands.network import compare
 
 
 def write(folder, **changes):

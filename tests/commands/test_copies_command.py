@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from deltax import commands
-from deltax.data import clips_found, copies, street_film
-from deltax.data.annotations import read_copies
-from deltax.data.video import write_video
+from deltax.data.copies import make as copies
+from deltax.data.features.annotations import read_copies
+from deltax.data.street import film as street_film
+from deltax.data.video import packaged
+from deltax.data.video.files import write_video
 
 SPLITS = ('train', 'test')
 
@@ -21,13 +23,15 @@ def small(monkeypatch):
     write_video(path, frames, 6.0)
 
   monkeypatch.setattr(street_film, 'film', film)
-  monkeypatch.setattr(clips_found, 'find_clips', list)
+  monkeypatch.setattr(packaged, 'find_clips', list)
   make = copies.make_copies
 
   def make_copies(folder, **options):
     return make(folder, **options, copies=2, short_side=32)
 
-  monkeypatch.setattr('deltax.commands.copies.make_copies', make_copies)
+  monkeypatch.setattr(
+    'deltax.commands.training.copies.make_copies', make_copies
+  )
 
 
 def run(*arguments):
@@ -87,8 +91,8 @@ def test_what_cannot_be_made_is_said_in_a_line(
     ((tmp_path / 'set', '--street', 5), 'choose another folder or remove it'),
   ):
     assert expected in refused(capsys, *words)
-  twice = [clips_found.Found('film', f'{ending}.mp4') for ending in 'ab']
-  monkeypatch.setattr(clips_found, 'find_clips', lambda: twice)
+  twice = [packaged.Found('film', f'{ending}.mp4') for ending in 'ab']
+  monkeypatch.setattr(packaged, 'find_clips', lambda: twice)
   monkeypatch.setattr(copies, '_readable', list)
   told = refused(capsys, tmp_path / 'twice', '--street', 4)
   assert "named 'film': of a.mp4 and of b.mp4; rename one" in told

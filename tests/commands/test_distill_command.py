@@ -5,9 +5,12 @@ import pathlib
 import pytest
 
 from deltax import commands
-from deltax.data.feature_store import FeatureStore
-from deltax.data.features_opened import open_or_make
-from deltax.data.similarities import read_similarities, write_similarities
+from deltax.data.features.opened import open_or_make
+from deltax.data.features.similarities import (
+  read_similarities,
+  write_similarities,
+)
+from deltax.data.features.store import FeatureStore
 
 CONFIG = pathlib.Path(__file__).parents[2] / 'configs/dns_fine_attention.py'
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from deltax import commands
-from deltax.data.feature_hdf5 import write_hdf5
-from deltax.data.feature_store import FeatureStore
-from deltax.data.video import read_video, write_video
-from deltax.retrieval import moments
-from deltax.retrieval.regions import fit_whitening
-from deltax.tasks import extractors
+from deltax.data.features.hdf5 import write_hdf5
+from deltax.data.features.store import FeatureStore
+from deltax.data.video.files import read_video, write_video
+from deltax.retrieval.networks import moments
+from deltax.retrieval.networks.regions import fit_whitening
+from deltax.systems import extractors
 
 
 class Grid:

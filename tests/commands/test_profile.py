@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from deltax import commands
-from deltax.delta import latency
-from deltax.delta.blocks import Residual
+from deltax.delta.search import latency
+from deltax.delta.students.blocks import Residual
 
 SMALL = ('profile', 'ddrnet23_tiny', '--size', '32x64')
 

@@ -11,11 +11,11 @@ import torch_states
 from deltax import commands, delta, models, training
 from deltax.boxes import Detections
 from deltax.data import describe
-from deltax.data.video import read_video, write_video
-from deltax.delta.streamer import Streamer
-from deltax.report import overlay
-from deltax.tasks import run_video
-from deltax.tasks.detectors import make_detector
+from deltax.data.video.files import read_video, write_video
+from deltax.delta.run.streamer import Streamer
+from deltax.report.pictures import overlay
+from deltax.tasks.detection.detectors import make_detector
+from deltax.tasks.video import viewer as run_video
 
 SPEC = {'candidates': (('low_rank', 2, 'out'),)}
 SEGMENTATION = {

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from deltax import commands, runs
-from deltax.data.feature_store import FeatureStore
-from deltax.data.made_features import make_features
-from deltax.data.similarities import (
+from deltax import commands
+from deltax.data.features.made import make_features
+from deltax.data.features.similarities import (
   Similarities,
   read_similarities,
   write_similarities,
 )
-from deltax.tasks import extractors, retrieval_system, scoring
-from deltax.tasks.retrieval_system import UNTRAINED, Part
+from deltax.data.features.store import FeatureStore
+from deltax.systems import extractors, runs, scoring
+from deltax.systems import folder as retrieval_system
+from deltax.systems.folder import UNTRAINED, Part
 
 FINE, COARSE = UNTRAINED['fine'], UNTRAINED['coarse']
 PARTS = {

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from deltax import commands, retrieval
-from deltax.commands import index_parts, search
-from deltax.data.video import write_video
-from deltax.retrieval.index import Index
-from deltax.retrieval.search_results import Match, Where
+from deltax.commands.videos import search
+from deltax.data.video.files import write_video
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.search.results import Match, Where
 from deltax.retrieval.system import Network, System
-from deltax.tasks import retrieval_system
+from deltax.systems import folder as retrieval_system
+from deltax.systems import indexing
 
 RATE = 4
 
@@ -222,7 +223,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
 def test_what_is_done_stays_when_adding_is_interrupted(
   videos, tmp_path, monkeypatch
 ):
-  real, seen = index_parts.read, []
+  real, seen = indexing.read, []
 
   def read(system, path):
     seen.append(path)
@@ -230,7 +231,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
       raise KeyboardInterrupt
     return real(system, path)
 
-  monkeypatch.setattr(index_parts, 'read', read)
+  monkeypatch.setattr(indexing, 'read', read)
   words = ['index', videos / 'db', '--out', tmp_path / 'i']
   with pytest.raises(KeyboardInterrupt):
     run(*words)
@@ -241,7 +242,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
 
 def moving(where):
   """A match with a picture each second, and a query of 10 seconds."""
-  query = index_parts.Read(
+  query = indexing.Read(
     regions=np.zeros((10, 1, 1)),
     pictures=[b'q%d' % n for n in range(10)],
     times=np.arange(10.0),

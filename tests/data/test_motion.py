@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deltax.data import motion, street
+from deltax.data import motion
+from deltax.data.street import drive
 
 
 def picture(size=(96, 128)):
@@ -31,7 +32,7 @@ def test_a_still_picture_does_not_move():
 
 
 def test_flow_agrees_with_the_exact_motion_of_the_street():
-  world = street.render_world(5, frames=2, size=(128, 256))
+  world = drive.render_world(5, frames=2, size=(128, 256))
   flow, valid = motion.dis_flow(*world.frames)
   both = valid & world.visible[1]
   assert both.mean() > 0.4

@@ -7,7 +7,7 @@ import pytest
 
 from deltax import models
 from deltax.layers import conv2d
-from deltax.tasks import extractors
+from deltax.systems import extractors
 
 NAME, CHANNELS, CHUNK = 'small_for_tests', 4 + 6 + 8 + 8, 4
 

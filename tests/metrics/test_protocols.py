@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rules import generator
 
-from deltax.data import annotations
+from deltax.data.features import annotations
 from deltax.metrics.protocols import PROTOCOLS, evaluate
 
 GOLDEN = dns_rule.load('evaluation.json')

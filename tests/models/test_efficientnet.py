@@ -16,7 +16,7 @@ from deltax.delta.spec import detector
 from deltax.layers import BatchNorm
 from deltax.models.efficientnet import InvertedResidual, efficientnet
 from deltax.models.efficientnet_seg import EfficientNetSeg
-from deltax.tasks.parts import normalise
+from deltax.models.inputs import normalise
 
 
 def shapes_of(net, size=(64, 64)):

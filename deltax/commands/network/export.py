@@ -1,0 +1,100 @@
+"""Exports a delta network as two programs, with their parameters in them.
+
+    deltax export runs/delta exported --size 128x256
+
+`keyframe` maps a frame to the carry and the outputs, `step` the carry and a
+later frame to the same; manifest.json names and measures every array, in order.
+With jax alone (StableHLO, for CPU, CUDA and TPU):
+
+    keyframe = jax.export.deserialize(open('keyframe.stablehlo', 'rb').read())
+    *carry, out = keyframe.call(frame)
+
+or with onnxruntime (`--form onnx`), by the names of the manifest. Frames are
+RGB, float32, normalised with the manifest's mean and std.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from deltax import delta, models, training
+from deltax.commands import folders
+from deltax.commands.sizes import read_size
+from deltax.delta.export import PLATFORMS, export
+from deltax.experiment import write_json
+from deltax.models.inputs import MEAN, STD
+from deltax.tasks.parts import delta_params
+
+SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('run', type=pathlib.Path, help='folder of the run')
+  folders.add_out(parser)
+  parser.add_argument(
+    '--size', required=True, help='rows and columns of a frame, as 128x256'
+  )
+  parser.add_argument('--batch', type=int, default=1, help='frames at a time')
+  parser.add_argument('--form', choices=SUFFIXES, default='stablehlo')
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Builds the network that the run's checkpoint names, and writes it.
+
+  Raises:
+    ValueError: the run holds no delta network, or OUT is there already.
+  """
+  folders.check_free(arguments.out, force=arguments.force)
+  shape = (arguments.batch, *read_size(arguments.size), 3)
+  frozen, task = _frozen(arguments.run, shape)
+  programs = export(frozen, shape, form=arguments.form)
+  suffix = SUFFIXES[arguments.form]
+  with folders.filled(arguments.out, force=arguments.force) as out:
+    for name, program in programs.items():
+      (out / f'{name}{suffix}').write_bytes(program.content)
+    manifest = {
+      'model': task['model'],
+      'num_classes': task['num_classes'],
+      'form': arguments.form,
+      'platforms': PLATFORMS if arguments.form == 'stablehlo' else None,
+      'frame': {
+        'layout': 'batch, rows, columns, RGB; (value of 0 to 255 - mean) / std',
+        'mean': [255 * x for x in MEAN],
+        'std': [255 * x for x in STD],
+      },
+      'programs': {
+        name: {
+          'file': f'{name}{suffix}',
+          'inputs': [value._asdict() for value in program.inputs],
+          'outputs': [value._asdict() for value in program.outputs],
+        }
+        for name, program in programs.items()
+      },
+    }
+    write_json(out / 'manifest.json', manifest)
+  for name, program in programs.items():
+    print(
+      f'{name}{suffix}: {len(program.content) / 1e6:.1f} MB, '
+      f'{len(program.inputs)} inputs, {len(program.outputs)} outputs'
+    )
+  print(f'written to {arguments.out}')
+
+
+def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
+  """The deployed form of a run's network, and what its checkpoint says."""
+  try:
+    checkpoint = training.find_checkpoint(run)
+    task = training.read_metadata(checkpoint).get('task') or {}
+    params, model_state = training.restore_params(checkpoint)
+  except training.CheckpointError as error:
+    raise ValueError(str(error)) from error
+  if not task.get('delta') or 'students' not in params:
+    raise ValueError(f'{run} holds no delta network, which export takes')
+  net = models.create(task['model'], num_classes=task['num_classes'])
+  spec = delta.make_spec(**(task['delta'].get('spec') or {}))
+  whole = delta_params(params, model_state)
+  frame = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return delta.distill(net, spec).freeze(whole, frame), task

@@ -1,0 +1,217 @@
+"""Runs a trained delta network on a video and draws what it sees.
+
+    deltax run runs/demo/delta drive.mp4 --out annotated.mp4
+    deltax run runs/demo/delta drive.mp4 --out teacher.mp4 --every-frame
+
+MODEL is the folder of a run, for segmentation (class colours are laid over the
+frames) or detection (boxes with class and score). VIDEO may have any length,
+size and codec; OUT is H.264 of the same size, without sound.
+"""
+
+import argparse
+import contextlib
+import itertools
+import pathlib
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+
+import tqdm
+from absl import logging
+
+from deltax import training
+from deltax.commands import folders
+from deltax.commands.sizes import read_size
+from deltax.data.video import frames as video_frames
+from deltax.data.video.files import write_video
+from deltax.data.video.stream import VideoError
+from deltax.delta.run.streamer import Streamer
+from deltax.report.timing import milliseconds
+from deltax.tasks.video import viewer as run_video
+
+TOLD_EVERY = 10.0  # seconds
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('model', type=pathlib.Path, help='folder of the run')
+  parser.add_argument('video', type=pathlib.Path, help='whatever FFmpeg reads')
+  parser.add_argument(
+    '--out', type=pathlib.Path, required=True, help='the video to write'
+  )
+  parser.add_argument(
+    '--force', action='store_true', help='replace OUT where there is one'
+  )
+  parser.add_argument(
+    '--interval',
+    type=int,
+    default=5,
+    help='distance of key frames; default: %(default)s',
+  )
+  parser.add_argument(
+    '--every-frame',
+    action='store_true',
+    help='the teacher on every frame, as --interval 1',
+  )
+  parser.add_argument(
+    '--size',
+    help='what the network sees: rows x columns, as 128x256; default: as the '
+    'run was trained',
+  )
+  parser.add_argument(
+    '--overlay',
+    type=float,
+    default=0.5,
+    help='share of the class colours, 0 to 1; default: %(default)s',
+  )
+  parser.add_argument(
+    '--compare',
+    action='store_true',
+    help='first time the network alone, beside the teacher on every frame',
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Reads, runs, draws, writes and tells.
+
+  Raises:
+    FileNotFoundError: there is no such video.
+    ValueError: the run holds no delta network for segmentation or detection,
+      the video cannot be read to its end, or OUT cannot be written; then OUT is
+      as it was.
+  """
+  if not 0 <= arguments.overlay <= 1:
+    raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
+  folders.check_free(arguments.out, force=arguments.force)
+  checkpoint, config = _described(arguments.model)
+  frames = video_frames.read_frames(arguments.video)
+  first = next(frames)
+  header = video_frames.read_header(arguments.video)
+  viewer = _viewer(arguments, checkpoint, config, first.shape[:2])
+  interval = 1 if arguments.every_frame else arguments.interval
+  teacher = run_video.teacher_of(viewer.frozen)
+  network = teacher if interval == 1 else viewer.frozen
+  streamer = Streamer(network, interval=interval)
+  shown = viewer.fit(first)
+  streamer.warm_up(shown.shape, shown.dtype)
+  if arguments.compare:
+    _compare(streamer, teacher, interval, shown)
+  arguments.out.parent.mkdir(parents=True, exist_ok=True)
+  times = []
+  drawn = run_video.annotate(
+    itertools.chain([first], frames),
+    viewer,
+    streamer,
+    times=times,
+    mark=interval > 1,
+  )
+  start = time.perf_counter()
+  try:
+    with contextlib.closing(drawn):
+      write_video(arguments.out, _told(drawn, header.count), header.rate)
+  except ValueError as error:
+    # What could not be read is no fault of the file that is written.
+    if isinstance(error.__cause__, VideoError):
+      raise error.__cause__ from None
+    raise
+  seconds = time.perf_counter() - start
+  _summarise(arguments.out, first.shape, viewer.size, interval, times, seconds)
+
+
+def _described(run: pathlib.Path):
+  """A run's checkpoint, and what is stored with it."""
+  try:
+    checkpoint = training.find_checkpoint(run)
+    config = training.read_metadata(checkpoint)
+  except training.CheckpointError as error:
+    raise ValueError(str(error)) from error
+  kind, data = run_video.kind_of(config)
+  delta = (config.get('task') or {}).get('delta')
+  if kind not in ('detection', 'segmentation') or not data or delta is None:
+    raise ValueError(
+      f'{run} holds no delta network for segmentation or detection'
+    )
+  return checkpoint, config
+
+
+def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:
+  size = run_video.network_size(config, shape)
+  if arguments.size:
+    size = read_size(arguments.size)
+  if size is None:
+    raise ValueError(
+      f'{arguments.model} does not tell the size of its frames; --size does'
+    )
+  try:
+    params, model_state = training.restore_params(checkpoint)
+  except training.CheckpointError as error:
+    raise ValueError(str(error)) from error
+  return run_video.make_viewer(
+    params,
+    model_state,
+    config=config,
+    size=size,
+    shape=shape,
+    share=arguments.overlay,
+  )
+
+
+def _compare(streamer, teacher, interval, frame) -> None:
+  """Times the network on one frame while nothing else runs, and tells."""
+  alone = Streamer(teacher, interval=1)
+
+  def key():
+    streamer.reset()
+    return streamer.push(frame)
+
+  timed = {'teacher': lambda: alone.push(frame)}
+  if interval > 1:
+    timed |= {'key': key, 'later': lambda: streamer.push(frame)}
+  ms = milliseconds(timed)
+  streamer.reset()
+  text = f'alone: the teacher {ms["teacher"]:.1f} ms a frame'
+  if interval > 1:
+    mean = (ms['key'] + (interval - 1) * ms['later']) / interval
+    text += (
+      f', key frames {ms["key"]:.1f} ms, later frames {ms["later"]:.1f} ms; '
+      f'{ms["teacher"] / mean:.2f} times as fast at interval {interval}'
+    )
+  print(text)
+
+
+def _told(frames: Iterable, count: int | None) -> Iterator:
+  """The frames, with a bar or with lines that say how many there were."""
+  if training.wants_bar():
+    yield from tqdm.tqdm(frames, total=count, unit='frame')
+    return
+  logging.set_verbosity(logging.INFO)
+  told = time.perf_counter()
+  for number, frame in enumerate(frames, 1):
+    yield frame
+    if time.perf_counter() - told > TOLD_EVERY:
+      told = time.perf_counter()
+      logging.info('%d of %s frames', number, count or 'unknown many')
+
+
+def _summarise(out, shape, size, interval, times, seconds) -> None:
+  key = [ms for is_key, ms in times if is_key]
+  later = [ms for is_key, ms in times if not is_key]
+  every = 'the teacher on every frame'
+  if interval > 1:
+    every = f'a key frame every {interval} frames'
+  print(
+    f'{out}: {len(times)} frames of {shape[0]}x{shape[1]}, seen at '
+    f'{size[0]}x{size[1]}, {every}'
+  )
+  medians = f'key frames {statistics.median(key):.1f} ms'
+  if later:
+    medians += f', later frames {statistics.median(later):.1f} ms'
+  total = sum(key) + sum(later)
+  print(
+    f'network: {1000 * len(times) / total:.1f} frames per second; {medians} '
+    '(medians, while the rest ran beside)'
+  )
+  print(
+    f'end to end: {len(times) / seconds:.1f} frames per second, reading, '
+    'drawing and writing included'
+  )

@@ -1,0 +1,65 @@
+"""Makes a data set of video copies, without a download.
+
+Sources are drives through rendered streets and the real clips that installed
+packages carry (set DELTAX_CLIPS to a folder to add your own); copies are edited
+versions of them. May be stopped, and goes on where it was.
+
+    deltax copies runs/copies
+    deltax extract runs/copies/videos --no-endings --out runs/features
+
+OUT/train_pairs.json trains a teacher and its students, OUT/selector_pairs.json
+a selector, and OUT/test.json scores a system.
+"""
+
+import argparse
+import json
+import pathlib
+
+from absl import logging
+
+from deltax import training
+from deltax.data.copies.make import make_copies
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('out', type=pathlib.Path, help='folder, new or begun')
+  parser.add_argument(
+    '--street',
+    type=int,
+    default=20,
+    metavar='N',
+    help='rendered streets, at least 4, each of which gives two sources; '
+    'default: %(default)s',
+  )
+  parser.add_argument(
+    '--seed', type=int, default=0, help='of everything; default: %(default)s'
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Makes and tells.
+
+  Raises:
+    FileNotFoundError: DELTAX_CLIPS names a folder that does not exist.
+    ValueError: too few streets, two videos of one name, or OUT holds videos
+      made with other arguments.
+    ImportError: panda3d is not installed.
+  """
+  bar = training.wants_bar()
+  if not bar:
+    logging.set_verbosity(logging.INFO)
+  folder = make_copies(
+    arguments.out,
+    worlds=arguments.street,
+    seed=arguments.seed,
+    progress=bar,
+  )
+  annotations = json.loads((folder / 'annotations.json').read_text('utf-8'))
+  videos, queries = annotations['videos'], annotations['queries']
+  for split in ('train', 'test'):
+    own = [name for name, video in videos.items() if video['split'] == split]
+    sources = [name for name in own if name in queries]
+    print(f'{split:5} {len(sources):4} sources, {len(own):5} videos')
+  size = sum(path.stat().st_size for path in (folder / 'videos').iterdir())
+  print(f'{folder}: {len(videos)} videos, {size / 1e6:.1f} MB')

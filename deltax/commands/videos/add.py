@@ -1,0 +1,42 @@
+"""Adds videos to an index; those that are there already are left as they are.
+
+    deltax add my.index more/ one.mp4
+
+Every few videos are on the disk for good: if this is stopped, run it again, and
+it goes on where it was. Files that cannot be read are named and left out.
+Videos of the background are never found: `deltax search --normalise` takes off
+what any video scores against them.
+"""
+
+import argparse
+import pathlib
+
+from deltax.data.video import find
+from deltax.systems import indexing
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('index', type=pathlib.Path, help='folder of the index')
+  indexing.add_videos_argument(parser)
+  indexing.add_model(parser, 'the one that the index was built with')
+  parser.add_argument(
+    '--background',
+    action='store_true',
+    help='they are only there to normalise scores with',
+  )
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Reads, encodes, adds and tells.
+
+  Raises:
+    FileNotFoundError: there is no index, no model, or no such file.
+    ValueError: the model is another, or there are no videos.
+  """
+  videos = find.find_videos(arguments.videos)
+  index, system = indexing.open_index(arguments.index, arguments.model)
+  added = indexing.add_videos(
+    index, system, videos, background=arguments.background
+  )
+  print('\n'.join(indexing.tell(index, added)))

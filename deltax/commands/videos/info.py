@@ -1,0 +1,78 @@
+"""Tells what is in an index and what it takes on the disk.
+
+deltax info my.index --names
+"""
+
+import argparse
+import json
+import pathlib
+
+from deltax.retrieval.index.folder import Index
+
+MANY = 1_000_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('index', type=pathlib.Path, help='folder of the index')
+  parser.add_argument(
+    '--names', action='store_true', help='list the videos as well'
+  )
+  parser.add_argument('--json', action='store_true', help='as JSON')
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Reads and tells.
+
+  Raises:
+    FileNotFoundError: there is no index.
+    ValueError: it is damaged.
+  """
+  index = Index(arguments.index)
+  found = measure(index)
+  if arguments.names:
+    found['names'] = sorted(index.names)
+  if arguments.json:
+    print(json.dumps(found, indent=2))
+    return
+  videos, sizes = found['videos'], found['bytes']
+  print(f'{index.folder}: {videos:,} videos, {found["hours"]:.2f} hours')
+  print(f'model        {found["fingerprint"]}, {found["model"] or "untrained"}')
+  print(f'coarse       searched by: {found["coarse_search"]}')
+  print(f'background   {found["background"]:,} videos more, never found')
+  print(f'removed      {found["removed"]:,} videos, still on the disk')
+  print(f'segments     {found["segments"]:,}')
+  print(f'on the disk  {sum(sizes.values()) / 1e6:,.1f} MB')
+  if found['stored']:
+    print('                bytes a video   GB for a million')
+    for name, size in sizes.items():
+      each = size / found['stored']
+      print(f'  {name:12} {each:15,.0f} {each * MANY / 1e9:18,.1f}')
+  if arguments.names:
+    print('\n'.join(found['names']))
+
+
+def measure(index: Index) -> dict:
+  """Counts of videos, and bytes of each kind of file, as plain values."""
+  records = index.manifest['segments']
+  sizes = {'coarse': 0, 'fine': 0, 'selector': 0, 'pictures': 0, 'other': 0}
+  for record in records:
+    sizes['selector'] += 4 * record['videos']
+    sizes['other'] -= 4 * record['videos']
+    for file, about in record['files'].items():
+      kind = file.partition('.')[0]
+      sizes[kind if kind in sizes else 'other'] += about['bytes']
+  background = index.table['background']
+  return {
+    'videos': int((~background).sum()),
+    'hours': float(index.table['duration'][~background].sum() / 3600),
+    'background': int(background.sum()),
+    'removed': sum(len(record['removed']) for record in records),
+    'stored': sum(record['videos'] for record in records),
+    'segments': len(records),
+    'bytes': sizes,
+    'fingerprint': index.fingerprint,
+    'model': index.manifest['model'],
+    'description': index.manifest['description'],
+    'coarse_search': index.manifest['coarse_search'],
+  }

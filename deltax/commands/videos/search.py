@@ -1,0 +1,221 @@
+"""Finds the videos of an index that a query is in, and where.
+
+    deltax search my.index query.mp4 -k 20 --budget 100 --html found.html
+
+A coarse score orders all videos; of the best, as many pairs as the budget has
+are compared frame by frame, which also tells the matching parts. A score of 1
+says that all of the query is in the video. Half of the time of a short search
+goes into compiling; what is compiled is kept for the next one where the
+environment names a folder for it, as JAX_COMPILATION_CACHE_DIR.
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deltax.report.retrieval.search_page import clock, write_search_page
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.search.results import Found, Match, Where
+from deltax.retrieval.search.searcher import Budget, Searcher
+from deltax.systems import indexing
+
+SHOWN = 8  # pairs of pictures of a match, at most
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments."""
+  parser.add_argument('index', type=pathlib.Path, help='folder of the index')
+  parser.add_argument('query', type=pathlib.Path, help='a video file')
+  parser.add_argument(
+    '-k', type=int, default=20, help='results; default: %(default)s'
+  )
+  budget = parser.add_mutually_exclusive_group()
+  budget.add_argument(
+    '--budget',
+    type=int,
+    default=100,
+    metavar='PAIRS',
+    help='videos that are compared frame by frame; default: %(default)s',
+  )
+  budget.add_argument(
+    '--budget-ms', type=float, metavar='MS', help='or the time for that'
+  )
+  parser.add_argument(
+    '--symmetric',
+    action='store_true',
+    help='a score of 1 also says that nothing else is in the video',
+  )
+  parser.add_argument(
+    '--normalise',
+    action='store_true',
+    help="take off what the index's background videos score",
+  )
+  parser.add_argument('--json', action='store_true', help='print JSON')
+  parser.add_argument(
+    '--html', type=pathlib.Path, help='write a page with pictures'
+  )
+  indexing.add_model(parser, 'the one that the index was built with')
+
+
+def run(arguments: argparse.Namespace) -> None:
+  """Reads the query, searches and tells.
+
+  Raises:
+    FileNotFoundError: there is no index, no model or no query.
+    ValueError: the query cannot be read, or the model is another.
+  """
+  index, system = indexing.open_index(arguments.index, arguments.model)
+  query = indexing.read(system, arguments.query)
+  found = Searcher(index, system).search(
+    query.regions,
+    times=query.times,
+    duration=query.duration,
+    k=arguments.k,
+    budget=Budget(arguments.budget, arguments.budget_ms),
+    symmetric=arguments.symmetric,
+    normalise=arguments.normalise,
+  )
+  if arguments.html:
+    write_page(arguments.html, arguments.query.name, query, index, found)
+  if arguments.json:
+    print(json.dumps(as_json(arguments.query, query.duration, found), indent=2))
+  else:
+    print('\n'.join([*table(found.matches), '', *notes(found)]))
+
+
+def as_json(path: pathlib.Path, duration: float, found: Found) -> dict:
+  """What was found, as plain values; times in seconds."""
+  matches = [
+    {
+      **match._asdict(),
+      'where': [where._asdict() for where in match.where],
+    }
+    for match in found.matches
+  ]
+  for match in matches:
+    del match['row']
+  return {
+    'query': {'path': str(path), 'duration': duration},
+    'matches': matches,
+    'videos': found.videos,
+    'pairs': found.pairs,
+    'milliseconds': found.milliseconds,
+  }
+
+
+def table(matches: Sequence[Match]) -> list[str]:
+  """Lines for the terminal."""
+  if not matches:
+    return ['nothing was found']
+  width = max(len('video'), *(len(match.name) for match in matches))
+  lines = [f'{"":>4} {"score":>6} {"coarse":>6}  {"video":{width}}  where']
+  for rank, match in enumerate(matches, 1):
+    where = _told(match.where[0]) if match.where else '-'
+    if len(match.where) > 1:
+      where += f', and {len(match.where) - 1} more'
+    if not match.reranked:
+      where = '(by the coarse score alone)'
+    lines.append(
+      f'{rank:4} {match.score:6.3f} {match.coarse:6.3f}  {match.name:{width}}  '
+      f'{where}'
+    )
+  return lines
+
+
+def _told(where: Where) -> str:
+  (a, b), (c, d) = where.query, where.target
+  backward = ' backward' * where.backward
+  return f'{clock(a)}-{clock(b)} at {clock(c)}-{clock(d)}{backward}'
+
+
+def notes(found: Found) -> list[str]:
+  """Sentences on how the search was done."""
+  spent = found.milliseconds
+  return [
+    f'{found.videos:,} videos by their coarse scores, {found.pairs:,} of them '
+    'frame by frame: '
+    + ', '.join(f'{name} {ms:,.1f} ms' for name, ms in spent.items())
+  ]
+
+
+def write_page(
+  path: pathlib.Path,
+  name: str,
+  query: indexing.Read,
+  index: Index,
+  found: Found,
+) -> None:
+  """Writes the page of a query."""
+  shown = _spread(range(len(query.pictures)), SHOWN)
+  write_search_page(
+    path,
+    query={
+      'name': name,
+      'duration': query.duration,
+      'pictures': {query.times[n]: query.pictures[n] for n in shown},
+    },
+    matches=[
+      {
+        **match._asdict(),
+        'segments': [where._asdict() for where in match.where],
+        'pairs': side_by_side(query, match, _dated(index, match.row)),
+      }
+      for match in found.matches
+    ],
+    notes=notes(found),
+  )
+
+
+def _dated(index: Index, row: int) -> dict[float, bytes]:
+  times = index.times(row)
+  return {float(times[n]): x for n, x in index.pictures(row).items()}
+
+
+def side_by_side(
+  query: indexing.Read, match: Match, pictures: dict[float, bytes]
+) -> list[dict[str, Any]]:
+  """Pictures of a match, and of the query where the same should be seen.
+
+  Args:
+    query: with a picture of each frame.
+    match: its parts say what belongs together; without any, the first picture
+      is beside the first and so on.
+    pictures: of the match, by second.
+
+  Returns:
+    As `write_search_page` takes them.
+  """
+  placed = []
+  for place, where in enumerate(match.where):
+    inside = [t for t in pictures if where.target[0] <= t < where.target[1]]
+    placed += [(place, t, _same_moment(where, t)) for t in inside]
+  if not match.where:
+    rate = query.duration / max(match.duration, 1e-9)
+    placed = [(None, t, rate * t) for t in pictures]
+  found = []
+  for place, second, asked in _spread(placed, SHOWN):
+    n = int(np.abs(query.times - asked).argmin())
+    found.append(
+      {
+        'query': (float(query.times[n]), query.pictures[n]),
+        'target': (second, pictures[second]),
+        'segment': place,
+      }
+    )
+  return found
+
+
+def _same_moment(where: Where, second: float) -> float:
+  a, b = where.query[::-1] if where.backward else where.query
+  c, d = where.target
+  return a + (second - c) * (b - a) / max(d - c, 1e-9)
+
+
+def _spread(items: Sequence, count: int) -> list:
+  """At most so many, evenly."""
+  kept = min(len(items), count)
+  return [items[n * len(items) // kept] for n in range(kept)]

@@ -1,0 +1,1 @@
+"""A data set of video copies that needs no download."""

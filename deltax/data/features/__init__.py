@@ -1,0 +1,1 @@
+"""Features of videos, and what is known of pairs of them."""

@@ -1,0 +1,245 @@
+"""From video files to a feature store: resumable, and no file is fatal."""
+
+import collections
+import datetime
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from deltax.data.features import shards
+from deltax.data.features.store import FeatureStore
+from deltax.data.video.files import Video, read_chunks
+
+CHUNK = 16  # frames that an extractor gets at once
+_AHEAD = 8  # chunks that may wait for it
+_SECONDS = 10.0  # between lines of the log
+
+Path = str | os.PathLike
+
+
+class Report(NamedTuple):
+  """What became of the videos.
+
+  Attributes:
+    done: names that were added now.
+    skipped: names that were in the store.
+    failed: why the others were not, by name.
+    damaged: of `done`, how many frames were corrupt, by name.
+  """
+
+  done: tuple[str, ...]
+  skipped: tuple[str, ...]
+  failed: dict[str, str]
+  damaged: dict[str, int]
+
+
+def extract(
+  videos: Mapping[str, Path],
+  store: FeatureStore,
+  extractor: Callable[[np.ndarray], np.ndarray],
+  *,
+  progress: bool = False,
+) -> Report:
+  """Adds the features of videos that the store does not have.
+
+  A thread reads (`video.read_chunks`: one frame a second, 224 x 224) while the
+  extractor computes; memory does not grow with the length of a video, but for
+  its features. A video that cannot be read is left out and written down
+  (`read_failures`), and tried again by the next call.
+
+  Args:
+    videos: files by name.
+    store: open to add to, with the extractor's fingerprint.
+    extractor: uint8 `[16, H, W, 3]` RGB frames to float `[16, R, D]` regions.
+      It always gets as many; what follows the last frame repeats it. Has a
+      `fingerprint`.
+    progress: draw a bar; else write lines to the log.
+
+  Returns:
+    The names of what was done, and why some was not.
+
+  Raises:
+    ValueError: the store is of another extractor or open for reading, or the
+      extractor gives another number of regions than it got frames.
+  """
+  if store.fingerprint != extractor.fingerprint:
+    raise ValueError(
+      f'{store.folder} has features of fingerprint {store.fingerprint}, the '
+      f'extractor has {extractor.fingerprint}'
+    )
+  skipped = tuple(name for name in videos if name in store)
+  todo = {name: path for name, path in videos.items() if name not in store}
+  done, failed, damaged, regions = [], {}, {}, []
+  with (
+    _Failures(store, videos) as failures,
+    _Progress(len(videos), len(skipped), progress) as bar,
+  ):
+    for name, part in _ahead(_decoded(todo)):
+      if isinstance(part, Video):
+        regions.append(_regions(extractor, part.frames))
+        bar.frames(len(part.frames))
+        if part.damaged:
+          damaged[name] = part.damaged
+        continue
+      if part is None:
+        store.add(name, np.concatenate(regions))
+        done.append(name)
+        if name in damaged:
+          bar.say(f'{name}: {damaged[name]} damaged frames')
+      else:
+        failed[name] = part
+        damaged.pop(name, None)
+        failures.add(name, part)
+        bar.say(f'{name} is left out: {part}')
+      regions = []
+      bar.video(len(failed))
+  return Report(tuple(done), skipped, failed, damaged)
+
+
+def failures_path(store: FeatureStore) -> pathlib.Path:
+  """The file beside a store that lists what could not be read."""
+  return store.folder.with_name(store.folder.name + '.failed.jsonl')
+
+
+def read_failures(store: FeatureStore) -> dict[str, str]:
+  """Why a video could not be read, by name; none where there is no file."""
+  path = failures_path(store)
+  if not path.exists():
+    return {}
+  lines = path.read_text('utf-8').split('\n')[:-1]  # the last may be cut
+  rows = [json.loads(line) for line in lines]
+  return {row['name']: row['reason'] for row in rows}
+
+
+def _regions(extractor, frames: np.ndarray) -> np.ndarray:
+  repeated = np.minimum(np.arange(CHUNK), len(frames) - 1)
+  regions = np.asarray(extractor(frames[repeated]), np.float32)
+  if regions.ndim != 3 or len(regions) != CHUNK:
+    raise ValueError(
+      f'the extractor made {list(regions.shape)} of {CHUNK} frames, expected '
+      f'[{CHUNK}, R, D]'
+    )
+  return regions[: len(frames)]
+
+
+def _decoded(videos: Mapping[str, Path]) -> Iterator[tuple]:
+  """(name, part) for all parts, then (name, None) or (name, what is wrong)."""
+  for name, path in videos.items():
+    try:
+      for part in read_chunks(path, CHUNK):
+        yield name, part
+    except (ValueError, OSError) as error:
+      yield name, str(error)
+    else:
+      yield name, None
+
+
+def _ahead(items: Iterator) -> Iterator:
+  """The same items, made by a thread before they are asked for."""
+  with futures.ThreadPoolExecutor(1, 'decode') as pool:
+    waiting = collections.deque(
+      pool.submit(next, items, None) for _ in range(_AHEAD)
+    )
+    try:
+      while (item := waiting.popleft().result()) is not None:
+        waiting.append(pool.submit(next, items, None))
+        yield item
+    finally:
+      for item in waiting:
+        item.cancel()
+
+
+class _Failures:
+  """Writes failures down as they come; forgets those that are tried again."""
+
+  def __init__(self, store: FeatureStore, tried):
+    self._path = failures_path(store)
+    kept = read_failures(store)
+    kept = {name: reason for name, reason in kept.items() if name not in tried}
+    shards.replace(
+      self._path, ''.join(_line(*failure) for failure in kept.items())
+    )
+
+  def add(self, name: str, reason: str) -> None:
+    with open(self._path, 'a', encoding='utf-8') as file:
+      file.write(_line(name, reason))
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    if not self._path.stat().st_size:
+      self._path.unlink()
+
+
+def _line(name: str, reason: str) -> str:
+  return json.dumps({'name': name, 'reason': reason}) + '\n'
+
+
+class _Progress:
+  """A bar of videos, or lines of the log."""
+
+  def __init__(self, total: int, skipped: int, progress: bool):
+    self._bar = tqdm.tqdm(
+      total=total,
+      initial=skipped,
+      desc='features',
+      unit='video',
+      dynamic_ncols=True,
+      disable=not progress,
+    )
+    self._total, self._skipped, self._seen = total, skipped, 0
+    self._failed = self._frames = 0
+    self._start = self._last = time.perf_counter()
+
+  def frames(self, count: int) -> None:
+    self._frames += count
+    self._tell()
+
+  def video(self, failed: int) -> None:
+    self._seen += 1
+    self._failed = failed
+    self._bar.update()
+    self._tell()
+
+  def say(self, sentence: str) -> None:
+    if self._bar.disable:
+      logging.warning('%s', sentence)
+    else:
+      self._bar.write(sentence, file=sys.stderr)
+
+  def _tell(self, always: bool = False) -> None:
+    now = time.perf_counter()
+    rate = self._frames / max(now - self._start, 1e-9)
+    self._bar.set_postfix_str(
+      f'{rate:.3g} frames/s, {self._failed} left out', refresh=False
+    )
+    if not self._bar.disable or (now - self._last < _SECONDS and not always):
+      return
+    self._last = now
+    left = self._total - self._skipped - self._seen
+    seconds = (now - self._start) / max(self._seen, 1) * left
+    logging.info(
+      'features: %d of %d videos, %d left out, %.3g frames/s, %s left',
+      self._skipped + self._seen,
+      self._total,
+      self._failed,
+      rate,
+      datetime.timedelta(seconds=round(seconds)),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self._tell(always=True)
+    self._bar.close()

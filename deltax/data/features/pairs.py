@@ -1,0 +1,288 @@
+"""Pairs of videos: to evaluate networks on, and to train the selector on.
+
+Source: Kordopatis-Zilos et al., Distill-and-Select, IJCV 2022, section 3.4.
+"""
+
+import collections
+import functools
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from deltax.data import augment_time, images, pipeline
+from deltax.data.features.annotations import Copies, read_copies, read_fivr
+from deltax.data.features.opened import open_or_make
+from deltax.data.features.padded import PaddedVideos, warn_missing
+from deltax.data.features.similarities import (
+  Similarities,
+  present,
+  read_similarities,
+)
+
+VALIDATION = 0.03  # of the scored pairs, never trained on
+FIVR_RELEVANT = ('ND', 'DS')
+MOST = 5000  # pairs of each class in an epoch
+
+
+class Pair(NamedTuple):
+  """Two videos by name, and what is known of them."""
+
+  query: str
+  target: str
+  relevant: float = 0.0
+  fine: float = 0.0
+  coarse: float = 0.0
+
+
+def make_pairs(
+  split: str,
+  *,
+  batch_size: int,
+  train: bool,
+  features: str | os.PathLike,
+  annotations: str | os.PathLike = '',
+  seed: int = 0,
+  clip_length: int | None = None,
+  frames: int = augment_time.MOST,
+) -> pipeline.Batches:
+  """Every query with every video of a database, in one pass.
+
+  A video is not paired with itself. Videos without features are named in a
+  warning and left out.
+
+  Args:
+    split: 'test'; the annotations say what is in it.
+    batch_size: B, of this process.
+    train: False; networks are trained on `triplets`.
+    features: as `open_or_make` takes it; '' makes some, with annotations.
+    annotations: a file that `read_copies` takes; without a database, all videos
+      that have features are searched. Or `fivr.pickle`: FIVR-5K, where near-
+      duplicates and duplicate scenes are relevant (DSVR).
+    seed: of no meaning here, as `clip_length`.
+    clip_length: see `seed`.
+    frames: T, a multiple of 4; longer videos lose their end.
+
+  Returns:
+    Batches of 'query' and 'target' float32 `[B, T, R, D]`, zero frames behind
+    their end; 'query_mask' and 'target_mask' float32 `[B, T]`, 1 for a real
+    frame; 'query_id' and 'target_id' int32 `[B]`, places among the names of the
+    features; 'relevant' float32 `[B]`, 1 or 0; 'scores' and 'coarse' float32
+    `[B]` of zeros; 'mask' float32 `[B]`.
+
+  Raises:
+    ValueError: unknown split, to train on, or no pairs.
+    FileNotFoundError: a file is missing.
+  """
+  del seed, clip_length
+  images.check_split(split, ('test',))
+  if train:
+    raise ValueError("these pairs are to evaluate on; train on 'triplets'")
+  store, made = open_or_make(features)
+  videos = PaddedVideos(store, frames)
+  if annotations:
+    annotated = _read(annotations)
+  elif made:
+    alike = {query: frozenset(both[0]) for query, both in made.pairs.items()}
+    annotated = Copies(alike)
+  else:
+    raise ValueError('pairs need annotations: the path of a file')
+  pairs = _annotated(videos, annotated)
+  example = functools.partial(_example, videos, _places(videos.names))
+  return pipeline.evaluation(pairs, example, batch_size=batch_size)
+
+
+def make_scored_pairs(
+  split: str,
+  *,
+  batch_size: int,
+  train: bool,
+  features: str | os.PathLike,
+  fine: str | os.PathLike = '',
+  coarse: str | os.PathLike = '',
+  seed: int = 0,
+  clip_length: int | None = None,
+  frames: int = augment_time.MOST,
+  threshold: float = 0.2,
+) -> pipeline.Batches:
+  """Pairs that both students have scored, for the selector.
+
+  Those of 'validation', 3% drawn at random, are the same for all seeds; those
+  of 'train' are the others. Each epoch of training shows equally many that
+  deserve the fine student and that do not: as many as the rarer kind has, at
+  most 5000, drawn anew. Videos without features are named in a warning and left
+  out.
+
+  Args:
+    split: 'train' or 'validation'.
+    batch_size: B, of this process.
+    train: endless, balanced and shuffled; else one pass in order.
+    features: as `open_or_make` takes it; '' makes some, with scores.
+    fine: a file that `read_similarities` takes, of a fine student.
+    coarse: of the coarse student.
+    seed: of the order and of the choice.
+    clip_length: of no meaning here.
+    frames: T, a multiple of 4; longer videos lose their end.
+    threshold: see `deserves`; that of the task.
+
+  Returns:
+    Batches as those of `make_pairs`, but 'relevant' is 1 for a positive pair,
+    and 'scores' (of `fine`) and 'coarse' are in [-1, 1].
+
+  Raises:
+    ValueError: unknown split, no pairs, or pairs of only one kind to train on.
+    FileNotFoundError: a file is missing.
+  """
+  del clip_length
+  images.check_split(split, ('train', 'validation'))
+  store, made = open_or_make(features)
+  videos = PaddedVideos(store, frames)
+  if fine and coarse:
+    scores = read_similarities(fine), read_similarities(coarse)
+  elif made:
+    scores = made, _guessed(made)
+  else:
+    raise ValueError("pairs need the paths of 'fine' and 'coarse' similarities")
+  pairs = _split(_scored(videos, *scores), split)
+  example = functools.partial(_example, videos, _places(videos.names))
+  if not train:
+    return pipeline.evaluation(pairs, example, batch_size=batch_size)
+  return pipeline.training(
+    _balanced(pairs, threshold, seed),
+    lambda some, rng: example(some[rng.integers(len(some))]),
+    batch_size=batch_size,
+    seed=seed,
+  )
+
+
+def deserves(pair: Pair, threshold: float = 0.2) -> bool:
+  """Whether the coarse score of a pair is far from the fine one.
+
+  >>> deserves(Pair('a', 'b', fine=0.0, coarse=0.6))
+  False
+  """
+  return abs(pair.fine / 2 + 0.5 - pair.coarse) > threshold
+
+
+class _Annotated(Sequence):
+  """All pairs of an annotation, made when they are asked for."""
+
+  def __init__(self, queries, database, relevant):
+    self._queries, self._database = queries, database
+    self._relevant = relevant
+    names = np.array(database)
+    others = [np.flatnonzero(names != query) for query in queries]
+    self._targets = np.concatenate(others) if others else np.array([], int)
+    self._ends = np.cumsum([len(places) for places in others])
+
+  def __len__(self) -> int:
+    return len(self._targets)
+
+  def __getitem__(self, index: int) -> Pair:
+    query = self._queries[np.searchsorted(self._ends, index, side='right')]
+    target = self._database[self._targets[index]]
+    return Pair(query, target, float(target in self._relevant[query]))
+
+
+def _read(path) -> Copies:
+  if pathlib.Path(path).suffix != '.pickle':
+    return read_copies(path)
+  fivr = read_fivr(path, '5k')
+  relevant = {
+    query: frozenset().union(*(labels.get(kind, ()) for kind in FIVR_RELEVANT))
+    for query, labels in fivr.labels.items()
+    if query in fivr.queries
+  }
+  return Copies(relevant, fivr.database)
+
+
+def _annotated(videos, annotations) -> Sequence[Pair]:
+  queries, database = list(annotations.relevant), annotations.database
+  database = list(videos.names) if database is None else sorted(database)
+  needed = dict.fromkeys([*queries, *database])
+  warn_missing('pairs', (name for name in needed if name not in videos))
+  queries, database = (
+    [name for name in names if name in videos] for names in (queries, database)
+  )
+  return _Annotated(queries, database, annotations.relevant)
+
+
+def _scored(videos, fine, coarse) -> list[Pair]:
+  fine, missing = present(fine, videos)
+  warn_missing('pairs', missing)
+  pairs = []
+  for query, both in fine.pairs.items():
+    cheap = collections.ChainMap(*coarse.pairs.get(query, ()))
+    pairs += [
+      Pair(query, target, relevant, score, cheap[target])
+      for relevant, scores in zip((1.0, 0.0), both, strict=True)
+      for target, score in scores.items()
+      if target in cheap
+    ]
+  return pairs
+
+
+def _guessed(fine: Similarities) -> Similarities:
+  """Coarse scores for made videos: each second one is far from the fine one."""
+  return Similarities(
+    {
+      anchor: tuple(
+        {name: score / 2 + 0.5 - 0.4 * (k % 2) for k, (name, score) in rows}
+        for rows in (enumerate(scores.items()) for scores in both)
+      )
+      for anchor, both in fine.pairs.items()
+    }
+  )
+
+
+def _split(pairs: list[Pair], split: str) -> list[Pair]:
+  order = np.random.default_rng(0).permutation(len(pairs))
+  held_out = set(order[: round(VALIDATION * len(pairs))].tolist())
+  return [
+    pair
+    for place, pair in enumerate(pairs)
+    if (place in held_out) == (split == 'validation')
+  ]
+
+
+def _balanced(
+  pairs: list[Pair], threshold: float, seed: int
+) -> list[list[Pair]]:
+  """Equally many parts of both kinds; an epoch shows one pair of each part."""
+  rng = np.random.default_rng(seed)
+  kinds = [
+    [pair for pair in pairs if deserves(pair, threshold) == kind]
+    for kind in (1, 0)
+  ]
+  count = min(MOST, *map(len, kinds))
+  if not count:
+    raise ValueError(
+      f'{len(kinds[0])} of {len(pairs)} pairs to train on deserve the fine '
+      'student; expected some that do and some that do not'
+    )
+  return [
+    [kind[place] for place in places]
+    for kind in kinds
+    for places in np.array_split(rng.permutation(len(kind)), count)
+  ]
+
+
+def _places(names) -> dict[str, int]:
+  return {name: place for place, name in enumerate(names)}
+
+
+def _example(videos, places, pair: Pair) -> dict[str, np.ndarray]:
+  numbers = {
+    'query_id': np.int32(places[pair.query]),
+    'target_id': np.int32(places[pair.target]),
+    'relevant': np.float32(pair.relevant),
+    'scores': np.float32(pair.fine),
+    'coarse': np.float32(pair.coarse),
+  }
+  return {
+    **videos.example('query', pair.query),
+    **videos.example('target', pair.target),
+    **numbers,
+  }

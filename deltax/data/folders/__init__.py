@@ -1,0 +1,1 @@
+"""Data sets read from folders as they are published."""

@@ -1,0 +1,1 @@
+"""A rendered, labelled street."""

@@ -1,0 +1,1 @@
+"""What a street consists of: numpy only."""

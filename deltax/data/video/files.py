@@ -1,0 +1,233 @@
+"""Reads and writes video files.
+
+Which frames are kept, and how they are cropped, follows the published features.
+Source: Kordopatis-Zilos et al., ViSiL, ICCV 2019; Distill-and-Select, IJCV
+2022, and their released code.
+"""
+
+import fractions
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from deltax.data.video import stream as video_stream
+from deltax.data.video.stream import VideoError
+
+_CUT_SECONDS, _CUT_SHARE = 0.5, 0.05  # missing at the end: the file is cut off
+
+
+class Video(NamedTuple):
+  """Frames of a video, in order.
+
+  Attributes:
+    frames: uint8 `[T, H, W, 3]` RGB.
+    times: float64 `[T]`, seconds since the video's first frame.
+    duration: seconds from the first frame to the end of the last one decoded.
+    damaged: decoded frames that the decoder calls corrupt, kept or not, and
+      stretches of data that gave no frame at all.
+  """
+
+  frames: np.ndarray
+  times: np.ndarray
+  duration: float
+  damaged: int
+
+
+def read_video(
+  path: str | os.PathLike,
+  *,
+  rate: float = 1.0,
+  short_side: int | None = 256,
+  crop: int | None = 224,
+) -> Video:
+  """A whole video; see `read_chunks`."""
+  options = {'rate': rate, 'short_side': short_side, 'crop': crop}
+  parts = list(read_chunks(path, 64, **options))
+  return Video(
+    np.concatenate([part.frames for part in parts]),
+    np.concatenate([part.times for part in parts]),
+    *parts[-1][2:],
+  )
+
+
+def read_chunks(
+  path: str | os.PathLike,
+  size: int,
+  *,
+  rate: float = 1.0,
+  short_side: int | None = 256,
+  crop: int | None = 224,
+) -> Iterator[Video]:
+  """A video by parts, so that an hour needs no more memory than a minute.
+
+  Frame number c is kept if c mod round(fps / rate) is 0, where an average frame
+  rate of the file that is unknown or above 144 counts as 25. Kept frames are
+  turned upright, scaled (bicubic) so that their shorter side has `short_side`
+  pixels, and their middle `crop x crop` pixels are taken.
+
+  Args:
+    path: a file of any container and codec that FFmpeg knows.
+    size: frames in a part; the last part may have fewer.
+    rate: frames to keep of a second.
+    short_side: pixels; None keeps the size.
+    crop: pixels; None keeps all. A smaller picture is not padded.
+
+  Yields:
+    Parts of at least one frame. 'duration' and 'damaged' are those up to there,
+    so that the last part has the video's.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    VideoError: no video, none of its frames can be decoded, or it ends more
+      than half a second and 5% before the end that its header announces; the
+      last is known, and raised, at the end.
+    ValueError: a size or rate that is not positive.
+  """
+  import av
+
+  sides = [side for side in (size, short_side, crop) if side is not None]
+  if rate <= 0 or min(sides) < 1:
+    raise ValueError(
+      f'expected a positive size, rate, short_side and crop, got {size}, '
+      f'{rate}, {short_side}, {crop}'
+    )
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'{path}: no such file')
+  if not path.stat().st_size:
+    raise VideoError(f'{path}: the file is empty')
+  try:
+    with av.open(str(path), metadata_errors='replace') as container:
+      stream = video_stream.find_stream(container, path)
+      stream.thread_type = 'AUTO'
+      timing = video_stream.clock(container, stream)
+      period = max(1, round(video_stream.frame_rate(stream) / rate))
+      number = damaged = 0
+      first = end = None
+      pictures, times = [], []
+      for frame in video_stream.decode(container, stream):
+        if frame is None:
+          damaged += 1
+          continue
+        damaged += frame.is_corrupt
+        time, length = timing(frame, number)
+        if first is None:
+          first, end = time, time
+          height, width = frame.height, frame.width
+        end = max(end, time + length)
+        if number % period == 0:
+          if len(pictures) == size:
+            yield _part(pictures, times, end - first, damaged)
+            pictures, times = [], []
+          rgb = frame.to_ndarray(format='rgb24', width=width, height=height)
+          upright = np.rot90(rgb, round(frame.rotation / 90))
+          pictures.append(_crop(_scale(upright, short_side), crop))
+          times.append(time - first)
+        number += 1
+      if not number:
+        raise VideoError(f'{path}: not one frame can be decoded')
+      announced = video_stream.announced(container, stream)
+      missing = announced - end
+      if missing > max(_CUT_SECONDS, _CUT_SHARE * announced):
+        raise VideoError(
+          f'{path}: the file is cut off: it ends after {end:.1f} of '
+          f'{announced:.1f} seconds'
+        )
+      yield _part(pictures, times, end - first, damaged)
+  except (av.error.FFmpegError, cv2.error) as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise VideoError(f'{path}: no readable video: {reason}') from error
+
+
+def write_video(
+  path: str | os.PathLike,
+  frames: Iterable[np.ndarray],
+  rate: float,
+  *,
+  crf: int = 18,
+) -> None:
+  """Writes H.264, beside the file and renamed.
+
+  The same frames give the same pictures; with .mp4, the same bytes too.
+
+  Args:
+    path: its ending says which container, such as .mp4 or .mkv.
+    frames: uint8 `[T, H, W, 3]` RGB, or one `[H, W, 3]` after the other; H and
+      W are even.
+    rate: frames per second.
+    crf: quality: 18 shows no loss, 35 is poor, 51 is the worst.
+
+  Raises:
+    ValueError: no frames, frames of another shape or type, or a container that
+      does not exist or has no H.264.
+  """
+  import av
+
+  path = pathlib.Path(path)
+  beside = path.with_name(f'.writing.{path.name}')
+  rate = fractions.Fraction(rate).limit_denominator(1001)
+  frames = iter(frames)
+  frame = next(frames, None)
+  if frame is None:
+    raise ValueError(f'{path}: a video needs at least one frame')
+  frame = _checked(frame, None)
+  shape = frame.shape
+  try:
+    with av.open(str(beside), 'w') as container:
+      stream = container.add_stream('libx264', rate)
+      stream.height, stream.width = shape[:2]
+      stream.pix_fmt = 'yuv420p'
+      # x264's 'macroblock tree' gives small videos other bytes at each run.
+      stream.options = {'crf': str(crf), 'x264-params': 'mbtree=0'}
+      while frame is not None:
+        picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
+        container.mux(stream.encode(picture))
+        frame = next(frames, None)
+        frame = None if frame is None else _checked(frame, shape)
+      container.mux(stream.encode(None))
+    os.replace(beside, path)
+  except (av.error.FFmpegError, ValueError) as error:
+    raise ValueError(f'{path}: cannot write H.264: {error}') from error
+  finally:
+    beside.unlink(missing_ok=True)
+
+
+def _scale(picture: np.ndarray, short_side: int | None) -> np.ndarray:
+  shorter = min(picture.shape[:2])
+  if short_side in (None, shorter):
+    return picture
+  ratio = short_side / shorter
+  picture = np.ascontiguousarray(picture)
+  return cv2.resize(
+    picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC
+  )
+
+
+def _crop(picture: np.ndarray, size: int | None) -> np.ndarray:
+  if size is None:
+    return picture
+  top, left = (int(max(0, side - size) / 2) for side in picture.shape[:2])
+  return picture[top : top + size, left : left + size]
+
+
+def _part(pictures, times, duration, damaged) -> Video:
+  return Video(np.stack(pictures), np.array(times), duration, damaged)
+
+
+def _checked(frame, shape) -> np.ndarray:
+  frame = np.asarray(frame)
+  good = frame.ndim == 3 and frame.shape[-1] == 3 and frame.dtype == np.uint8
+  if not good or frame.shape[0] % 2 or frame.shape[1] % 2:
+    raise ValueError(
+      'expected uint8 frames [H, W, 3] of even height and width, got '
+      f'{frame.dtype} {list(frame.shape)}'
+    )
+  if frame.shape != (shape or frame.shape):
+    raise ValueError(
+      f'frames of one video differ in shape: {shape}, {frame.shape}'
+    )
+  return frame

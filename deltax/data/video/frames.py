@@ -1,0 +1,121 @@
+"""Every frame of a video, ahead of whoever takes them."""
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from deltax.data.augment_boxes import MEAN_COLOUR
+from deltax.data.video import stream as video_stream
+from deltax.data.video.files import read_chunks
+
+_END = object()
+
+
+class Header(NamedTuple):
+  """What a video's header tells.
+
+  Attributes:
+    rate: frames per second; 25 where that is unknown or cannot be right.
+    count: frames, about; None where that is unknown.
+  """
+
+  rate: float
+  count: int | None
+
+
+def read_header(path: str | os.PathLike) -> Header:
+  """The header of a video that `read_frames` reads."""
+  import av
+
+  with av.open(str(path), metadata_errors='replace') as container:
+    stream = video_stream.find_stream(container, path)
+    rate = video_stream.frame_rate(stream)
+    seconds = video_stream.announced(container, stream)
+    return Header(rate, stream.frames or round(rate * seconds) or None)
+
+
+def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+  """All frames of a video, uint8 `[H, W, 3]` RGB, upright and of one size.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    VideoError: see `deltax.data.video.files.read_chunks`.
+  """
+  options = {'rate': math.inf, 'short_side': None, 'crop': None}
+  for part in read_chunks(path, 1, **options):
+    yield part.frames[0]
+
+
+def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """A frame at (H, W): areas where it shrinks, bilinear where it grows.
+
+  Args:
+    frame: uint8 `[H', W', 3]`.
+    size: (H, W).
+
+  Returns:
+    uint8 `[H, W, 3]`.
+  """
+  shrinks = size[0] < frame.shape[0] or size[1] < frame.shape[1]
+  how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  return cv2.resize(frame, size[::-1], interpolation=how)
+
+
+def fitted(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+  """The largest rows and columns of `shape`'s proportions within `size`.
+
+  >>> fitted((10, 40), (20, 20))
+  (5, 20)
+  """
+  scale = min(size[0] / shape[0], size[1] / shape[1])
+  rows, columns = (max(1, round(scale * side)) for side in shape)
+  return rows, columns
+
+
+def fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """A frame in its proportions, as large as (H, W) hold it.
+
+  Args:
+    frame: uint8 `[H', W', 3]`.
+    size: (H, W).
+
+  Returns:
+    uint8 `[H, W, 3]`: the picture in the upper left, `fitted` to the size, and
+    around it the mean colour of ImageNet, as the detectors are trained.
+  """
+  rows, columns = fitted(frame.shape[:2], size)
+  whole = np.empty((*size, 3), np.uint8)
+  whole[:] = MEAN_COLOUR
+  whole[:rows, :columns] = resize(frame, (rows, columns))
+  return whole
+
+
+def ahead(items: Iterable, count: int = 4) -> Iterator:
+  """The items in order, each made by a thread before it is asked for.
+
+  Args:
+    items: whose iterator does the work; only the one thread touches it.
+    count: how many items may wait.
+
+  Raises:
+    Exception: whatever making an item raised, when its turn comes.
+
+  >>> list(ahead('delta', 2))
+  ['d', 'e', 'l', 't', 'a']
+  """
+  items = iter(items)
+  with futures.ThreadPoolExecutor(1, 'ahead') as pool:
+    waiting = deque(pool.submit(next, items, _END) for _ in range(count))
+    try:
+      while (item := waiting.popleft().result()) is not _END:
+        waiting.append(pool.submit(next, items, _END))
+        yield item
+    finally:
+      for future in waiting:
+        future.cancel()

@@ -1,0 +1,1 @@
+"""How layers are found and replaced while a network runs."""

@@ -1,0 +1,1 @@
+"""Delta networks on streams of frames."""

@@ -1,0 +1,1 @@
+"""Which students a budget buys: costs, sensitivities and choices."""

@@ -1,0 +1,1 @@
+"""What may stand in for a layer or a block on later frames."""

@@ -1,0 +1,266 @@
+"""Students of whole blocks: the paper's nonlinear blocks.
+
+A block student maps the change of a block's inputs, and the inputs of the
+reference frame, to the change of its output. What it computes of the reference
+frame alone is cached when deployed.
+
+Source: Habibian et al., ECCV 2022, section 3.2.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from deltax.delta.adapters.linen import Block
+from deltax.delta.students.layers import conv_macs
+from deltax.layers.conv import fast_conv
+from deltax.layers.pool import mean_pool
+from deltax.layers.resize import resize_bilinear
+from deltax.types import Array, Key
+
+WIDEST = 64  # numbers of a patch of pixels that is not averaged
+_SAME = ((1, 1), (1, 1))
+_SPREAD = jax.nn.initializers.he_normal()
+
+
+class BlockCandidate(Protocol):
+  """What `deltax.delta.Spec` takes as a candidate for blocks."""
+
+  @property
+  def name(self) -> str:
+    """Names the candidate's parameters, unique within a block."""
+
+  def init(self, key: Key, block: Block) -> dict[str, Any]:
+    """Parameters; the student begins near the block's shortcut."""
+
+  def apply(
+    self,
+    params: Any,
+    changes: Sequence[Array],
+    references: Sequence[Array],
+    block: Block,
+  ) -> Array:
+    """The change of the output: zero where no input changes.
+
+    Args:
+      params: from `init`.
+      changes: `[B, H, W, C]` change of every input.
+      references: every input on the reference frame.
+      block: the block.
+
+    Returns:
+      `[B, H', W', N]`.
+    """
+
+  def prepare(
+    self, params: Any, references: Sequence[Array], block: Block
+  ) -> dict[str, Array]:
+    """What later frames need of a reference frame's inputs."""
+
+  def follow(
+    self,
+    params: Any,
+    prepared: dict[str, Array],
+    inputs: Sequence[Array],
+    block: Block,
+  ) -> Array:
+    """`apply`, up to a constant, from the inputs themselves.
+
+    The difference of two results for one `prepared` is that of two `apply`.
+    """
+
+  def macs(self, block: Block) -> int:
+    """Multiply-accumulates of one later frame, deployed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoChange:
+  """The block's output on the reference frame, which costs nothing."""
+
+  @property
+  def name(self) -> str:
+    return 'skip'
+
+  def init(self, key: Key, block: Block) -> dict[str, Any]:
+    del key, block
+    return {}
+
+  def apply(self, params, changes, references, block) -> Array:
+    del params, references
+    first = changes[0]
+    return jnp.zeros((first.shape[0], *block.outputs), first.dtype)
+
+  def prepare(self, params, references, block) -> dict[str, Array]:
+    del params, references, block
+    return {}
+
+  def follow(self, params, prepared, inputs, block) -> Array:
+    del prepared
+    return self.apply(params, inputs, (), block)
+
+  def macs(self, block: Block) -> int:
+    del block
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual:
+  """Two layers with ReLU at a fraction of the block's width, and a shortcut.
+
+  1x1 convolutions bring the change of every input and the reference frame's
+  input to R channels, where they are added; a ReLU, a 3x3 convolution, a ReLU
+  and a 1x1 convolution follow. Of larger inputs, the pixels under one of the
+  output are taken as they are if they hold at most `WIDEST` numbers, else
+  averaged; smaller ones are resized. The shortcut of a single input is the
+  identity where shapes allow it, else such a convolution. Starts with a last
+  layer of zeros: as the shortcut alone, which for a residual block is what its
+  own nonlinear part adds to.
+
+  Attributes:
+    factor: R is the output channels over `factor`.
+    shrink: how many times fewer rows and columns than the output the R channels
+      have; what comes out is resized bilinearly. The shortcut is not shrunk.
+
+  Raises:
+    ValueError: for a factor or a shrinkage below 1.
+  """
+
+  factor: int = 4
+  shrink: int = 1
+
+  def __post_init__(self):
+    if self.factor < 1 or self.shrink < 1:
+      raise ValueError(
+        f'a residual factor and shrinkage are at least 1, got {self.factor} '
+        f'and {self.shrink}'
+      )
+
+  @property
+  def name(self) -> str:
+    return f'residual_{self.factor}_{self.shrink}'
+
+  def width(self, block: Block) -> int:
+    """R, the width inside."""
+    return max(1, block.outputs[-1] // self.factor)
+
+  def size(self, block: Block) -> tuple[int, int]:
+    """Rows and columns inside."""
+    rows, cols, _ = block.outputs
+    return -(-rows // self.shrink), -(-cols // self.shrink)
+
+  def init(self, key: Key, block: Block) -> dict[str, Any]:
+    width, features = self.width(block), block.outputs[-1]
+    keys = jax.random.split(key, 2 * len(block.inputs) + 1)
+    patches = [_patch(shape, self.size(block)) for shape in block.inputs]
+    change, context = (
+      [
+        _SPREAD(each, (*patch, shape[-1], width))
+        for each, patch, shape in zip(own, patches, block.inputs, strict=True)
+      ]
+      for own in (keys[1::2], keys[2::2])
+    )
+    params = {
+      'change': change,
+      'context': context,
+      'middle': _SPREAD(keys[0], (3, 3, width, width)),
+      'last': jnp.zeros((1, 1, width, features)),
+    }
+    if _projects(block):
+      shape = block.inputs[0]
+      rows, cols = _patch(shape, block.outputs)
+      same = jnp.eye(shape[-1], features) / (rows * cols)
+      params['shortcut'] = jnp.tile(same[None, None], (rows, cols, 1, 1))
+    return params
+
+  def apply(self, params, changes, references, block) -> Array:
+    size = self.size(block)
+    still = _summed(params['context'], references, size)
+    moved = still + _summed(params['change'], changes, size)
+    inside = _inside(params, moved) - _inside(params, still)
+    return _out(params, inside, changes, block)
+
+  def prepare(self, params, references, block) -> dict[str, Array]:
+    size = self.size(block)
+    still = _summed(params['context'], references, size)
+    own = _summed(params['change'], references, size)
+    return {'still': still - own}
+
+  def follow(self, params, prepared, inputs, block) -> Array:
+    own = _summed(params['change'], inputs, self.size(block))
+    return _out(params, _inside(params, prepared['still'] + own), inputs, block)
+
+  def macs(self, block: Block) -> int:
+    (rows, cols), width = self.size(block), self.width(block)
+    features = block.outputs[-1]
+    total = conv_macs((3, 3, width, width), (rows, cols, width))
+    total += conv_macs((1, 1, width, features), (rows, cols, features))
+    for shape in block.inputs:
+      total += _brought_macs(shape, (rows, cols), width)
+    if _projects(block):
+      total += _brought_macs(block.inputs[0], block.outputs, features)
+    return total
+
+
+def _projects(block: Block) -> bool:
+  return len(block.inputs) == 1 and block.inputs[0] != block.outputs
+
+
+def _out(params, inside, inputs, block):
+  """The last layer and the shortcut."""
+  out = fast_conv(inside, params['last'], (1, 1), 'VALID')
+  out = resize_bilinear(out, block.outputs[:2])
+  if len(inputs) > 1:
+    return out
+  x = inputs[0]
+  if 'shortcut' in params:
+    x = _brought(params['shortcut'], x, block.outputs[:2])
+  return out + x
+
+
+def _summed(kernels, maps, size):
+  return sum(
+    _brought(kernel, x, size) for kernel, x in zip(kernels, maps, strict=True)
+  )
+
+
+def _factors(shape, size) -> tuple[int, int]:
+  """How many rows and columns one pixel of the new size takes the place of."""
+  return -(-shape[0] // size[0]), -(-shape[1] // size[1])
+
+
+def _patch(shape, size) -> tuple[int, int]:
+  """Rows and columns of the kernel that brings a shape to a size."""
+  rows, cols = _factors(shape, size)
+  return (rows, cols) if rows * cols * shape[-1] <= WIDEST else (1, 1)
+
+
+def _brought(kernel, x, size):
+  """A map at another size and of other channels."""
+  patch, factors = kernel.shape[:2], _factors(x.shape[1:3], size)
+  if patch == (1, 1):
+    if max(factors) > 1:
+      x = mean_pool(x, factors)
+    return resize_bilinear(fast_conv(x, kernel, (1, 1), 'VALID'), size)
+  short = [
+    n * f - m for n, f, m in zip(size, factors, x.shape[1:3], strict=True)
+  ]
+  x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
+  x = x.reshape(len(x), size[0], patch[0], size[1], -1)
+  pixels = x.swapaxes(2, 3).reshape(len(x) * size[0] * size[1], -1)
+  out = pixels @ kernel.reshape(-1, kernel.shape[-1])
+  return out.reshape(len(x), *size, -1)
+
+
+def _brought_macs(shape, size, features) -> int:
+  patch = _patch(shape, size)
+  rows, cols = (min(n, m) for n, m in zip(shape[:2], size[:2], strict=True))
+  return conv_macs((*patch, shape[-1], features), (rows, cols, features))
+
+
+def _inside(params, hidden):
+  return jax.nn.relu(
+    fast_conv(jax.nn.relu(hidden), params['middle'], (1, 1), _SAME)
+  )

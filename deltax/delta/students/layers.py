@@ -1,0 +1,261 @@
+"""Student candidates: what may stand in for a convolution on later frames.
+
+A candidate is a small pure object: `init` makes its parameters from the
+teacher's kernel, `apply` maps the change of the layer's input to the change of
+its output, `macs` prices it. All are linear, up to a bias that only loaded
+checkpoints have. Here are the convolution's own forms; narrower ones stand in
+`students_narrow`, coarser ones in `students_coarse`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from deltax.delta.adapters.linen import Block, Layer, subtree
+from deltax.layers.conv import fast_conv
+from deltax.types import Array, Key
+
+
+class Candidate(Protocol):
+  """What `deltax.delta.Spec` takes as a candidate."""
+
+  @property
+  def name(self) -> str:
+    """Names the candidate's parameters, unique within a layer."""
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    """Parameters from the teacher's `[kh, kw, C, N]` kernel."""
+
+  def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    """`[B, H, W, C]` change of the input to `[B, H', W', N]`, with no bias."""
+
+  def scale(self, params: Any, factor: Array) -> dict[str, Array]:
+    """Parameters whose output is multiplied by the `[N]` factor."""
+
+  def macs(self, layer: Layer) -> int:
+    """Multiply-accumulates of one frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Full:
+  """An own copy of the convolution, with weights of its own."""
+
+  @property
+  def name(self) -> str:
+    return 'full'
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    del layer
+    return {'kernel': jnp.array(kernel)}
+
+  def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    return fast_conv(
+      x,
+      params['kernel'],
+      layer.strides,
+      layer.padding,
+      rhs_dilation=layer.dilation,
+      feature_group_count=layer.groups,
+    )
+
+  def scale(self, params: Any, factor: Array) -> dict[str, Array]:
+    return {'kernel': params['kernel'] * factor.reshape(1, 1, 1, -1)}
+
+  def macs(self, layer: Layer) -> int:
+    return conv_macs(layer.kernel, layer.outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher(Full):
+  """The teacher's convolution itself: exact, and without weights of its own.
+
+  It has no parameters; whoever applies it hands over the teacher's kernel. As a
+  candidate for a block it is the block itself, which is not applied but run.
+  """
+
+  @property
+  def name(self) -> str:
+    return 'teacher'
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    del kernel, layer
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Skip:
+  """No change since the reference frame, which costs nothing."""
+
+  @property
+  def name(self) -> str:
+    return 'skip'
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    del kernel, layer
+    return {}
+
+  def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    del params
+    return jnp.zeros((x.shape[0], *layer.outputs), x.dtype)
+
+  def scale(self, params: Any, factor: Array) -> dict[str, Array]:
+    del factor
+    return dict(params)
+
+  def macs(self, layer: Layer) -> int:
+    del layer
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Within(Skip):
+  """A convolution whose work the student of a span takes over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+  """A (kh x 1) and a (1 x kw) convolution through a bottleneck of R channels.
+
+  Starts as the best approximation of the teacher's kernel with R components
+  (singular value decomposition). R is cut to what the kernel allows.
+
+  Source: Habibian et al., ECCV 2022, section 3.2 and figure 3.
+
+  Attributes:
+    factor: how much narrower the bottleneck is.
+    policy: 'out': R is the output channels over `factor`; 'min': the smaller of
+      input and output channels over `factor`. Layers too narrow to divide keep
+      their width.
+
+  Raises:
+    ValueError: for another policy, or a factor below 1.
+  """
+
+  factor: int = 4
+  policy: str = 'out'
+
+  def __post_init__(self):
+    if self.policy not in ('out', 'min'):
+      raise ValueError(
+        f"no low-rank policy {self.policy!r}; known: 'out', 'min'"
+      )
+    if self.factor < 1:
+      raise ValueError(f'a low-rank factor is at least 1, got {self.factor}')
+
+  @property
+  def name(self) -> str:
+    return f'low_rank_{self.factor}_{self.policy}'
+
+  def rank(self, layer: Layer) -> int:
+    """R, the width of the bottleneck."""
+    kh, kw, channels, features = layer.kernel
+    if self.policy == 'out':
+      width = features
+      rank = width // self.factor if width > self.factor else width
+    else:
+      width = min(channels, features)
+      rank = width // self.factor if width >= self.factor else width
+    return min(rank, channels * kh, features * kw)
+
+  def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    check_dense(layer, 'low-rank')
+    first, second = _spatial_svd(kernel, self.rank(layer))
+    return {'first': first, 'second': second}
+
+  def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    (stride_y, stride_x), (dilation_y, dilation_x) = (
+      layer.strides,
+      layer.dilation,
+    )
+    x = fast_conv(
+      x,
+      params['first'],
+      (stride_y, 1),
+      (layer.padding[0], (0, 0)),
+      rhs_dilation=(dilation_y, 1),
+    )
+    return fast_conv(
+      x,
+      params['second'],
+      (1, stride_x),
+      ((0, 0), layer.padding[1]),
+      rhs_dilation=(1, dilation_x),
+    )
+
+  def scale(self, params: Any, factor: Array) -> dict[str, Array]:
+    second = params['second'] * factor.reshape(1, 1, 1, -1)
+    return {'first': params['first'], 'second': second}
+
+  def macs(self, layer: Layer) -> int:
+    kh, kw, channels, features = layer.kernel
+    rank = self.rank(layer)
+    rows, cols, _ = layer.outputs
+    first = conv_macs((kh, 1, channels, rank), (rows, layer.inputs[1], rank))
+    second = conv_macs((1, kw, rank, features), (rows, cols, features))
+    return first + second
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
+  """The pair of kernels nearest to one, `[kh, 1, C, R]` and `[1, kw, R, N]`."""
+  kh, kw, channels, features = kernel.shape
+  matrix = kernel.transpose(2, 0, 3, 1).reshape(channels * kh, -1)
+  left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+  root = jnp.sqrt(values[:rank])
+  first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
+  second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
+  return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
+
+
+def started(
+  key: Key, teacher: Any, unit: Layer | Block, candidates: Sequence
+) -> dict[str, Any]:
+  """Parameters of the candidates of a layer or a block.
+
+  Args:
+    key: for candidates that draw.
+    teacher: the network's variables.
+    unit: the layer or block.
+    candidates: of it.
+
+  Returns:
+    `{name of the candidate: its parameters}`.
+  """
+  if isinstance(unit, Layer):
+    kernel = subtree(teacher['params'], unit.path)['kernel']
+    return {c.name: c.init(kernel, unit) for c in candidates}
+  keys = jax.random.split(key, len(candidates))
+  return {
+    c.name: c.init(own, unit) for own, c in zip(keys, candidates, strict=True)
+  }
+
+
+def check_dense(layer: Layer, what: str) -> None:
+  """Raises a ValueError for a grouped convolution."""
+  if layer.groups != 1:
+    raise ValueError(
+      f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
+      f'no {what} start; leave it out in the spec'
+    )
+
+
+def conv_macs(
+  kernel: tuple[int, int, int, int], outputs: tuple[int, int, int]
+) -> int:
+  """Multiply-accumulates of a convolution on one frame, padding included.
+
+  Args:
+    kernel: (kh, kw, input channels a group, output channels).
+    outputs: (H, W, N) of the output.
+
+  Example:
+    >>> conv_macs((3, 3, 16, 32), (8, 8, 32))
+    294912
+  """
+  kh, kw, channels, _ = kernel
+  rows, cols, features = outputs
+  return rows * cols * features * kh * kw * channels

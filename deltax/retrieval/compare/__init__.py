@@ -1,0 +1,1 @@
+"""One query against many videos: fast, and in bounded memory."""

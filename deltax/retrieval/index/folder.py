@@ -1,0 +1,310 @@
+"""A folder of encoded videos that survives whatever happens to its writer.
+
+    manifest.json      version, model, segments, what was removed
+    segments/000001/   see `index_segment.py`
+    lock               held by whoever writes
+
+Everything new is written beside, waited for, renamed, and only then named in a
+new manifest that takes the place of the old one. Whoever is killed leaves the
+index as it was after the last `add` or `remove` that returned.
+"""
+
+import collections
+import contextlib
+import copy
+import fcntl
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from deltax.retrieval.index.manifest import (
+  create_manifest,
+  read_manifest,
+  write_manifest,
+)
+from deltax.retrieval.index.segment import (
+  ROW,
+  IndexedVideo,
+  Segment,
+  check,
+  describe,
+  sync,
+  write_segment,
+)
+
+FULL = 4096  # videos; a segment of so many is not merged with others
+MERGED = 8  # segments of about one size are merged when there are so many
+STALE = 0.25  # a segment is rewritten when this share of it is removed
+
+
+class Index:
+  """The videos of an index as it is on the disk; rows are those not removed.
+
+  Args:
+    folder: of an index that `create` made.
+
+  Attributes:
+    manifest: what the folder says of itself.
+    names: N names, and `paths`, where their files were.
+    table: `[N]`, dtype `index_segment.ROW`: numbers of each video.
+
+  Raises:
+    FileNotFoundError: there is no index.
+    ValueError: it is damaged, or of another version.
+  """
+
+  def __init__(self, folder: str | os.PathLike):
+    self.folder = pathlib.Path(folder)
+    self._opened = {}
+    self._read()
+
+  @classmethod
+  def create(
+    cls,
+    folder: str | os.PathLike,
+    *,
+    fingerprint: str,
+    description: Mapping[str, Any],
+    model: str | None = None,
+    coarse_search: str = 'exact',
+  ) -> Self:
+    """Makes an empty index.
+
+    Args:
+      folder: to make.
+      fingerprint: of the model that will encode the videos.
+      description: of the model, plain values.
+      model: where the model is; None for the one that needs no file.
+      coarse_search: one of `coarse_search.KINDS`.
+
+    Raises:
+      ValueError: there is something in the folder already.
+    """
+    create_manifest(
+      pathlib.Path(folder),
+      fingerprint=fingerprint,
+      description=dict(description),
+      model=model,
+      coarse_search=coarse_search,
+    )
+    return cls(folder)
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def __contains__(self, name: str) -> bool:
+    return name in self._row_of
+
+  @property
+  def fingerprint(self) -> str:
+    """Of the model that encoded the videos."""
+    return self.manifest['fingerprint']
+
+  def row(self, name: str) -> int:
+    """The row of a video; ValueError if there is none of this name."""
+    if name not in self._row_of:
+      raise ValueError(f'{self.folder} has no video {name!r}')
+    return self._row_of[name]
+
+  def coarse(self, rows: Sequence[int] | None = None) -> np.ndarray:
+    """float32 `[N, E]` of all videos, or of some rows."""
+    size = (self.manifest['shape'] or {'coarse': 0})['coarse']
+    if rows is None:
+      parts = [
+        part.vectors()[alive]
+        for part, alive in zip(self._segments, self._alive, strict=True)
+      ]
+      return np.concatenate([np.zeros((0, size), np.float32), *parts])
+    places = self._places[np.asarray(rows, int)]
+    found = np.zeros((len(places), size), np.float32)
+    for number in np.unique(places[:, 0]):
+      own = places[:, 0] == number
+      found[own] = self._segments[number].coarse[places[own, 1]]
+    return found
+
+  def fine(self, row: int) -> np.ndarray:
+    """Codes of a video's frames, `[T, R, D]` float32 or `[T, R, W]` uint32."""
+    part, row = self._at(row)
+    return part.fine(row)
+
+  def times(self, row: int) -> np.ndarray:
+    """float64 `[T]`, seconds of a video's frames."""
+    part, row = self._at(row)
+    return part.times(row)
+
+  def pictures(self, row: int) -> dict[int, bytes]:
+    """JPEG files of some of a video's frames, by the frame's number."""
+    part, row = self._at(row)
+    return part.pictures(row)
+
+  def add(self, videos: Iterable[IndexedVideo]) -> None:
+    """Adds videos, all or none; on the disk when it returns.
+
+    Raises:
+      ValueError: a name is there already or given twice, or codes of another
+        shape; nothing is added.
+    """
+    videos = list(videos)
+    if not videos:
+      return
+    with self._writing() as manifest:
+      names = [video.name for video in videos]
+      twice = [
+        n for n, times in collections.Counter(names).items() if times > 1
+      ]
+      there = [name for name in names if name in self]
+      if twice or there:
+        raise ValueError(
+          f'{self.folder} has {there[0]!r} already; remove it first'
+          if there
+          else f'two videos are named {twice[0]!r}'
+        )
+      shape = manifest['shape'] or describe(videos[0])
+      for video in videos:
+        check(video, shape)
+      first = manifest['next_id']
+      record = self._write(
+        manifest,
+        (video._replace(id=first + i) for i, video in enumerate(videos)),
+      )
+      manifest['next_id'] = first + len(videos)
+      manifest['shape'] = shape
+      manifest['segments'].append(record)
+    for records in self._alike():
+      with self._writing() as manifest:
+        self._rewrite(manifest, records)
+
+  def remove(self, names: Iterable[str]) -> None:
+    """Marks videos as removed; rewrites a segment that has lost many.
+
+    Raises:
+      ValueError: a name is not there; nothing is removed.
+    """
+    names = set(names)
+    with self._writing() as manifest:
+      for name in names:
+        self.row(name)
+      for part, record in zip(
+        self._segments, manifest['segments'], strict=True
+      ):
+        gone = names.intersection(part.names) - set(record['removed'])
+        record['removed'] = sorted([*record['removed'], *gone])
+    self.compact(STALE)
+
+  def compact(self, share: float = 0) -> None:
+    """Rewrites the segments that have lost at least this share of videos."""
+    stale = [
+      record['name']
+      for record in self.manifest['segments']
+      if record['removed']
+      and len(record['removed']) >= share * record['videos']
+    ]
+    if stale:
+      with self._writing() as manifest:
+        self._rewrite(manifest, stale)
+
+  def _at(self, row: int) -> tuple[Segment, int]:
+    number, row = self._places[row]
+    return self._segments[number], int(row)
+
+  def _read(self) -> None:
+    """Opens what the manifest names, again if it was replaced meanwhile."""
+    for last in (False, False, True):
+      self.manifest = read_manifest(self.folder)
+      try:
+        self._segments = [self._open(r) for r in self.manifest['segments']]
+        break
+      except FileNotFoundError as error:
+        if last:
+          raise ValueError(
+            f'{self.folder} is damaged: {error.filename} is missing'
+          ) from error
+    self._opened = {part.folder.name: part for part in self._segments}
+    self._alive = [
+      np.flatnonzero(~np.isin(part.names, record['removed']))
+      if record['removed']
+      else np.arange(record['videos'])
+      for part, record in zip(
+        self._segments, self.manifest['segments'], strict=True
+      )
+    ]
+    pairs = list(zip(self._segments, self._alive, strict=True))
+    self._places = np.concatenate(
+      [
+        np.zeros((0, 2), int),
+        *(
+          np.stack([np.full(len(alive), number), alive], 1)
+          for number, alive in enumerate(self._alive)
+        ),
+      ]
+    )
+    self.names = [part.names[row] for part, alive in pairs for row in alive]
+    self.paths = [part.paths[row] for part, alive in pairs for row in alive]
+    self.table = np.concatenate(
+      [np.zeros(0, ROW), *(part.table[alive] for part, alive in pairs)]
+    )
+    self._row_of = {name: row for row, name in enumerate(self.names)}
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[dict[str, Any]]:
+    """The manifest to change, alone; what it then says is put in its place."""
+    with open(self.folder / 'lock', 'w') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      self._read()
+      manifest = copy.deepcopy(self.manifest)
+      self._sweep()
+      yield manifest
+      write_manifest(self.folder, manifest)
+      self._read()
+      self._sweep()
+
+  def _sweep(self) -> None:
+    """Deletes what no manifest names: replaced, or left by a killed writer."""
+    named = {record['name'] for record in self.manifest['segments']}
+    for path in (self.folder / 'segments').iterdir():
+      if path.name not in named:
+        shutil.rmtree(path)
+
+  def _write(
+    self, manifest: dict[str, Any], videos: Iterable[IndexedVideo]
+  ) -> dict[str, Any]:
+    """A new segment, whole; the manifest does not name it yet."""
+    manifest['next_segment'] += 1
+    path = self.folder / 'segments' / f'{manifest["next_segment"]:06d}'
+    beside = path.with_name(path.name + '.tmp')
+    record = write_segment(beside, videos)
+    beside.rename(path)
+    sync(path.parent)
+    return {**record, 'name': path.name}
+
+  def _open(self, record: Mapping[str, Any]) -> Segment:
+    """A segment; it never changes, so it is opened once."""
+    folder = self.folder / 'segments' / record['name']
+    return self._opened.get(record['name']) or Segment(folder, record)
+
+  def _alike(self) -> list[list[str]]:
+    """Names of segments to merge: a video is rewritten about four times."""
+    sizes = collections.defaultdict(list)
+    for record in self.manifest['segments']:
+      if record['videos'] < FULL:
+        sizes[record['videos'].bit_length() // 3].append(record['name'])
+    return [names for names in sizes.values() if len(names) >= MERGED]
+
+  def _rewrite(self, manifest: dict[str, Any], names: Sequence[str]) -> None:
+    """Puts what is left of some segments into one new one."""
+    parts = [
+      (part, alive)
+      for part, alive in zip(self._segments, self._alive, strict=True)
+      if part.folder.name in names
+    ]
+    kept = [r for r in manifest['segments'] if r['name'] not in names]
+    for part, _ in parts:
+      part.vectors()  # the others are compared video by video
+    if any(len(alive) for _, alive in parts):
+      videos = (part.video(row) for part, alive in parts for row in alive)
+      kept.append(self._write(manifest, videos))
+    manifest['segments'] = kept

@@ -1,0 +1,1 @@
+"""The networks of distill-and-select, and what they learn from."""

@@ -1,0 +1,1 @@
+"""From a query to ranked videos, and where in them it is found."""

@@ -1,0 +1,43 @@
+"""Scores as people read them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from deltax.retrieval.search import scores
+from deltax.retrieval.search.fine import Pair
+
+
+class Scale(NamedTuple):
+  """How the scores of one query are made readable.
+
+  Attributes:
+    own: the query against itself.
+    symmetric: whether both directions count.
+    background: the query's coarse scores with the background, `[K]`, and fine
+      ones with the nearest of it, `[L]`, on this scale; None leaves them out.
+  """
+
+  own: Pair
+  symmetric: bool
+  background: tuple[np.ndarray, np.ndarray] | None = None
+
+  def coarse(self, dots: np.ndarray) -> np.ndarray:
+    """Of dot products of coarse vectors, `[N]`."""
+    return self._normalised(np.clip(dots, 0, 1), 0)
+
+  def fine(self, pairs: Sequence[Pair], own: np.ndarray) -> np.ndarray:
+    """Of pairs with N videos, whose scores against themselves are `[N]`."""
+    back = [pair.back for pair in pairs], own
+    marks = scores.calibrate(
+      [pair.score for pair in pairs],
+      self.own.score,
+      *(back if self.symmetric else ()),
+    )
+    return self._normalised(marks, 1)
+
+  def _normalised(self, marks: np.ndarray, kind: int) -> np.ndarray:
+    if self.background is None:
+      return marks
+    return scores.normalise(marks[None], self.background[kind][None])[0]

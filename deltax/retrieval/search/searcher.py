@@ -1,0 +1,224 @@
+"""From a query's regions to ranked videos, and where in them it is found."""
+
+import contextlib
+import functools
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.search.coarse import open_coarse
+from deltax.retrieval.search.fine import FineSearch, Pair
+from deltax.retrieval.search.readable import Scale
+from deltax.retrieval.search.rerank import by_budget
+from deltax.retrieval.search.results import Found, Match, find_where
+from deltax.retrieval.system import Codes, System, encode, needs
+
+WITHIN = 10  # the selector chooses among so many times the budget of pairs
+TIMED = 1000  # and among so many where the budget is a time
+KEPT = 0.2  # of the budget, for what would be shown without a fine score
+BACKGROUND = 20  # videos of the background that are compared, the nearest
+
+
+class Budget(NamedTuple):
+  """What the fine student may cost: pairs, or, if given, milliseconds."""
+
+  pairs: int = 100
+  milliseconds: float | None = None
+
+
+BUDGET = Budget()
+
+
+class Searcher:
+  """An index, opened to search with the model that it was built with.
+
+  Args:
+    index: of videos.
+    system: the model.
+
+  Raises:
+    ValueError: the index was built with another model.
+  """
+
+  def __init__(self, index: Index, system: System):
+    check_model(index, system)
+    self._index, self._system = index, system
+    self._fine = FineSearch(system.fine)
+    background = index.table['background']
+    self._searched, self._background = (
+      np.flatnonzero(kind) for kind in (~background, background)
+    )
+    self._coarse = open_coarse(index, self._searched)
+    self._row_of = dict(
+      zip(
+        index.table['id'][self._searched].tolist(), self._searched, strict=True
+      )
+    )
+
+  def search(
+    self,
+    regions: np.ndarray,
+    *,
+    times: np.ndarray | None = None,
+    duration: float | None = None,
+    k: int = 20,
+    budget: Budget = BUDGET,
+    symmetric: bool = False,
+    normalise: bool = False,
+  ) -> Found:
+    """The videos that a query is most likely in.
+
+    The coarse student orders all of them, the selector says which of the best
+    need the fine one, and it compares those within its budget. A fifth of that
+    is kept for results that would else be shown without it.
+
+    Args:
+      regions: float32 `[T, R, D]`, of the query.
+      times: float64 `[T]`, seconds of its frames; one a second when absent.
+      duration: of the query, seconds; until its last frame when absent.
+      k: how many videos to give at most.
+      budget: of the fine student.
+      symmetric: whether a video must also have nothing else in it to have a
+        score of 1; else it is enough that all of the query is in it.
+      normalise: whether the scores of the background are taken off.
+
+    Raises:
+      ValueError: regions of another shape; k or the budget is not positive;
+        there is no background to normalise with.
+    """
+    if k < 1 or budget.pairs < 0 or (budget.milliseconds or 0) < 0:
+      raise ValueError(
+        f'k={k} and {budget}: expected k >= 1, no budget below 0'
+      )
+    if normalise and not len(self._background):
+      raise ValueError(
+        f'{self._index.folder} has no background videos to normalise with'
+      )
+    timed = budget.milliseconds is not None
+    within = max(k, TIMED if timed else WITHIN * budget.pairs)
+    first, second = _split(budget)
+    clock: dict[str, float] = {}
+    codes = encode(self._system, regions)
+    with _timed(clock, 'coarse'):
+      rows, coarse = self._nearest(codes.coarse, within)
+    with _timed(clock, 'selector'):
+      order = rows[self._by_need(codes, rows, coarse)]
+    with _timed(clock, 'fine'):
+      scale = self._scale(codes, symmetric, normalise)
+      pairs = self._compare(codes.fine, order, first)
+      marks = self._scores(scale, rows, coarse, pairs)
+      shown = rows[np.argsort(-marks, kind='stable')[:k]]
+      rest = [r for r in dict.fromkeys([*shown, *order]) if r not in pairs]
+      pairs |= self._compare(codes.fine, rest, second)
+      marks = self._scores(scale, rows, coarse, pairs)
+    if times is None:
+      times = np.arange(len(regions), dtype=float)
+    with _timed(clock, 'where'):
+      maps = [float(pair.map.mean()) for pair in pairs.values()]
+      locate = functools.partial(
+        find_where,
+        own=scale.own,
+        typical=float(np.median(maps)) if maps else 0.0,
+        query=(times, duration),
+      )
+      matches = tuple(
+        self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
+        for i in np.argsort(-marks, kind='stable')[:k]
+      )
+    return Found(matches, len(self._searched), len(pairs), clock)
+
+  def _nearest(self, vector, within) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and dot products of the nearest coarse vectors, best first."""
+    ids, _ = self._coarse.query(vector[None], within)
+    rows = np.array([self._row_of[i] for i in ids[0].tolist() if i >= 0], int)
+    coarse = self._dot(vector, rows)
+    order = np.argsort(-coarse, kind='stable')
+    return rows[order], coarse[order]
+
+  def _dot(self, vector, rows) -> np.ndarray:
+    return self._index.coarse(rows) @ vector if len(rows) else np.zeros(0)
+
+  def _by_need(self, codes: Codes, rows, coarse) -> np.ndarray:
+    """Places in the order in which they are worth the fine student."""
+    need = None
+    if self._system.selector and len(rows):
+      targets = self._index.table['selector'][rows]
+      need = needs(self._system.selector, codes.selector, targets, coarse)
+    return by_budget(coarse, need, len(rows), pairs=len(rows))
+
+  def _compare(self, codes, rows, budget: Budget) -> dict[int, Pair]:
+    if budget.milliseconds is None:
+      rows = rows[: budget.pairs]
+    lengths = {int(row): self._index.table['frames'][row] for row in rows}
+    return self._fine.compare(
+      codes, lengths, self._index.fine, budget.milliseconds
+    )
+
+  def _scale(self, codes: Codes, symmetric: bool, normalise: bool) -> Scale:
+    scale = Scale(self._fine.own(codes.fine), symmetric)
+    if not normalise:
+      return scale
+    coarse = self._dot(codes.coarse, self._background)
+    nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
+    pairs = self._compare(codes.fine, nearest, Budget(BACKGROUND))
+    own = self._index.table['own'][nearest]
+    fine = scale.fine([pairs[row] for row in nearest], own)
+    return scale._replace(background=(scale.coarse(coarse), fine))
+
+  def _scores(self, scale, rows, coarse, pairs) -> np.ndarray:
+    """Coarse scores, and fine ones where there are some, on one scale."""
+    marks = scale.coarse(coarse)
+    places = [i for i, row in enumerate(rows) if row in pairs]
+    if places:
+      own = self._index.table['own'][rows[places]]
+      marks[places] = scale.fine([pairs[row] for row in rows[places]], own)
+    return marks
+
+  def _match(self, row, score, coarse, pair, locate) -> Match:
+    index, row = self._index, int(row)
+    duration = float(index.table['duration'][row])
+    times = index.times(row)
+    return Match(
+      name=index.names[row],
+      path=index.paths[row],
+      score=float(score),
+      coarse=float(coarse),
+      reranked=pair is not None,
+      duration=duration,
+      where=locate(pair, target=(times, duration)) if pair else (),
+      row=row,
+    )
+
+
+def search(
+  index: Index, system: System, regions: np.ndarray, **options: Any
+) -> Found:
+  """One search; see `Searcher`, which is faster for several."""
+  return Searcher(index, system).search(regions, **options)
+
+
+def check_model(index: Index, system: System) -> None:
+  """Raises ValueError if the index was built with another model."""
+  if index.fingerprint != system.fingerprint:
+    raise ValueError(
+      f'{index.folder} was built with the model {index.fingerprint}, and this '
+      f'is {system.fingerprint}: their codes cannot be compared'
+    )
+
+
+def _split(budget: Budget) -> tuple[Budget, Budget]:
+  """What is spent by need, and what is kept for results."""
+  kept = int(KEPT * budget.pairs)
+  if budget.milliseconds is None:
+    return Budget(budget.pairs - kept), Budget(kept)
+  late = KEPT * budget.milliseconds
+  return Budget(0, budget.milliseconds - late), Budget(0, late)
+
+
+@contextlib.contextmanager
+def _timed(clock: dict[str, float], name: str):
+  start = time.perf_counter()
+  yield
+  clock[name] = 1000 * (time.perf_counter() - start)

@@ -1,0 +1,1 @@
+"""Retrieval systems: networks, extractor and whitening that work together."""

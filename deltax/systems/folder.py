@@ -1,0 +1,182 @@
+"""Saves and loads what `deltax index` and `deltax search` run with.
+
+A folder holds `system.json`, what it is made of, and `arrays.npz`, its weights.
+Weights that come as a package are not copied.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import traverse_util
+
+from deltax import retrieval
+from deltax.retrieval.system import Network, System, fingerprint
+from deltax.systems import extractors
+from deltax.systems.extractors import Extractor
+
+VERSION = 1
+ROLES = ('coarse', 'fine', 'selector')
+
+
+class Part(NamedTuple):
+  """A network by name, as `deltax.retrieval.create` takes it."""
+
+  name: str
+  options: Mapping[str, Any]
+  variables: Any
+
+
+UNTRAINED = {
+  'coarse': Part(
+    'coarse', dict(attention=False, transformer=False, netvlad=False), {}
+  ),
+  'fine': Part('fine_plain', dict(comparator=False), {}),
+  'selector': None,
+}
+
+
+def make_system(
+  extractor: Extractor, parts: Mapping[str, Part | None] | None = None
+) -> System:
+  """Joins an extractor and networks.
+
+  Args:
+    extractor: of region features.
+    parts: 'coarse', 'fine' and 'selector' (or None); without parts, what needs
+      no training: the mean of all regions as the vector of a video, and the
+      Chamfer similarity of its frames.
+
+  Returns:
+    The system.
+
+  Raises:
+    ValueError: a part is missing, or named otherwise.
+  """
+  parts = dict(UNTRAINED if parts is None else parts)
+  if set(parts) != set(ROLES):
+    raise ValueError(
+      f'a system has the parts {", ".join(ROLES)}; got {", ".join(parts)}'
+    )
+  networks, description = {}, {'extractor': dict(extractor.description)}
+  for role in ROLES:
+    part = parts[role]
+    if part is None:
+      networks[role] = description[role] = None
+      continue
+    net = retrieval.create(part.name, **part.options)
+    networks[role] = Network(net, part.variables)
+    description[role] = {'name': part.name, 'options': dict(part.options)}
+  arrays = {role: part.variables for role, part in parts.items() if part}
+  name = fingerprint({**description, 'of': extractor.fingerprint}, arrays)
+  return System(
+    extract=extractor, description=description, fingerprint=name, **networks
+  )
+
+
+def save_system(folder: str | os.PathLike, system: System) -> None:
+  """Writes a system, beside and then renamed.
+
+  Args:
+    folder: is made; must not exist.
+    system: whose extractor `make_extractor` made.
+
+  Raises:
+    FileExistsError: the folder is there already.
+    ValueError: the extractor has students.
+  """
+  folder = pathlib.Path(folder)
+  if folder.exists():
+    raise FileExistsError(f'{folder} is there already; nothing was written')
+  extractor = system.extract
+  if 'interval' in extractor.description:
+    raise ValueError(
+      f'{folder}: an extractor with students cannot be saved; expected one of '
+      'make_extractor'
+    )
+  arrays = {
+    role: getattr(system, role).variables
+    for role in ROLES
+    if getattr(system, role)
+  }
+  if 'whitening' in extractor.arrays:
+    arrays['whitening'] = extractor.arrays['whitening']
+  if not extractors.is_packaged(extractor):
+    arrays['backbone'] = extractor.arrays['variables']
+  beside = folder.with_name(folder.name + '.tmp')
+  beside.mkdir(parents=True, exist_ok=True)
+  flat = traverse_util.flatten_dict(arrays, sep='/')
+  np.savez(beside / 'arrays.npz', **{k: np.asarray(v) for k, v in flat.items()})
+  about = {
+    'version': VERSION,
+    'fingerprint': system.fingerprint,
+    'description': system.description,
+  }
+  (beside / 'system.json').write_text(json.dumps(about, indent=2) + '\n')
+  os.replace(beside, folder)
+
+
+def load_system(folder: str | os.PathLike | None = None) -> System:
+  """The system of a folder; without one, the one that needs no training.
+
+  Args:
+    folder: as `save_system` wrote it.
+
+  Returns:
+    The system.
+
+  Raises:
+    FileNotFoundError: there is no system in that folder.
+    ValueError: what is there is broken, of another version, or gives other
+      codes than when it was saved (other packaged weights, say).
+  """
+  if folder is None:
+    return make_system(extractors.make_extractor('efficientnet_lite0'))
+  folder = pathlib.Path(folder)
+  name, roles, saved = _read(folder)
+  try:
+    with open(folder / 'arrays.npz', 'rb') as raw, np.load(raw) as file:
+      arrays = traverse_util.unflatten_dict(dict(file), sep='/')
+  except Exception as error:
+    raise ValueError(f'{folder / "arrays.npz"} is broken: {error}') from error
+  whitening = arrays.get('whitening')
+  extractor = extractors.make_extractor(
+    name,
+    whitening=whitening and extractors.Whitening(**whitening),
+    weights=arrays.get('backbone'),
+  )
+  parts = {
+    role: part and Part(**part, variables=arrays.get(role, {}))
+    for role, part in roles.items()
+  }
+  system = make_system(extractor, parts)
+  if system.fingerprint != saved:
+    raise ValueError(
+      f'{folder} was saved as {saved} and is now '
+      f'{system.fingerprint}: its files or the packaged weights have changed'
+    )
+  return system
+
+
+def _read(folder):
+  path = folder / 'system.json'
+  if not path.is_file():
+    raise FileNotFoundError(f'{folder} holds no system: no system.json')
+  try:
+    about = json.loads(path.read_text())
+    version = about['version']
+    if version == VERSION:
+      description = about['description']
+      return (
+        description['extractor']['name'],
+        {role: description[role] for role in ROLES},
+        about['fingerprint'],
+      )
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'{path} is broken ({type(error).__name__}: {error})'
+    ) from error
+  raise ValueError(f'{path} has version {version}; this library: {VERSION}')

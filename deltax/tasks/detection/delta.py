@@ -1,0 +1,111 @@
+"""Detection by a delta network, trained on clips.
+
+Source: Habibian et al., ECCV 2022, section 4.1.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deltax.models.inputs import normalise
+from deltax.task import Task
+from deltax.tasks.detection.detectors import Detector
+from deltax.tasks.detection.parts import (
+  detections_on,
+  frame_losses,
+  imitation,
+  scores_of,
+  truths,
+)
+from deltax.tasks.parts import delta_params, fold
+from deltax.tasks.video.objective import make_objective
+
+
+def make_delta_task(
+  detector: Detector,
+  num_classes: int,
+  *,
+  teacher: Any,
+  axis_name: str | None,
+  intervals: Sequence[int] = (3, 5, 10),
+  task_weight: float = 1.0,
+  imitation_weight: float = 0.0,
+  **objective: Any,
+) -> Task:
+  """The task of a delta network, trained on clips whose frame 0 is the key.
+
+  Args:
+    detector: the teacher.
+    num_classes: K.
+    teacher: variables to start from; None draws them.
+    axis_name: mapped axis over which batch statistics are pooled.
+    intervals: key-frame intervals to evaluate.
+    task_weight: of the detector's own losses, on all frames of the clip.
+    imitation_weight: of the difference of a later frame's outputs from the
+      teacher's own, as the detector measures it.
+    **objective: options of `delta_objective.make_objective`.
+
+  Returns:
+    The task.
+  """
+  distilled = make_objective(
+    detector.net, detector.training_net, axis_name=axis_name, **objective
+  )
+  delta = distilled.delta
+
+  def init(key, batch):
+    frame = normalise(batch['frames'][:1, 0])
+    variables = (
+      jax.jit(detector.net.init)(key, frame) if teacher is None else teacher
+    )
+    return distilled.init(key, variables, frame)
+
+  def losses(params, model_state, batch, key):
+    key, sampling = jax.random.split(key)
+
+    def terms(variables, outs, targets):
+      flat = jax.tree.map(fold, outs)
+      found = {
+        name: task_weight * value
+        for name, value in frame_losses(
+          detector, variables, flat, batch, sampling
+        ).items()
+      }
+      if imitation_weight:
+        found['imitation'] = imitation_weight * imitation(
+          detector, outs, targets
+        )
+      return found
+
+    clip = normalise(batch['frames'])
+    return distilled.losses(params, model_state, clip, key, terms)
+
+  def evaluate(params, model_state, batch):
+    whole = delta_params(params, model_state)
+    clip = normalise(batch['frames'])
+
+    # An interval of 1 is the teacher. All runs are one compiled rollout.
+    def run(interval):
+      outs = jax.tree.map(fold, delta.rollout(whole, clip, interval))
+      return detections_on('', detector, whole['teacher'], outs, batch)
+
+    found = jax.lax.map(run, jnp.array([1, *intervals]))
+    names = ['teacher', *(f'delta_{n}' for n in intervals)]
+    return {
+      **truths(batch),
+      **{
+        f'{name}{key}': value[i]
+        for i, name in enumerate(names)
+        for key, value in found.items()
+      },
+    }
+
+  def summarise(arrays):
+    scores = scores_of('teacher', arrays, num_classes)
+    for interval in intervals:
+      scores |= scores_of(f'delta_{interval}', arrays, num_classes, interval)
+    return scores
+
+  return Task(init, losses, evaluate, summarise, distilled.watch, stack=True)

@@ -1,0 +1,108 @@
+"""What a detection run won: scores, costs, times and pictures for a page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deltax.tasks.detection.detectors import make_detector
+from deltax.tasks.detection.parts import precision_of, scores_of
+from deltax.tasks.detection.task import make_task
+from deltax.tasks.parts import variables_of
+from deltax.tasks.video.report import Kind, gather
+from deltax.types import ModelState, Params
+
+METRIC = {
+  'name': 'AP50',
+  'text': 'AP50',
+  'of_class': 'AP50',
+  'about': 'Average precision at IoU 0.5',
+  'absent': 'no ground truth',
+}
+OTHERS = {'AP': ('ap', 'AP: the same, the mean over IoU 0.5 to 0.95.')}
+NOTES = (
+  'AP50: average precision at IoU 0.5 over all frames, the mean over the '
+  'classes that occur, as COCO defines it, with 100 detections a class and '
+  'frame. Frames without detections count, frames that only fill a clip do '
+  'not.',
+  'MACs and ms are those of the network, without decoding and suppression.',
+)
+NETWORK = ('model', 'num_classes', 'size', 'detector')
+
+
+def make_report(
+  params: Params,
+  model_state: ModelState,
+  *,
+  options: Mapping[str, Any],
+  **others: Any,
+) -> dict[str, Any]:
+  """Evaluates a run, and gathers what `deltax.report.write` takes.
+
+  Args:
+    params: of the run.
+    model_state: of the run.
+    options: keyword arguments of `make_task` of the task.
+    **others: see `report_parts.gather`.
+
+  Returns:
+    Keyword arguments of `deltax.report.write`.
+  """
+  network = {key: options[key] for key in NETWORK if key in options}
+  detector = make_detector(
+    options['model'],
+    num_classes=options['num_classes'],
+    size=tuple(options['size']),
+    **(options.get('detector') or {}),
+  )
+  own = variables_of(params, model_state)
+  teacher = options.get('teacher') or own
+  detect = jax.jit(detector.detect)
+
+  def found(variables, outs, size):
+    one = detect(variables, outs, jnp.asarray(size)[None])
+    return {name: np.asarray(x[0]) for name, x in one._asdict().items()}
+
+  def shot(batch, row, t, teacher_outs, delta_outs):
+    if not batch['real'][row, t]:
+      return None
+    return {
+      'truth': {key: batch[key][row, t] for key in ('boxes', 'classes')},
+      'teacher': found(teacher, teacher_outs, batch['size'][row]),
+      'delta': found(own, delta_outs, batch['size'][row]),
+    }
+
+  classes = options['num_classes']
+  kind = Kind(
+    metric=METRIC,
+    score='ap50',
+    others=OTHERS,
+    notes=NOTES,
+    scores=lambda name, arrays, interval: scores_of(
+      name, arrays, classes, interval
+    ),
+    by_class=lambda name, arrays: precision_of(name, arrays, classes)[
+      'by_class'
+    ],
+    clips=_clips,
+    shot=shot,
+  )
+  return gather(
+    params,
+    model_state,
+    kind=kind,
+    net=detector.net,
+    baseline=make_task(**network),
+    options=options,
+    **others,
+  )
+
+
+def _clips(arrays: Mapping[str, np.ndarray], _) -> list[int]:
+  """The first and the last clip in whose key frame there is an object."""
+  seen = (arrays['truth/classes'][:, 0] >= 0).any(-1)
+  seen &= arrays['truth/real'][:, 0] > 0
+  numbers = np.flatnonzero(seen)
+  return sorted({*numbers[:1].tolist(), *numbers[-1:].tolist()})

@@ -1,0 +1,1 @@
+"""Retrieval of videos: similarity networks and their selector."""

@@ -1,0 +1,146 @@
+"""Segmentation by a delta network, trained on clips.
+
+Source: Habibian et al., ECCV 2022, section 4.2.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deltax import models
+from deltax.models.inputs import normalise
+from deltax.task import Task
+from deltax.tasks.parts import delta_params
+from deltax.tasks.segmentation.parts import judge, make_loss, scores_of
+from deltax.tasks.video.objective import make_objective
+from deltax.types import Array
+
+
+def make_delta_task(
+  *,
+  model: str,
+  num_classes: int,
+  loss: Mapping[str, Any] | None,
+  teacher: Any,
+  axis_name: str | None,
+  intervals: Sequence[int] = (3, 5, 10),
+  task_weight: float = 1.0,
+  imitation_weight: float = 0.0,
+  judge_last: bool = False,
+  **objective: Any,
+) -> Task:
+  """The task of a delta network, trained on clips whose frame 0 is the key.
+
+  Args:
+    model: name of the network.
+    num_classes: K.
+    loss: options of the task loss.
+    teacher: variables to start from; None draws them.
+    axis_name: mapped axis over which batch statistics are pooled.
+    intervals: key-frame intervals to evaluate.
+    task_weight: of the task loss on labelled frames.
+    imitation_weight: of the divergence of later frames' class probabilities
+      from the teacher's own on those frames.
+    judge_last: for data whose clips are labelled in their last frame only:
+      evaluation lets that frame follow the key frame at every distance below
+      the interval, as published, on clips of at least as many frames.
+    **objective: options of `delta_objective.make_objective`.
+
+  Returns:
+    The task.
+
+  Raises:
+    ValueError: for options that do not go together.
+  """
+  net = models.create(model, num_classes=num_classes)
+  training_net = models.create(
+    model, num_classes=num_classes, axis_name=axis_name
+  )
+  distilled = make_objective(
+    net, training_net, axis_name=axis_name, **objective
+  )
+  delta = distilled.delta
+  task_loss = make_loss(**(loss or {}))
+
+  def init(key, batch):
+    frame = normalise(batch['frames'][:1, 0])
+    variables = jax.jit(net.init)(key, frame) if teacher is None else teacher
+    return distilled.init(key, variables, frame)
+
+  def losses(params, model_state, batch, key):
+    def terms(variables, outs, targets):
+      del variables
+      found = {'task': task_weight * task_loss(outs, batch['labels'])}
+      if imitation_weight:
+        found['imitation'] = imitation_weight * imitation(
+          outs[:, 1:], targets[:, 1:]
+        )
+      return found
+
+    clip = normalise(batch['frames'])
+    return distilled.losses(params, model_state, clip, key, terms)
+
+  def evaluate(params, model_state, batch):
+    whole = delta_params(params, model_state)
+    clip, labels = normalise(batch['frames']), batch['labels']
+    time = clip.shape[1]
+    if judge_last and time < max(intervals):
+      raise ValueError(
+        f'clips of {time} frames have no key frame {max(intervals) - 1} frames '
+        'before the last; give evaluation clips as many frames as the interval'
+      )
+    # An interval of 1 is the teacher. All runs are one compiled rollout.
+    runs = [(1, 0)] + [
+      (interval, phase)
+      for interval in intervals
+      for phase in (phases(time, interval) if judge_last else [0])
+    ]
+    outs = jax.lax.map(
+      lambda run: delta.rollout(whole, clip, run[0], phase=run[1]),
+      jnp.array(runs),
+    )
+    if judge_last:
+      outs, batch = outs[:, :, -1:], {'labels': labels[:, -1:]}
+    judged = [judge('', out, batch, num_classes) for out in outs]
+    counts = {f'teacher{name}': value for name, value in judged[0].items()}
+    for interval in intervals:
+      own = [
+        found
+        for found, (n, _) in zip(judged, runs, strict=True)
+        if n == interval
+      ]
+      for name in own[0]:
+        values = [found[name] for found in own]
+        counts[f'delta_{interval}{name}'] = (
+          jnp.concatenate(values, 1) if judge_last else values[0]
+        )
+    return counts
+
+  def phases(time, interval):
+    """Phases that put the last frame at distance 0, 1, ... to its key frame."""
+    return [(d + 1 - time) % interval for d in range(interval)]
+
+  def summarise(counts):
+    scores = scores_of('teacher', counts)
+    for interval in intervals:
+      scores |= scores_of(f'delta_{interval}', counts, interval)
+    return scores
+
+  return Task(init, losses, evaluate, summarise, distilled.watch)
+
+
+def imitation(logits: Array, target: Array) -> Array:
+  """Divergence of class probabilities from a target's, at every place.
+
+  Args:
+    logits: `[B, T, h, w, K]` scores.
+    target: `[B, T, h, w, K]` scores to be matched; no gradient flows to them.
+
+  Returns:
+    `[B]` Kullback-Leibler divergence of the target from the scores, in nats.
+  """
+  target = jax.nn.log_softmax(jax.lax.stop_gradient(target))
+  divergence = jnp.exp(target) * (target - jax.nn.log_softmax(logits))
+  return divergence.sum(-1).mean((1, 2, 3))

@@ -1,0 +1,102 @@
+"""What a segmentation run won: scores, costs, times and pictures for a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deltax import models
+from deltax.metrics.segmentation import iou
+from deltax.tasks.segmentation.parts import predict, scores_of
+from deltax.tasks.segmentation.task import make_task
+from deltax.tasks.video.report import Kind, gather
+from deltax.types import Batch, ModelState, Params
+
+METRIC = {
+  'name': 'mIoU',
+  'text': 'mean IoU',
+  'of_class': 'IoU',
+  'about': 'Intersection over union',
+  'absent': 'neither labels nor predictions',
+}
+NOTES = (
+  'mIoU: mean over the distances to the key frame of the mean IoU at that '
+  'distance, on the same frames for teacher and delta.',
+)
+OTHERS = {
+  'consistency': (
+    'consistency',
+    'Consistency: share of pixels whose class persists along the motion.',
+  )
+}
+
+
+def make_report(
+  params: Params,
+  model_state: ModelState,
+  *,
+  options: Mapping[str, Any],
+  **others: Any,
+) -> dict[str, Any]:
+  """Evaluates a run, and gathers what `deltax.report.write` takes.
+
+  Args:
+    params: of the run.
+    model_state: of the run.
+    options: keyword arguments of `make_task` of the task.
+    **others: see `report_parts.gather`.
+
+  Returns:
+    Keyword arguments of `deltax.report.write`.
+  """
+  model, classes = options['model'], options['num_classes']
+  baseline = make_task(model=model, num_classes=classes)
+  if (options.get('delta') or {}).get('judge_last'):
+    baseline = baseline._replace(evaluate=_last_frame(baseline.evaluate))
+  kind = Kind(
+    metric=METRIC,
+    score='miou',
+    others=OTHERS,
+    notes=NOTES,
+    scores=scores_of,
+    by_class=_by_class,
+    clips=_clips,
+    shot=_shot,
+  )
+  return gather(
+    params,
+    model_state,
+    kind=kind,
+    net=models.create(model, num_classes=classes),
+    baseline=baseline,
+    options=options,
+    **others,
+  )
+
+
+def _last_frame(evaluate):
+  """Counts of the last frame alone, the only one that has labels."""
+
+  def run(*given):
+    name = 'teacher/confusion'
+    return {name: evaluate(*given)[name][:, -1:]}
+
+  return run
+
+
+def _by_class(name: str, counts: Mapping[str, np.ndarray]) -> np.ndarray:
+  return np.asarray(iou(counts[f'{name}/confusion'].sum(0)))
+
+
+def _clips(_, dataset: Sequence[Batch]) -> list[int]:
+  """The first clip of the first batch, and of the last."""
+  return sorted({0, (len(dataset) - 1) * len(dataset[0]['mask'])})
+
+
+def _shot(batch, row, t, teacher, delta) -> dict[str, Any]:
+  label = batch['labels'][row, t]
+  alone, own = (
+    np.asarray(predict(out[None], label.shape)[0, 0], np.uint8)
+    for out in (teacher, delta)
+  )
+  return {'label': label, 'teacher': alone, 'delta': own}

@@ -1,0 +1,1 @@
+"""What the tasks of delta networks share, whatever they predict."""

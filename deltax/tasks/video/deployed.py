@@ -1,0 +1,132 @@
+"""Deployed networks side by side: how long a frame takes, and should take."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deltax import delta as delta_wing
+from deltax.delta import Frozen, Streamer, Teacher
+from deltax.delta.cost import Macs
+from deltax.delta.run import streams
+from deltax.delta.search.latency import Latencies
+from deltax.report.timing import milliseconds
+from deltax.types import Array
+
+_INTERVALS = 20  # over which the frame times of streams are gathered
+
+
+def freeze_teacher(net: nn.Module, variables: Any, frame: Array) -> Frozen:
+  """A network in the deployed form of delta's: every batch norm folded.
+
+  Args:
+    net: the network.
+    variables: of the network.
+    frame: `[B, H, W, C]`; only the shape matters.
+
+  Returns:
+    The network; each of its frames costs the same, its carry is empty.
+  """
+  spec = delta_wing.Spec(layers=lambda layers: layers, candidates=(Teacher(),))
+  params = {'teacher': variables, 'students': {}, 'gates': {}}
+  return delta_wing.distill(net, spec).freeze(params, frame)
+
+
+def measure(
+  teacher: Streamer, frame: Array, delta: Streamer | None = None
+) -> dict[str, float | None]:
+  """Milliseconds of single frames as streams take them, in turns.
+
+  Args:
+    teacher: every frame of which costs the same.
+    frame: `[B, H, W, C]`, as both take it.
+    delta: with key frames two frames apart or more.
+
+  Returns:
+    Medians of wall time by name: 'teacher', and of delta a 'key' frame and a
+    'later' one, None without it.
+  """
+  timed = {'teacher': lambda: teacher.push(frame)}
+  if delta is not None:
+
+    def key():
+      delta.reset()
+      return delta.push(frame)
+
+    timed |= {'key': key, 'later': lambda: delta.push(frame)}
+  return {'key': None, 'later': None, **milliseconds(timed)}
+
+
+def measure_streams(
+  frozen: Frozen, frame: Array, interval: int, *, count: int = 4
+) -> dict[str, Any]:
+  """Milliseconds of a frame of all of some parallel streams.
+
+  Args:
+    frozen: a delta network.
+    frame: `[1, H, W, C]`, as it takes them; that of every stream.
+    interval: distance of key frames, two or more.
+    count: of the streams.
+
+  Returns:
+    `{'interval', 'count', 'at once': {'p50', 'p95', 'p99', 'mean'},
+    'staggered': the same}`: with the key frames of all streams in the same
+    step, and spread over the interval.
+  """
+  key = jax.jit(frozen.keyframe)
+  step = jax.jit(frozen.step, donate_argnums=1)
+  frames = jnp.repeat(frame, count, 0)
+  found: dict[str, Any] = {'interval': interval, 'count': count}
+  for name, phases in (
+    ('at once', (0,) * count),
+    ('staggered', streams.staggered(count, interval)),
+  ):
+    times = streams.tick_times(
+      streams.parallel(key, step, phases, interval),
+      *(frozen.params, frames),
+      warm_up=2 * interval + 1,
+      ticks=_INTERVALS * interval,
+    )
+    found[name] = streams.percentiles(times) | {'mean': float(times.mean())}
+  return found
+
+
+def predict(
+  latencies: Latencies,
+  choices: dict[str, int],
+  macs: Macs,
+  shape: tuple[int, ...],
+) -> float:
+  """Milliseconds of a later frame, from those of its layers alone.
+
+  Args:
+    latencies: of the network's layers.
+    choices: from `Delta.choose`.
+    macs: from `Delta.macs`: the candidates chosen, by name, since their order
+      among those measured may be another.
+    shape: (B, H, W, C) of the frames.
+
+  Raises:
+    ValueError: they were measured for other frames, another type or other
+      candidates.
+  """
+  if (latencies.shape, latencies.dtype) != (tuple(shape), 'float32'):
+    raise ValueError(
+      f'measured for {latencies.dtype} frames of {_written(latencies.shape)}, '
+      f'these are float32 of {_written(shape)}'
+    )
+  choices = dict(choices)
+  for row in macs.rows:
+    known = list(latencies.candidates.get(row.path, ()))
+    if row.candidate and known:
+      if row.candidate not in known:
+        raise ValueError(
+          f'candidate {row.candidate!r} of {row.path!r} was not measured'
+        )
+      choices[row.path] = known.index(row.candidate)
+  return latencies.predicted(choices)
+
+
+def _written(shape) -> str:
+  return 'x'.join(map(str, shape))

@@ -1,0 +1,119 @@
+"""The published HDF5 layout, read and written."""
+
+import h5py
+import numpy as np
+import pytest
+
+from deltax.data.features.hdf5 import Hdf5Features, write_hdf5
+from deltax.data.features.records import FeatureError
+from deltax.data.features.store import FeatureStore, open_features
+
+
+def regions(seed=0, shape=(5, 9, 16)):
+  values = np.random.default_rng(seed).standard_normal(shape)
+  return values.astype(np.float32)
+
+
+@pytest.fixture
+def published(tmp_path):
+  """A file as the published ones were made: h5py alone, gzip 9."""
+  path = tmp_path / 'features.hdf5'
+  with h5py.File(path, 'w') as file:
+    for k, name in enumerate(['1/1_1_Y', '1/1_2_Y', '24/24_1_Y', 'a.mp4']):
+      options = {'compression': 'gzip', 'compression_opts': 9}
+      file.create_dataset(name, data=regions(k), **options)
+    file.create_dataset('frames', data=regions(4)[:, 0])
+  return path
+
+
+def test_a_published_file_is_read(published):
+  features = open_features(published)
+  names = ['1/1_1_Y', '1/1_2_Y', '24/24_1_Y', 'a.mp4']
+  assert features.names == (*names, 'frames')
+  assert len(features) == 5
+  for k, name in enumerate(names):
+    assert name in features
+    assert features.shape(name) == (5, 9, 16)
+    assert features[name].dtype == np.float32
+    np.testing.assert_array_equal(features[name], regions(k))
+  assert features.fingerprint is None
+  assert features.description == {}
+
+
+def test_features_without_regions_have_one(published):
+  with Hdf5Features(published) as features:
+    assert features.shape('frames') == (5, 1, 16)
+    np.testing.assert_array_equal(features['frames'], regions(4)[:, :1])
+
+
+@pytest.mark.parametrize('name', ['1', '', '/', 'b', '/a.mp4', '1/../a.mp4', 3])
+def test_groups_and_other_spellings_are_no_videos(published, name):
+  features = Hdf5Features(published)
+  assert name not in features
+  if isinstance(name, str):
+    with pytest.raises(KeyError, match='no features of'):
+      features[name]
+
+
+@pytest.mark.parametrize('gzip', [9, None])
+def test_a_store_is_written_as_published_and_read_back(tmp_path, gzip):
+  with FeatureStore(
+    tmp_path / 's', fingerprint='f', description={'name': 'x'}
+  ) as store:
+    for k, name in enumerate(['b', '1/1_1_Y', '1/2/3.mp4']):
+      store.add(name, regions(k, (k + 1, 9, 16)))
+    path = tmp_path / 'out.hdf5'
+    write_hdf5(path, store, gzip=gzip)
+    with h5py.File(path) as file:  # as the published reader does
+      for name in store.names:
+        assert file[name].dtype == np.float32
+        assert file[name].compression_opts == gzip
+        np.testing.assert_array_equal(file[name][:], store[name])
+    features = open_features(path)
+    assert set(features.names) == set(store.names)
+    assert features.fingerprint == 'f'
+    assert features.description == {'name': 'x'}
+  assert [p.name for p in tmp_path.iterdir() if 'hdf5' in p.name] == [
+    'out.hdf5'
+  ]
+
+
+@pytest.mark.parametrize(
+  'names',
+  [['a', 'a/b'], ['a/b/c', 'a'], ['a//b'], ['/a'], ['a/'], ['.'], ['\0']],
+)
+def test_a_name_that_hdf5_cannot_hold_is_refused(tmp_path, names):
+  with FeatureStore(tmp_path / 's', fingerprint='f') as store:
+    for name in names:
+      store.add(name, regions())
+    with pytest.raises(ValueError, match='cannot be a name in an HDF5 file'):
+      write_hdf5(tmp_path / 'out.hdf5', store)
+  assert not list(tmp_path.glob('*out*'))
+
+
+def test_damaged_features_are_named(published):
+  with h5py.File(published) as file:
+    chunk = file['1/1_2_Y'].id.get_chunk_info(0)
+  data = bytearray(published.read_bytes())
+  data[chunk.byte_offset + chunk.size // 2] ^= 0x55
+  published.write_bytes(data)
+  features = Hdf5Features(published)
+  with pytest.raises(FeatureError, match=r"hdf5: .* '1/1_2_Y' are damaged"):
+    features['1/1_2_Y']
+  np.testing.assert_array_equal(features['1/1_1_Y'], regions(0))
+
+
+@pytest.mark.parametrize('values', [np.zeros(3), np.zeros((2, 3), int)])
+def test_what_is_no_feature_is_named(tmp_path, values):
+  with h5py.File(tmp_path / 'x.hdf5', 'w') as file:
+    file['odd'] = values
+  with pytest.raises(FeatureError, match=r"'odd' is .* expected float"):
+    Hdf5Features(tmp_path / 'x.hdf5')['odd']
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+  (tmp_path / 'x.hdf5').write_bytes(b'no HDF5' * 99)
+  with pytest.raises(ValueError, match=r'x\.hdf5 is no readable HDF5 file'):
+    open_features(tmp_path / 'x.hdf5')
+  with pytest.raises(FileNotFoundError, match='none: no such file'):
+    Hdf5Features(tmp_path / 'none')

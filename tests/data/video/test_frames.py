@@ -1,0 +1,117 @@
+"""Every frame of a video, at the size that is asked for, and ahead of time."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from deltax.data.video import frames as video_frames
+from deltax.data.video.files import VideoError, read_video, write_video
+
+
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+  path = tmp_path_factory.mktemp('film') / 'film.mp4'
+  rng = np.random.default_rng(0)
+  small = rng.integers(0, 256, (17, 4, 6, 3), np.uint8)
+  write_video(path, small.repeat(16, 1).repeat(16, 2), 12.5)
+  return path
+
+
+def test_every_frame_is_read_and_the_header_tells_how_many(film):
+  frames = list(video_frames.read_frames(film))
+  whole = read_video(film, rate=1e9, short_side=None, crop=None)
+  np.testing.assert_array_equal(np.stack(frames), whole.frames)
+  assert len(frames) == 17
+  assert video_frames.read_header(film) == (12.5, 17)
+
+
+def test_a_container_without_a_count_is_measured_by_its_length(film, tmp_path):
+  path = tmp_path / 'film.mkv'
+  write_video(path, video_frames.read_frames(film), 12.5)
+  header = video_frames.read_header(path)
+  assert header.rate == pytest.approx(12.5)
+  assert header.count == 17
+
+
+def test_a_damaged_file_is_told_at_its_end(film, tmp_path):
+  path = tmp_path / 'film.mkv'
+  write_video(path, video_frames.read_frames(film), 12.5)
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  frames = video_frames.ahead(video_frames.read_frames(path))
+  next(frames)
+  with pytest.raises(VideoError, match=r'film\.mkv: the file is cut off'):
+    list(frames)
+
+
+def test_a_shrunken_frame_has_the_means_of_areas():
+  frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+  small = video_frames.resize(frame, (4, 6))
+  expected = frame.reshape(4, 2, 6, 2, 3).mean((1, 3))
+  assert np.abs(small - expected).max() <= 0.5
+  grown = video_frames.resize(small, (16, 24))
+  assert grown.shape == (16, 24, 3)
+  np.testing.assert_array_equal(grown[0, 0], small[0, 0])
+  np.testing.assert_array_equal(video_frames.resize(frame, (8, 12)), frame)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'size', 'inner'),
+  [
+    ((8, 16), (8, 8), (4, 8)),
+    ((16, 8), (8, 8), (8, 4)),
+    ((4, 4), (8, 8), (8, 8)),
+    ((1, 400), (8, 8), (1, 8)),
+  ],
+)
+def test_a_frame_keeps_its_proportions(shape, size, inner):
+  frame = np.full((*shape, 3), 7, np.uint8)
+  fitted = video_frames.fit(frame, size)
+  assert fitted.shape == (*size, 3)
+  assert video_frames.fitted(shape, size) == inner
+  inside = np.zeros(size, bool)
+  inside[: inner[0], : inner[1]] = True
+  assert (fitted[inside] == 7).all()
+  assert (fitted[~inside] == video_frames.MEAN_COLOUR).all()
+
+
+def test_items_are_made_ahead_by_another_thread_but_not_many():
+  made, threads = [], set()
+
+  def items():
+    for number in range(50):
+      threads.add(threading.get_ident())
+      made.append(number)
+      yield number
+
+  for number in video_frames.ahead(items(), 3):
+    assert number + 1 <= len(made) <= number + 5
+  assert made == list(range(50))
+  assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+def test_an_error_comes_in_its_turn_and_what_is_left_is_not_made():
+  made = []
+
+  def items():
+    for number in range(50):
+      made.append(number)
+      if number == 2:
+        raise RuntimeError('broken')
+      yield number
+
+  taken = video_frames.ahead(items())
+  assert [next(taken), next(taken)] == [0, 1]
+  with pytest.raises(RuntimeError, match='broken'):
+    next(taken)
+  assert made == [0, 1, 2]
+
+
+def test_who_stops_early_ends_the_thread():
+  made = []
+  taken = video_frames.ahead((made.append(n) or n for n in range(50)), 2)
+  assert next(taken) == 0
+  taken.close()
+  count = len(made)
+  assert count <= 4
+  assert not [t for t in threading.enumerate() if t.name.startswith('ahead')]

@@ -1,0 +1,365 @@
+"""The index on the disk: what went in comes out, whatever happened between."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deltax.retrieval.index import folder as index_module
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.index.segment import IndexedVideo
+
+SIZE = 8
+
+
+def video(name, frames=5, *, dtype='float32', **changes):
+  rng = np.random.default_rng([frames, *name.encode()])
+  if dtype == 'uint32':
+    fine = rng.integers(0, 2**32, (frames, 9, 2), dtype=np.uint32)
+  else:
+    fine = rng.standard_normal((frames, 9, SIZE), dtype=np.float32)
+  made = IndexedVideo(
+    name=name,
+    path=f'/videos/{name}.mp4',
+    coarse=rng.standard_normal(SIZE, dtype=np.float32),
+    fine=fine,
+    times=np.arange(frames) * 1.001,
+    selector=float(np.float32(rng.standard_normal())),
+    own=0.75,
+    duration=frames + 0.5,
+    pictures={0: name.encode(), frames - 1: b'last of ' + name.encode()},
+  )
+  return made._replace(**changes)
+
+
+def make(folder, *batches):
+  index = Index.create(folder, fingerprint='aa', description={'name': 'fake'})
+  for batch in batches:
+    index.add(batch)
+  return index
+
+
+def assert_has(index, videos):
+  """The index holds exactly these, bit for bit."""
+  assert sorted(index.names) == sorted(v.name for v in videos)
+  coarse = index.coarse()
+  for expected in videos:
+    row = index.row(expected.name)
+    assert index.paths[row] == expected.path
+    np.testing.assert_array_equal(coarse[row], expected.coarse)
+    np.testing.assert_array_equal(index.coarse([row])[0], expected.coarse)
+    assert index.fine(row).dtype == expected.fine.dtype
+    np.testing.assert_array_equal(index.fine(row), expected.fine)
+    np.testing.assert_array_equal(index.times(row), expected.times)
+    assert index.pictures(row) == expected.pictures
+    numbers = index.table[row]
+    assert numbers['frames'] == len(expected.fine)
+    for name in ('selector', 'own', 'duration', 'background'):
+      assert numbers[name] == getattr(expected, name), name
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'uint32'])
+def test_what_is_added_is_there_after_opening_again(tmp_path, dtype):
+  first = [video('a', 3, dtype=dtype), video('b/b', 7, dtype=dtype)]
+  second = [video('c', 1, dtype=dtype, pictures={}, background=True)]
+  index = make(tmp_path / 'index', first, second)
+  assert_has(index, first + second)
+  again = Index(tmp_path / 'index')
+  assert_has(again, first + second)
+  assert again.fingerprint == 'aa'
+  assert 'b/b' in again and 'd' not in again and len(again) == 3
+  order = [again.row(name) for name in ('c', 'a')]
+  np.testing.assert_array_equal(again.coarse(order), again.coarse()[order])
+
+
+def test_an_empty_index_can_be_read(tmp_path):
+  index = make(tmp_path / 'index')
+  assert len(index) == 0 and index.coarse().shape == (0, 0)
+  index.add([])
+  assert not index.manifest['segments']
+
+
+def test_a_name_is_added_once_and_a_refused_batch_adds_nothing(tmp_path):
+  index = make(tmp_path / 'index', [video('a')])
+  with pytest.raises(ValueError, match="has 'a' already; remove it first"):
+    index.add([video('b'), video('a', 9)])
+  with pytest.raises(ValueError, match="two videos are named 'c'"):
+    index.add([video('c'), video('c')])
+  assert_has(Index(index.folder), [video('a')])
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'coarse': np.zeros(9, np.float32)}, "b has codes .*'coarse': 9"),
+    ({'fine': np.zeros((5, 4, SIZE), np.float32)}, 'b has codes'),
+    ({'fine': np.zeros((5, 9, SIZE), np.float16)}, "b has codes .*'float16'"),
+    ({'fine': np.zeros((0, 9, SIZE), np.float32)}, 'T at least 1'),
+    ({'times': np.zeros(4)}, 'b has 4 times for 5 frames'),
+    ({'coarse': np.full(SIZE, np.nan, np.float32)}, 'b has NaN'),
+  ],
+)
+def test_codes_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):
+  index = make(tmp_path / 'index', [video('a')])
+  with pytest.raises(ValueError, match=message):
+    index.add([video('b', **changes)])
+  assert_has(index, [video('a')])
+
+
+def test_a_removed_video_is_gone_and_may_come_again(tmp_path):
+  videos = [video(name) for name in 'abcdefgh']
+  index = make(tmp_path / 'index', videos)
+  index.remove(['c'])
+  assert_has(Index(index.folder), [v for v in videos if v.name != 'c'])
+  with pytest.raises(ValueError, match="has no video 'c'"):
+    index.remove(['a', 'c'])
+  assert 'a' in Index(index.folder)
+  new = video('c', 11)
+  index.add([new])
+  assert_has(Index(index.folder), [new if v.name == 'c' else v for v in videos])
+
+
+def folder_bytes(folder):
+  return sum(path.stat().st_size for path in folder.rglob('*'))
+
+
+def test_compacting_gives_space_back_and_changes_nothing_else(tmp_path):
+  videos = [video(name, 40) for name in 'abcdefghijkl']
+  index = make(tmp_path / 'index', videos)
+  ids = {name: index.table['id'][index.row(name)] for name in index.names}
+  index.remove(['a'])
+  marked = folder_bytes(index.folder)
+  assert index.manifest['segments'][0]['removed'] == ['a']
+  index.compact()
+  assert folder_bytes(index.folder) < marked - 40 * 9 * SIZE * 4
+  assert_has(Index(index.folder), videos[1:])
+  index.remove(['b', 'c', 'd'])  # a quarter of those left: at once
+  assert index.manifest['segments'][0]['removed'] == []
+  assert_has(Index(index.folder), videos[4:])
+  for name in index.names:
+    assert index.table['id'][index.row(name)] == ids[name]
+  index.remove([v.name for v in videos[4:]])
+  assert not index.manifest['segments']
+  assert not list((index.folder / 'segments').iterdir())
+
+
+def test_an_id_is_never_given_twice(tmp_path):
+  index = make(tmp_path / 'index', [video('a'), video('b')])
+  index.remove(['b'])
+  index.add([video('b', 9)])
+  assert index.table['id'].tolist() == [0, 2]
+
+
+def test_many_small_additions_leave_few_segments(tmp_path):
+  videos = [video(f'v{n}', 2) for n in range(70)]
+  index = make(tmp_path / 'index', *([v] for v in videos))
+  assert len(index.manifest['segments']) < 3 * index_module.MERGED
+  assert_has(Index(index.folder), videos)
+
+
+def test_a_reader_keeps_what_it_opened_while_another_writes(tmp_path):
+  videos = [video(name) for name in 'abcd']
+  writer = make(tmp_path / 'index', videos)
+  reader = Index(writer.folder)
+  writer.remove(['a', 'b'])
+  assert_has(reader, videos)
+  assert_has(Index(writer.folder), videos[2:])
+
+
+def test_two_writers_lose_nothing(tmp_path):
+  one = make(tmp_path / 'index', [video('a')])
+  other = Index(one.folder)
+  one.add([video('b')])
+  other.add([video('c')])
+  with pytest.raises(ValueError, match="has 'c' already"):
+    one.add([video('c')])
+  assert_has(Index(one.folder), [video(name) for name in 'abc'])
+
+
+def flip(path, place):
+  data = bytearray(path.read_bytes())
+  data[place] ^= 1
+  path.write_bytes(data)
+
+
+def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
+  folder = make(tmp_path / 'index', [video('a'), video('b')]).folder
+  flip(folder / 'segments/000001/fine.bin', 5 * 9 * SIZE * 4 + 3)
+  index = Index(folder)
+  index.fine(index.row('a'))
+  with pytest.raises(
+    ValueError, match=r'fine\.bin: the codes of b are damaged'
+  ):
+    index.fine(index.row('b'))
+  index.remove(['b'])
+  assert_has(Index(folder), [video('a')])
+
+
+@pytest.mark.parametrize(
+  ('file', 'opens'),
+  [
+    ('names.json', False),
+    ('videos.npy', False),
+    ('times.bin', False),
+    ('coarse.npy', True),
+  ],
+)
+def test_a_changed_byte_elsewhere_is_found(tmp_path, file, opens):
+  folder = make(tmp_path / 'index', [video('a')]).folder
+  flip(folder / 'segments/000001' / file, -1)
+  with pytest.raises(ValueError, match=f'{file} is damaged'):
+    index = Index(folder)
+    assert opens
+    index.coarse()
+
+
+def test_a_cut_or_missing_file_is_named(tmp_path):
+  folder = make(tmp_path / 'index', [video('a')]).folder
+  path = folder / 'segments/000001/fine.bin'
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(ValueError, match=r'fine\.bin has 1439 bytes, expected'):
+    Index(folder)
+  path.unlink()
+  with pytest.raises(ValueError, match=r'damaged: .*fine\.bin is missing'):
+    Index(folder)
+
+
+def test_what_is_no_index_is_said_to_be_none(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r'is no index: it has no mani'):
+    Index(tmp_path)
+  folder = make(tmp_path / 'index').folder
+  manifest = folder / 'manifest.json'
+  told = json.loads(manifest.read_text())
+  manifest.write_text(json.dumps({**told, 'version': 9}))
+  with pytest.raises(ValueError, match='index of version 9, this library'):
+    Index(folder)
+  manifest.write_text('{"vers')
+  with pytest.raises(ValueError, match=r'manifest\.json is damaged'):
+    Index(folder)
+
+
+def test_an_index_takes_the_place_of_nothing(tmp_path):
+  make(tmp_path / 'index', [video('a')])
+  with pytest.raises(ValueError, match='is there already'):
+    make(tmp_path / 'index')
+  (tmp_path / 'empty').mkdir()
+  assert len(make(tmp_path / 'empty')) == 0
+
+
+KILLED = """
+import os, pathlib, signal, sys
+sys.path[:0] = sys.argv[3:]
+import test_folder
+from deltax.retrieval.index import folder as index_module
+from deltax.retrieval.index import manifest as index_manifest
+from deltax.retrieval.index.folder import Index
+
+folder, action = sys.argv[1:3]
+
+
+def die_at(step):
+  left = [step]
+
+  def deadly(function):
+    def wrapped(*arguments):
+      left[0] -= 1
+      if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+      return function(*arguments)
+
+    return wrapped
+
+  index_module.sync = deadly(index_module.sync)
+  index_manifest.sync = deadly(index_manifest.sync)
+  index_module.write_segment = deadly(index_module.write_segment)
+  index_module.shutil.rmtree = deadly(index_module.shutil.rmtree)
+  os.replace = deadly(os.replace)
+  pathlib.Path.rename = deadly(pathlib.Path.rename)
+
+
+for step in range(1, 99):
+  child = os.fork()
+  if not child:
+    die_at(step)
+    index = Index(folder)
+    if action == 'add':
+      index.add([test_folder.video('new'), test_folder.video('newer')])
+    else:
+      index.remove(['a', 'b'])
+    os._exit(0)
+  code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+  print(step, code, *sorted(Index(folder).names))
+  if code == 0:
+    break
+  if 'new' in Index(folder):
+    Index(folder).remove(['new', 'newer'])
+  if 'a' not in Index(folder):
+    Index(folder).add([test_folder.video('a'), test_folder.video('b')])
+"""
+
+
+@pytest.mark.parametrize('action', ['add', 'remove'])
+def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
+  old = [video(name) for name in 'abcdefgh']
+  folder = make(tmp_path / 'index', old).folder
+  before = ' '.join('abcdefgh')
+  after = before + ' new newer' if action == 'add' else ' '.join('cdefgh')
+  run = subprocess.run(
+    [
+      *(sys.executable, '-W', 'ignore', '-c', KILLED),
+      *(str(folder), action, str(pathlib.Path(__file__).parent)),
+    ],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines = [line.split(' ', 2) for line in run.stdout.splitlines()]
+  *killed, last = lines
+  assert len(killed) > 4 and {code for _, code, _ in killed} == {'-9'}
+  states = [names for *_, names in killed]
+  assert set(states) == {before, after}
+  # Once it is there it stays: there is one step that makes it so.
+  assert states == sorted(states, key=[before, after].index)
+  assert last[1:] == ['0', after]
+  left = [v for v in old if action == 'add' or v.name not in 'ab']
+  new = [video('new'), video('newer')] if action == 'add' else []
+  assert_has(Index(folder), left + new)
+  named = {r['name'] for r in Index(folder).manifest['segments']}
+  assert {path.name for path in (folder / 'segments').iterdir()} == named
+
+
+ADDING = """
+import sys
+sys.path[:0] = sys.argv[2:]
+import test_folder
+from deltax.retrieval.index.folder import Index
+
+index = Index(sys.argv[1])
+for n in range(10**6):
+  index.add([test_folder.video(f'v{n}')])
+  print(n, flush=True)
+"""
+
+
+def test_kill_minus_nine_loses_nothing_that_was_added(tmp_path):
+  folder = make(tmp_path / 'index').folder
+  tests = str(pathlib.Path(__file__).parent)
+  with subprocess.Popen(
+    [sys.executable, '-c', ADDING, str(folder), tests],
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as child:
+    for told in child.stdout:
+      if int(told) == 25:
+        child.kill()
+        break
+    rest = child.stdout.read()
+  done = 26 + len(rest.splitlines())
+  index = Index(folder)
+  assert len(index) in (done, done + 1)
+  assert_has(index, [video(f'v{n}') for n in range(len(index))])
+  index.add([video('after')])
+  assert 'after' in Index(folder)
