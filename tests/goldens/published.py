@@ -11,7 +11,7 @@ import numpy as np
 import rules
 
 from deltax import convert, models
-from deltax.convert.state_dict import module_path
+from deltax.convert.state_dict import module_path, shapes_of
 from deltax.delta import Spec, distill
 
 FOLDER = pathlib.Path(__file__).parent / 'delta'
@@ -149,7 +149,9 @@ class Network:
 
   @functools.cached_property
   def teacher(self):
-    return convert.from_state_dict(self.name, plain_state(self.keys))
+    # It stays, so it may not be of a trace in which it is first asked for.
+    with jax.ensure_compile_time_eval():
+      return convert.from_state_dict(self.name, plain_state(self.keys))
 
   @functools.cached_property
   def students(self):
@@ -183,7 +185,7 @@ class Network:
   def prices(self):
     """Cost of the layers at the published frame size."""
     frame = jax.ShapeDtypeStruct((1, 1024, 2048, 3), jnp.float32)
-    return self.delta.costs({'teacher': self.teacher}, frame)[1]
+    return self.delta.costs({'teacher': shapes_of(self.net)}, frame)[1]
 
   def check(self, outs, expected):
     """Compares what the references hold: every so many rows and columns."""

@@ -255,6 +255,18 @@ starts = pytest.mark.parametrize(
 slim = pytest.mark.parametrize('network', ['ddrnet23s'], indirect=True)
 
 
+def test_what_a_step_asks_for_while_it_is_traced_is_of_no_trace_later():
+  network = published.Network('ddrnet23s')
+
+  def step():
+    return sum(network.prices.values()), network.teacher
+
+  jax.eval_shape(step)
+  leaves = jax.tree.leaves(network.teacher)
+  assert leaves
+  assert not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+
+
 @starts
 def test_the_losses_of_a_step_are_the_published_ones(training, variant):
   network, (values, _) = training.network, training.first(variant)
