@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
   Raises:
     ValueError: the run holds no delta network, or OUT is there already.
   """
+  folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)
   shape = (arguments.batch, *read_size(arguments.size), 3)
   frozen, task = _frozen(arguments.run, shape)

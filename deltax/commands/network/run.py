@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   if not 0 <= arguments.overlay <= 1:
     raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
+  folders.check_apart(arguments.out, arguments.model, arguments.video)
   folders.check_free(arguments.out, force=arguments.force)
   checkpoint, config = _described(arguments.model)
   frames = video_frames.read_frames(arguments.video)
