@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment, report, tasks, training
+from deltax.errors import told_in_one_sentence
 from deltax.tasks.retrieval import report as retrieval_report
 
 config_flags.DEFINE_config_file('config', None, 'What was trained.')
@@ -26,6 +27,11 @@ def main(_) -> None:
   config = flags.FLAGS.config.to_dict()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
+  with told_in_one_sentence('eval.py'):
+    _evaluate(config, workdir, path)
+
+
+def _evaluate(config, workdir, path) -> None:
   if 'judge' in config:
     page = retrieval_report.make_report(
       experiment.judged(config, workdir),

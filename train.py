@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment
+from deltax.errors import told_in_one_sentence
 
 config_flags.DEFINE_config_file('config', None, 'What to train.')
 flags.DEFINE_string('workdir', None, 'Folder of checkpoints and metrics.')
@@ -22,7 +23,8 @@ flags.mark_flags_as_required(['config', 'workdir'])
 def main(_) -> None:
   logging.set_verbosity(logging.INFO)
   config = flags.FLAGS.config.to_dict()
-  experiment.train(config, pathlib.Path(flags.FLAGS.workdir))
+  with told_in_one_sentence('train.py'):
+    experiment.train(config, pathlib.Path(flags.FLAGS.workdir))
 
 
 if __name__ == '__main__':

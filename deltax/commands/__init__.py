@@ -1,55 +1,53 @@
-"""The `deltax` command: one subcommand a file of this folder.
+"""The `deltax` command: one subcommand a file, in folders by what it is about.
 
 A file has `configure(parser)`, which adds its arguments, and `run(arguments)`.
 It is imported when its subcommand is asked for, so that help comes at once.
 """
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
-COMMANDS = {
-  'bundle': 'trained retrieval networks as one system, to index with',
-  'distill': 'students one after the other, each from the last one',
-  'score': 'scores of pairs of videos by a trained network',
-  'convert': 'a published PyTorch checkpoint, to start a run from',
-  'export': 'a delta network as programs that run without this library',
-  'run': (
-    'a trained network on a video: the annotated video, and frames per second'
-  ),
-  'profile': (
-    'milliseconds of every layer and student of a network, measured here'
-  ),
-  'compare': 'evaluated runs side by side: score against GMACs and time',
-  'copies': 'a data set of video copies, made without a download',
-  'extract': 'features of videos, into a store that may be continued',
-  'whiten': 'what makes features of a store small and even, fitted to them',
-  'index': 'videos into an index, to search it',
-  'search': 'the videos of an index that a query is in, and where',
-  'add': 'more videos to an index',
-  'remove': 'videos from an index',
-  'info': 'what is in an index, and what it takes on the disk',
-}
+import deltax
+from deltax.errors import told_in_one_sentence
 
-FOLDERS = {
-  'compare': 'network',
-  'convert': 'network',
-  'export': 'network',
-  'profile': 'network',
-  'run': 'network',
-  'index': 'videos',
-  'add': 'videos',
-  'remove': 'videos',
-  'search': 'videos',
-  'info': 'videos',
-  'extract': 'training',
-  'whiten': 'training',
-  'score': 'training',
-  'distill': 'training',
-  'bundle': 'training',
-  'copies': 'training',
+# By folder: what its commands are about, and what each of them gives.
+COMMANDS = {
+  'network': (
+    'your network',
+    {
+      'run': 'a trained network on a video: the video annotated, and its speed',
+      'profile': 'milliseconds of every layer and student, measured here',
+      'export': 'a delta network as programs that run without this library',
+      'convert': 'a published PyTorch checkpoint, to start a run from',
+      'compare': 'evaluated runs side by side: score against GMACs and time',
+    },
+  ),
+  'videos': (
+    'your videos',
+    {
+      'index': 'videos into an index, to search it',
+      'add': 'more videos to an index',
+      'remove': 'videos from an index',
+      'search': 'the videos of an index that a query is in, and where',
+      'info': 'what is in an index, and what it takes on the disk',
+    },
+  ),
+  'training': (
+    'training retrieval',
+    {
+      'copies': 'a data set of video copies, made without a download',
+      'extract': 'features of videos, into a store that may be continued',
+      'whiten': 'what makes features of a store small and even',
+      'score': 'scores of pairs of videos by a trained network',
+      'iterate': 'students one after the other, each from the last one',
+      'bundle': 'trained retrieval networks as one system, to index with',
+    },
+  ),
 }
+RENAMED = {'distill': 'iterate'}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,27 +57,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments: its name and its arguments; those of the process when absent.
 
   Raises:
-    SystemExit: always when something is wrong, after one message.
+    SystemExit: always when something is wrong, after one message: with 2 for a
+      command or an argument that is not known, else as `told_in_one_sentence`.
   """
+  first, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['']
+  with told_in_one_sentence('deltax'):
+    folder, name = _named(first)
+  with told_in_one_sentence(f'deltax {name}'):
+    command = importlib.import_module(f'deltax.commands.{folder}.{name}')
+    parser = argparse.ArgumentParser(
+      prog=f'deltax {name}',
+      description=command.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.configure(parser)
+    command.run(parser.parse_args(rest))
+
+
+def _named(first: str) -> tuple[str, str]:
+  """The folder and name of a command, by the first argument."""
   parser = argparse.ArgumentParser(
     prog='deltax',
+    usage='deltax COMMAND ...',
     description='Efficient video networks: delta distillation and more.',
-  )
-  commands = parser.add_subparsers(
-    dest='command', metavar='COMMAND', required=True
-  )
-  for name, text in COMMANDS.items():
-    commands.add_parser(name, help=text, add_help=False)
-  first, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['']
-  name = parser.parse_args([first] if first else []).command
-  command = importlib.import_module(f'deltax.commands.{FOLDERS[name]}.{name}')
-  own = argparse.ArgumentParser(
-    prog=f'deltax {name}',
-    description=command.__doc__,
+    epilog=_listed(),
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  command.configure(own)
-  try:
-    command.run(own.parse_args(rest))
-  except (ValueError, OSError, ImportError) as error:
-    own.exit(1, f'deltax {name}: {error}\n')
+  parser.add_argument(
+    '--version', action='version', version=f'deltax {deltax.__version__}'
+  )
+  parser.add_argument(
+    'command', metavar='COMMAND', help='one of those below, each with a --help'
+  )
+  name = parser.parse_args([first] if first else []).command
+  folders = {
+    command: folder
+    for folder, (_, commands) in COMMANDS.items()
+    for command in commands
+  }
+  if name not in folders:
+    near = difflib.get_close_matches(name, folders, 1) or [None]
+    meant = RENAMED.get(name, near[0])
+    parser.error(
+      f'there is no command {name!r}'
+      + (f'; is {meant!r} meant?' if meant else '')
+    )
+  return folders[name], name
+
+
+def _listed() -> str:
+  """All commands, by what they are about."""
+  lines = []
+  for about, commands in COMMANDS.values():
+    lines += ['', f'{about}:']
+    lines += [f'  {name:10}{text}' for name, text in commands.items()]
+  return '\n'.join(lines[1:])

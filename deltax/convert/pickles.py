@@ -11,13 +11,15 @@ import pickletools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from deltax.errors import DeltaxError
+
 LONGEST = 64 << 20  # bytes of pickles that a file may hold
 MOST_OPERATIONS = 1_000_000
 _LARGEST_KEY = 1 << 61
 _ELEMENT = 100  # bytes, about, of an element of a container
 
 
-class Refused(ValueError):
+class Refused(DeltaxError):
   """What a file holds is damaged, or no part of a checkpoint."""
 
 

@@ -27,13 +27,14 @@ from deltax.convert.torch_names import (
   is_size,
   plain,
 )
+from deltax.errors import DeltaxError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object of the sequential form
 _LEGACY = b'\x80\x02\x8a\x0a' + _MAGIC.to_bytes(10, 'little')
 _VERSION = 1001
 
 
-class TorchFileError(ValueError):
+class TorchFileError(DeltaxError):
   """A file that is damaged, or that holds more than weights."""
 
 

@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import deltax
+from deltax.errors import DeltaxError
 from deltax.training.state import TrainState
 from deltax.types import ModelState, Params
 
@@ -38,7 +39,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
 logging.getLogger('absl').addFilter(_worth_reading)
 
 
-class CheckpointError(Exception):
+class CheckpointError(DeltaxError):
   """A checkpoint that is absent, broken, or of another tree."""
 
 

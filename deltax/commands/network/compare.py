@@ -12,6 +12,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from deltax.commands import folders
 from deltax.report.compare import pareto
 from deltax.report.compare.page import write_comparison
 
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     path / 'results.json' if path.is_dir() else path
     for path in arguments.results
   ]
+  folders.check_apart(arguments.out, *paths)
   runs = {
     name: _read(path) for name, path in zip(names_of(paths), paths, strict=True)
   }

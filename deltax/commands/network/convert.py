@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
       already; nothing is written.
   """
   name, file = arguments.name, arguments.file
+  folders.check_apart(arguments.out, file, arguments.costs)
   folders.check_free(arguments.out, force=arguments.force)
   found = convert.convert(name, file)
   if arguments.num_classes not in (None, found.num_classes):

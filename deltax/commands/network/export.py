@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
   Raises:
     ValueError: the run holds no delta network, or OUT is there already.
   """
+  folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)
   shape = (arguments.batch, *read_size(arguments.size), 3)
   frozen, task = _frozen(arguments.run, shape)
@@ -85,12 +86,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
   """The deployed form of a run's network, and what its checkpoint says."""
-  try:
-    checkpoint = training.find_checkpoint(run)
-    task = training.read_metadata(checkpoint).get('task') or {}
-    params, model_state = training.restore_params(checkpoint)
-  except training.CheckpointError as error:
-    raise ValueError(str(error)) from error
+  checkpoint = training.find_checkpoint(run)
+  task = training.read_metadata(checkpoint).get('task') or {}
+  params, model_state = training.restore_params(checkpoint)
   if not task.get('delta') or 'students' not in params:
     raise ValueError(f'{run} holds no delta network, which export takes')
   net = models.create(task['model'], num_classes=task['num_classes'])

@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   if not 0 <= arguments.overlay <= 1:
     raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
+  folders.check_apart(arguments.out, arguments.model, arguments.video)
   folders.check_free(arguments.out, force=arguments.force)
   checkpoint, config = _described(arguments.model)
   frames = video_frames.read_frames(arguments.video)
@@ -120,11 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _described(run: pathlib.Path):
   """A run's checkpoint, and what is stored with it."""
-  try:
-    checkpoint = training.find_checkpoint(run)
-    config = training.read_metadata(checkpoint)
-  except training.CheckpointError as error:
-    raise ValueError(str(error)) from error
+  checkpoint = training.find_checkpoint(run)
+  config = training.read_metadata(checkpoint)
   kind, data = run_video.kind_of(config)
   delta = (config.get('task') or {}).get('delta')
   if kind not in ('detection', 'segmentation') or not data or delta is None:
@@ -142,10 +140,7 @@ def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:
     raise ValueError(
       f'{arguments.model} does not tell the size of its frames; --size does'
     )
-  try:
-    params, model_state = training.restore_params(checkpoint)
-  except training.CheckpointError as error:
-    raise ValueError(str(error)) from error
+  params, model_state = training.restore_params(checkpoint)
   return run_video.make_viewer(
     params,
     model_state,

@@ -7,6 +7,7 @@
 import argparse
 import pathlib
 
+from deltax.commands import folders
 from deltax.systems import extractors, runs
 from deltax.systems import folder as retrieval_system
 
@@ -35,6 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: a run trained something else than it is given for.
     FileExistsError: OUT is there already.
   """
+  folders.check_apart(
+    *(arguments.out, arguments.coarse, arguments.fine, arguments.selector),
+    *(arguments.whitening, arguments.weights),
+  )
   parts = {
     role: folder and runs.read_part(folder)
     for role, folder in (

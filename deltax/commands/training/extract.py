@@ -15,6 +15,7 @@ import pathlib
 from absl import logging
 
 from deltax import training
+from deltax.commands import folders
 from deltax.data.features import extraction
 from deltax.data.features.records import DTYPES
 from deltax.data.features.store import FeatureStore
@@ -65,6 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
       another extractor.
   """
   videos = find.find_videos(arguments.videos, endings=not arguments.no_endings)
+  folders.check_apart(
+    arguments.out, *videos.values(), arguments.weights, arguments.whitening
+  )
   extractor = extractors.make_extractor(
     arguments.extractor,
     whitening=arguments.whitening,

@@ -10,6 +10,7 @@ import argparse
 import pathlib
 
 from deltax import data, training
+from deltax.commands import folders
 from deltax.data.features.similarities import (
   read_similarities,
   write_similarities,
@@ -34,6 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: a file or the run is not what it should be.
     FileNotFoundError: one is missing.
   """
+  folders.check_apart(
+    arguments.out, arguments.run, arguments.features, arguments.pairs
+  )
   pairs = read_similarities(arguments.pairs)
   features = data.open_features(arguments.features)
   part = runs.read_part(arguments.run)

@@ -16,6 +16,7 @@ import numpy as np
 import tqdm
 
 from deltax import training
+from deltax.commands import folders
 from deltax.data.features.store import FeatureStore, open_features
 from deltax.retrieval import whiten
 from deltax.retrieval.networks.moments import moments, whitening_from_moments
@@ -60,6 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
       damaged; or, to apply it, were made by another extractor.
   """
   store, out = arguments.store, arguments.out
+  folders.check_apart(out, store, arguments.weights)
+  if arguments.apply:
+    folders.check_apart(arguments.apply, store, out, arguments.weights)
   with open_features(store) as features:
     if features.description.get('whitened'):
       raise ValueError(f'the features of {store} are whitened already')

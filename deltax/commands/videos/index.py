@@ -10,6 +10,7 @@ it was. Files that cannot be read are named and left out.
 import argparse
 import pathlib
 
+from deltax.commands import folders
 from deltax.data.video import find
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import MANIFEST
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
       another model.
   """
   videos = find.find_videos(arguments.videos)
+  folders.check_apart(arguments.out, *videos.values(), arguments.model)
   if (arguments.out / MANIFEST).exists():
     index, system = indexing.open_index(arguments.out, arguments.model)
   else:

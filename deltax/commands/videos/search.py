@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from deltax.commands import folders
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Found, Match, Where
@@ -68,6 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
     FileNotFoundError: there is no index, no model or no query.
     ValueError: the query cannot be read, or the model is another.
   """
+  if arguments.html:
+    folders.check_apart(
+      *(arguments.html, arguments.index, arguments.query, arguments.model)
+    )
   index, system = indexing.open_index(arguments.index, arguments.model)
   query = indexing.read(system, arguments.query)
   found = Searcher(index, system).search(

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from deltax.errors import DeltaxError
+
 DTYPES = {'float32': np.dtype('<f4'), 'float16': np.dtype('<f2')}
 
 _MAGIC = b'\xd7DXF'
@@ -24,7 +26,7 @@ _BY_SIZE = {dtype.itemsize: dtype for dtype in DTYPES.values()}
 _BLOCK = 2**20
 
 
-class FeatureError(ValueError):
+class FeatureError(DeltaxError):
   """Stored features that are damaged; the message names file and video."""
 
 

@@ -2,10 +2,12 @@
 
 import re
 
+from deltax.errors import DeltaxError
+
 _MOST_FPS, _USUAL_FPS = 144, 25  # more is taken for a wrong number
 
 
-class VideoError(ValueError):
+class VideoError(DeltaxError):
   """A file that is no whole video; the message names it."""
 
 

@@ -1,6 +1,6 @@
 """Trains students one after the other, each from the last one's scores.
 
-    deltax distill configs/dns_fine_attention.py --workdir runs/dns \\
+    deltax iterate configs/dns_fine_attention.py --workdir runs/dns \\
       --similarities teacher.pickle --iterations 2
 
 The first learns from the teacher's scores, in WORKDIR/iter1. It scores the same
@@ -88,4 +88,6 @@ def _config(name: str) -> dict[str, Any]:
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
+  if not hasattr(module, 'get_config'):
+    raise ValueError(f'{file} is no config: it has no get_config')
   return module.get_config(variant).to_dict()

@@ -1,4 +1,4 @@
-"""`deltax distill`: every student learns from the one before."""
+"""`deltax iterate`: every student learns from the one before."""
 
 import pathlib
 
@@ -22,7 +22,7 @@ def test_the_second_student_learns_from_the_first(tmp_path, capsys):
       store.add(name, regions)
   write_similarities(tmp_path / 'teacher.json', pairs)
   arguments = [
-    'distill',
+    'iterate',
     f'{CONFIG}:smoke',
     *('--workdir', tmp_path / 'runs'),
     *('--similarities', tmp_path / 'teacher.json'),
@@ -44,7 +44,7 @@ def test_what_is_no_student_is_refused(tmp_path, capsys):
   config = CONFIG.with_name('dns_selector.py')
   with pytest.raises(SystemExit):
     commands.main(
-      ['distill', f'{config}:smoke', '--workdir', str(tmp_path)]
+      ['iterate', f'{config}:smoke', '--workdir', str(tmp_path)]
       + ['--similarities', 'none.json']
     )
   assert 'trains no student' in capsys.readouterr().err
