@@ -32,15 +32,17 @@ def build(config: Mapping[str, Any]) -> Experiment:
 
   Args:
     config: `task` (its name and options), `teacher` (folder of a run to start
-      from, or '') and `training`; see `configs/`. A run that has students, such
-      as a converted delta checkpoint, gives those too. `task.delta.costs` may
-      name a file of costs that a checkpoint was converted with.
+      from, or '') and `training`; see `configs/`. A delta network starts from
+      the students too of a run that has some, such as a converted delta
+      checkpoint. `task.delta.costs` may name a file of costs that a checkpoint
+      was converted with.
 
   Returns:
     The experiment.
 
   Raises:
-    ValueError: an unknown name or option, with the known ones.
+    ValueError: an unknown name or option, with the known ones; a teacher for a
+      task that starts from none, or one that is no network for video.
     CheckpointError: the teacher's checkpoint is missing or broken.
     FileNotFoundError: the file of costs or of latencies is missing.
   """
@@ -50,18 +52,36 @@ def build(config: Mapping[str, Any]) -> Experiment:
     costs = json.loads(pathlib.Path(path).read_text()) if path else None
     options['delta'] = {**options['delta'], 'costs': costs}
   if config['teacher']:
-    params, model_state = training.restore_params(config['teacher'])
-    options['teacher'] = parts.variables_of(params, model_state)
-    if options.get('delta') and 'students' in params:
-      whole = parts.delta_params(params, model_state)
-      start = {name: whole[name] for name in ('students', 'gates')}
-      options['delta'] = {**options['delta'], 'start': start}
+    options |= _from_run(config['teacher'], options)
   parallel = config['training']['parallel']
   options['axis_name'] = training.axis_name(parallel)
   return Experiment(
     options,
     tasks.make_task(**options),
   )
+
+
+def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
+  """The options that a run to start from gives to a task of some options."""
+  name = options['name']
+  if name in tasks.TASKS and name not in tasks.WITH_TEACHER:
+    raise ValueError(
+      f'the task {name!r} starts from no run, got teacher={str(run)!r}; known '
+      f'with one: {", ".join(tasks.WITH_TEACHER)}'
+    )
+  params, model_state = training.restore_params(run)
+  if 'teacher' not in params or 'batch_stats' not in model_state:
+    raise ValueError(
+      f'teacher={str(run)!r} is no run of a network for video; it holds '
+      f'{", ".join(sorted(params)) or "nothing"}'
+    )
+  found = {'teacher': parts.variables_of(params, model_state)}
+  if options.get('delta') and 'students' in params:
+    whole = parts.delta_params(params, model_state)
+    kept = ('students', 'gates')  # a saved tree has no empty branches
+    begun = {name: whole[name] for name in kept if name in whole}
+    found['delta'] = {**options['delta'], 'start': begun}
+  return found
 
 
 def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from deltax.task import Task
 from deltax.tasks.detection import report as detection_report
 from deltax.tasks.detection import task as detection
+from deltax.tasks.parts import check_options, options_of
 from deltax.tasks.retrieval import selection, similarity
 from deltax.tasks.segmentation import report as segmentation_report
 from deltax.tasks.segmentation import task as segmentation
@@ -15,6 +16,8 @@ TASKS = {
   'selection': selection.make_task,
   'similarity': similarity.make_task,
 }
+# Those whose networks can start from a run of the same network.
+WITH_TEACHER = ('detection', 'segmentation')
 REPORTS = {
   'detection': detection_report.make_report,
   'segmentation': segmentation_report.make_report,
@@ -32,9 +35,11 @@ def make_task(name: str, **options: Any) -> Task:
     The four functions (and what to watch) that the trainer takes.
 
   Raises:
-    ValueError: if no task has that name.
+    ValueError: an unknown name or option, with the known ones.
   """
-  return _known(name, TASKS)(**options)
+  make = _known(name, TASKS)
+  check_options(f'the task {name!r}', options, options_of(make))
+  return make(**options)
 
 
 def make_report(*run: Any, options: dict[str, Any], **others: Any):

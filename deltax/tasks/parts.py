@@ -1,8 +1,9 @@
 """What the tasks of every kind share."""
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from deltax.convert import packaged
 from deltax.types import Array, ModelState, Params
 
 
@@ -22,9 +23,14 @@ def delta_params(params: Params, model_state: ModelState) -> Params:
   return {**params, **gates, 'teacher': variables_of(params, model_state)}
 
 
-def start(variables: Any, pretrained: str) -> Any:
-  """Variables whose backbone has packaged weights, if any are asked for."""
-  return packaged.start(variables, pretrained) if pretrained else variables
+def teacher_beside(options: Mapping[str, Any]) -> Any:
+  """The variables that a delta network started from, by its task's options.
+
+  Returns:
+    None where they were drawn, and for a network without delta: it has left
+    them behind.
+  """
+  return None if options.get('delta') is None else options.get('teacher')
 
 
 def fold(x: Array) -> Array:
@@ -35,3 +41,22 @@ def fold(x: Array) -> Array:
 def unfold(x: Array, batch: int) -> Array:
   """`[B * T, ...]` to `[B, T, ...]`, the inverse of `fold`."""
   return x.reshape(batch, -1, *x.shape[1:])
+
+
+def options_of(function: Callable[..., Any]) -> list[str]:
+  """Names of the keyword options that a function has."""
+  kinds = inspect.Parameter.KEYWORD_ONLY
+  parameters = inspect.signature(function).parameters.values()
+  return [each.name for each in parameters if each.kind == kinds]
+
+
+def check_options(
+  what: str, given: Iterable[str], known: Iterable[str]
+) -> None:
+  """Raises a ValueError that names an unknown option and lists the known."""
+  known = list(known)
+  unknown = [repr(name) for name in given if name not in known]
+  if unknown:
+    raise ValueError(
+      f'{what} has no option {", ".join(unknown)}; known: {", ".join(known)}'
+    )

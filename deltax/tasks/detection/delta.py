@@ -20,6 +20,7 @@ from deltax.tasks.detection.parts import (
   truths,
 )
 from deltax.tasks.parts import delta_params, fold
+from deltax.tasks.start import start
 from deltax.tasks.video.objective import make_objective
 
 
@@ -28,6 +29,7 @@ def make_delta_task(
   num_classes: int,
   *,
   teacher: Any,
+  pretrained: str = '',
   axis_name: str | None,
   intervals: Sequence[int] = (3, 5, 10),
   task_weight: float = 1.0,
@@ -39,7 +41,9 @@ def make_delta_task(
   Args:
     detector: the teacher.
     num_classes: K.
-    teacher: variables to start from; None draws them.
+    teacher: variables of a run to start from; None draws them.
+    pretrained: name of packaged weights for the backbone of variables that are
+      drawn; '' for none.
     axis_name: mapped axis over which batch statistics are pooled.
     intervals: key-frame intervals to evaluate.
     task_weight: of the detector's own losses, on all frames of the clip.
@@ -57,8 +61,11 @@ def make_delta_task(
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
-    variables = (
-      jax.jit(detector.net.init)(key, frame) if teacher is None else teacher
+    variables = start(
+      *(detector.net, key, frame),
+      pretrained=pretrained,
+      teacher=teacher,
+      new_head=False,
     )
     return distilled.init(key, variables, frame)
 

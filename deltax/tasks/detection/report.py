@@ -10,7 +10,7 @@ import numpy as np
 from deltax.tasks.detection.detectors import make_detector
 from deltax.tasks.detection.parts import precision_of, scores_of
 from deltax.tasks.detection.task import make_task
-from deltax.tasks.parts import variables_of
+from deltax.tasks.parts import teacher_beside, variables_of
 from deltax.tasks.video.report import Kind, gather
 from deltax.types import ModelState, Params
 
@@ -58,7 +58,8 @@ def make_report(
     **(options.get('detector') or {}),
   )
   own = variables_of(params, model_state)
-  teacher = options.get('teacher') or own
+  started_from = teacher_beside(options)
+  teacher = own if started_from is None else started_from
   detect = jax.jit(detector.detect)
 
   def found(variables, outs, size):

@@ -15,7 +15,8 @@ from deltax.tasks.detection.parts import (
   scores_of,
   truths,
 )
-from deltax.tasks.parts import fold, start, variables_of
+from deltax.tasks.parts import fold, variables_of
+from deltax.tasks.start import check_one_start, start
 
 
 def make_task(
@@ -43,15 +44,27 @@ def make_task(
     size: (H, W) of the frames.
     detector: options of `detectors.make_detector`.
     pretrained: name of packaged weights for the backbone; '' for none.
-    batch_statistics: whether the teacher trains with batch statistics.
+    batch_statistics: whether the teacher trains with batch statistics; a delta
+      network has an option of that name in `delta`.
     delta: None for the teacher; else options of `make_delta_task`.
-    teacher: variables that the delta network starts from.
+    teacher: variables of a run that the training starts from; a teacher of
+      another number of classes gets a new head. None draws them.
     axis_name: mapped axis over which batch statistics are pooled.
 
   Returns:
     The task. Its evaluation stacks detections, since average precision is no
     function of sums.
+
+  Raises:
+    ValueError: for options that do not go together; from `init`, for a teacher
+      that is another network.
   """
+  check_one_start(pretrained, teacher)
+  if delta is not None and not batch_statistics:
+    raise ValueError(
+      'batch_statistics=False is for a detector without delta=; a delta '
+      'network takes delta.batch_statistics'
+    )
   made = make_detector(
     model,
     num_classes=num_classes,
@@ -61,12 +74,18 @@ def make_task(
   )
   if delta is not None:
     return make_delta_task(
-      made, num_classes, teacher=teacher, axis_name=axis_name, **delta
+      *(made, num_classes),
+      pretrained=pretrained,
+      teacher=teacher,
+      axis_name=axis_name,
+      **delta,
     )
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
-    variables = start(jax.jit(made.net.init)(key, frame), pretrained)
+    variables = start(
+      made.net, key, frame, pretrained=pretrained, teacher=teacher
+    )
     return (
       {'teacher': variables['params']},
       {'batch_stats': variables['batch_stats']},

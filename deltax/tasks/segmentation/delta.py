@@ -14,6 +14,7 @@ from deltax.models.inputs import normalise
 from deltax.task import Task
 from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.parts import judge, make_loss, scores_of
+from deltax.tasks.start import start
 from deltax.tasks.video.objective import make_objective
 from deltax.types import Array
 
@@ -24,6 +25,7 @@ def make_delta_task(
   num_classes: int,
   loss: Mapping[str, Any] | None,
   teacher: Any,
+  pretrained: str = '',
   axis_name: str | None,
   intervals: Sequence[int] = (3, 5, 10),
   task_weight: float = 1.0,
@@ -37,7 +39,9 @@ def make_delta_task(
     model: name of the network.
     num_classes: K.
     loss: options of the task loss.
-    teacher: variables to start from; None draws them.
+    teacher: variables of a run to start from; None draws them.
+    pretrained: name of packaged weights for the backbone of variables that are
+      drawn; '' for none.
     axis_name: mapped axis over which batch statistics are pooled.
     intervals: key-frame intervals to evaluate.
     task_weight: of the task loss on labelled frames.
@@ -66,7 +70,12 @@ def make_delta_task(
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
-    variables = jax.jit(net.init)(key, frame) if teacher is None else teacher
+    variables = start(
+      *(net, key, frame),
+      pretrained=pretrained,
+      teacher=teacher,
+      new_head=False,
+    )
     return distilled.init(key, variables, frame)
 
   def losses(params, model_state, batch, key):

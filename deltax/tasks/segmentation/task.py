@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
 from deltax import models
 from deltax.models.inputs import normalise
 from deltax.task import Task
-from deltax.tasks.parts import fold, start, unfold, variables_of
+from deltax.tasks.parts import fold, unfold, variables_of
 from deltax.tasks.segmentation.delta import make_delta_task
 from deltax.tasks.segmentation.parts import judge, make_loss, scores_of
+from deltax.tasks.start import check_one_start, start
 
 
 def make_task(
@@ -37,17 +36,24 @@ def make_task(
       `threshold` and `min_kept`; `class_weights` are K factors.
     pretrained: name of packaged weights for the backbone; '' for none.
     delta: None for the teacher; else options of `make_delta_task`.
-    teacher: variables that the delta network starts from.
+    teacher: variables of a run that the training starts from; a teacher of
+      another number of classes gets a new head. None draws them.
     axis_name: mapped axis over which batch statistics are pooled.
 
   Returns:
     The task.
+
+  Raises:
+    ValueError: for options that do not go together; from `init`, for a teacher
+      that is another network.
   """
+  check_one_start(pretrained, teacher)
   if delta is not None:
     return make_delta_task(
       model=model,
       num_classes=num_classes,
       loss=loss,
+      pretrained=pretrained,
       teacher=teacher,
       axis_name=axis_name,
       **delta,
@@ -60,7 +66,7 @@ def make_task(
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
-    variables = start(jax.jit(net.init)(key, frame), pretrained)
+    variables = start(net, key, frame, pretrained=pretrained, teacher=teacher)
     return (
       {'teacher': variables['params']},
       {'batch_stats': variables['batch_stats']},

@@ -17,7 +17,7 @@ from deltax.delta.search import latency
 from deltax.models.inputs import normalise
 from deltax.report.summary import floor_gap
 from deltax.task import Task
-from deltax.tasks.parts import delta_params, variables_of
+from deltax.tasks.parts import delta_params, teacher_beside, variables_of
 from deltax.tasks.video import deployed
 from deltax.types import Array, Batch, ModelState, Params
 
@@ -100,10 +100,11 @@ def gather(
   file = (options.get('delta') or {}).get('latency')
   latencies = latency.read(file) if file else None
   own = variables_of(params, model_state)
-  teacher = options.get('teacher') or own
+  started_from = teacher_beside(options)
+  teacher = own if started_from is None else started_from
   frame = normalise(jnp.asarray(dataset[0]['frames'][:1, 0]))
   scores, counts = evaluate(task, params, model_state, dataset)
-  if options.get('teacher') is not None:
+  if started_from is not None:
     # The network itself, as it was before its deltas were distilled.
     before = evaluate(
       baseline,

@@ -242,6 +242,28 @@ def test_a_teacher_alone_has_a_page(data_name, tmp_path):
   report.write(tmp_path / 'page.html', **page)
 
 
+@pytest.mark.parametrize('data_name', list(CLASSES))
+def test_a_network_without_delta_is_itself_whatever_it_started_from(data_name):
+  task, options, (params, state) = make(data_name, None)
+  started_from = {
+    'params': jax.tree.map(lambda x: -x, params['teacher']),
+    'batch_stats': state['batch_stats'],
+  }
+  module = segmentation_report if data_name == 'street' else detection_report
+  data = dataset(data_name)
+  page = module.make_report(
+    *(params, state),
+    title='a run',
+    options={**options, 'teacher': started_from},
+    task=task,
+    evaluate=training.evaluate,
+    dataset=data,
+    data_name=data_name,
+  )
+  scores, _ = training.evaluate(task, params, state, data)
+  assert page['results']['teacher']['score'] in scores.values()
+
+
 def test_segmentation_is_scored_by_distance_to_the_key_frame():
   page, scores, _ = page_of('street', {'intervals': (2,)})
   (row,) = page['results']['delta']
