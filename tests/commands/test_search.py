@@ -134,6 +134,13 @@ def test_search_prints_a_table(built, videos, capsys):
   run('search', built[0], videos / 'query.mp4', '--budget', 0)
   lines = capsys.readouterr().out.splitlines()
   assert all('(by the coarse score alone)' in line for line in lines[1:5])
+  assert not any('another scale' in line for line in lines)
+  run('search', built[0], videos / 'query.mp4', '--budget', 2)
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in lines[1:3]] == ['1', '2']
+  assert lines[3].strip() == search.SCALES
+  assert all('(by the coarse score alone)' in line for line in lines[4:6])
+  assert lines[-1].endswith('on another scale')
 
 
 def test_search_writes_a_page_with_pictures(built, videos, tmp_path, capsys):
@@ -142,6 +149,12 @@ def test_search_writes_a_page_with_pictures(built, videos, tmp_path, capsys):
   text = page.read_text()
   assert text.count('<section class="match">') == 4
   assert 'trip/host.mp4' in text and 'data:image/jpeg;base64,' in text
+  assert 'on another scale' not in text
+  words = '--html', page, '--budget', 1
+  run('search', built[0], videos / 'query.mp4', *words)
+  text = page.read_text()
+  assert text.count('on another scale than scores of frames') == 3
+  assert 'Videos compared frame by frame come first' in text
 
 
 def test_a_second_run_adds_nothing_and_another_file_of_a_name_is_told(

@@ -3,10 +3,11 @@
     deltax search my.index query.mp4 -k 20 --budget 100 --html found.html
 
 A coarse score orders all videos; of the best, as many pairs as the budget has
-are compared frame by frame, which also tells the matching parts. A score of 1
-says that all of the query is in the video. Half of the time of a short search
-goes into compiling; what is compiled is kept for the next one where the
-environment names a folder for it, as JAX_COMPILATION_CACHE_DIR.
+are compared frame by frame, which also tells the matching parts. These come
+first, the others follow with their coarse score alone, which is on another
+scale. A score of 1 says that all of the query is in the video. Half of the time
+of a short search goes into compiling; what is compiled is kept for the next one
+where the environment names a folder for it, as JAX_COMPILATION_CACHE_DIR.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from deltax.retrieval.search.searcher import Budget, Searcher
 from deltax.systems import indexing
 
 SHOWN = 8  # pairs of pictures of a match, at most
+SCALES = 'not compared frame by frame; these scores are on another scale:'
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +120,11 @@ def table(matches: Sequence[Match]) -> list[str]:
     return ['nothing was found']
   width = max(len('video'), *(len(match.name) for match in matches))
   lines = [f'{"":>4} {"score":>6} {"coarse":>6}  {"video":{width}}  where']
+  reranked = True
   for rank, match in enumerate(matches, 1):
+    if reranked and not match.reranked and rank > 1:
+      lines.append(f'{"":4} {SCALES}')
+    reranked = match.reranked
     where = _told(match.where[0]) if match.where else '-'
     if len(match.where) > 1:
       where += f', and {len(match.where) - 1} more'
@@ -140,11 +146,17 @@ def _told(where: Where) -> str:
 def notes(found: Found) -> list[str]:
   """Sentences on how the search was done."""
   spent = found.milliseconds
-  return [
+  how = [
     f'{found.videos:,} videos by their coarse scores, {found.pairs:,} of them '
     'frame by frame: '
     + ', '.join(f'{name} {ms:,.1f} ms' for name, ms in spent.items())
   ]
+  if len({match.reranked for match in found.matches}) > 1:
+    how.append(
+      'Videos compared frame by frame come first; the scores of the others are '
+      'coarse ones, on another scale'
+    )
+  return how
 
 
 def write_page(

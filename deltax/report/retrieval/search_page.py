@@ -52,8 +52,8 @@ def write_search_page(
     path: the HTML file, written beside itself and renamed.
     query: `name`, `duration` (seconds) and `pictures`, JPEG files by their
       second.
-    matches: best first: `name`, `path`, `score` and `coarse` (0 to 1),
-      `reranked`, `duration` (seconds);
+    matches: as a search orders them: `name`, `path`, `score` and `coarse` (0 to
+      1), `reranked`, `duration` (seconds);
       `segments`, each with `query` and `target`, pairs of a start and an end in
       seconds, `score`, and `backward`, whether it runs in reverse there;
       `pairs`, pictures to be seen together: `query` and `target`, each a second
@@ -130,7 +130,7 @@ def _match(rank: int, query: Mapping, match: Mapping) -> str:
   how = (
     f'compared frame by frame; the coarse score is {number(match["coarse"], 2)}'
     if match['reranked']
-    else 'by the coarse score alone'
+    else 'by the coarse score alone, on another scale than scores of frames'
   )
   return (
     f'<section class="match"><h2><span class="rank">{rank}</span>'

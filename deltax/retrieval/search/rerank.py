@@ -25,26 +25,35 @@ def to_unit(fine: np.ndarray) -> np.ndarray:
   return np.asarray(fine) / 2 + 0.5
 
 
-def mix(coarse: np.ndarray, chosen: np.ndarray, fine: np.ndarray) -> np.ndarray:
-  """Coarse scores, with fine ones where there are some.
+def rank(scores: np.ndarray, reranked: np.ndarray) -> np.ndarray:
+  """The order of a search's results: what was re-ranked, then the rest.
+
+  A coarse and a fine score say different things of a pair unless the coarse
+  student was trained to say the same. In one list, sorted by both, a re-ranked
+  copy would fall behind every video whose higher number is only a coarse one.
+
+  >>> rank([0.9, 0.3, 0.8, 0.4], [False, True, False, True])
+  array([3, 1, 0, 2])
 
   Args:
-    coarse: float `[N]`, as the coarse student gives them.
-    chosen: int `[K]`, the places re-ranked.
-    fine: float `[K]`, -1 to 1, as the fine student gives them there.
+    scores: float `[N]`: fine scores where `reranked`, else coarse ones.
+    reranked: bool `[N]`.
 
   Returns:
-    `[N]`, a new array.
+    int `[N]`, places, best first; of equal ones the first.
   """
-  mixed = np.array(coarse)
-  mixed[chosen] = to_unit(fine)
-  return mixed
+  # The last key counts first; ties keep their order.
+  return np.lexsort((-np.asarray(scores), ~np.asarray(reranked, bool)))
 
 
 def by_percentage(
   coarse: np.ndarray, selector: np.ndarray, fine: np.ndarray, share: float
 ) -> np.ndarray:
   """The published rule: the selector's first pairs have their fine score.
+
+  The scores of both students stand in one list, as in the published evaluation.
+  That is fair to a coarse student trained on the fine one's scores; a search,
+  which may have another, uses `rank`.
 
   >>> by_percentage([0.1, 0.2, 0.3], [0.5, 0.9, 0.7], [0.8, 0.8, 0.8], 0.4)
   array([0.1, 0.8, 0.3])

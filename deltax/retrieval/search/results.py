@@ -33,7 +33,8 @@ class Match(NamedTuple):
     name: of the video.
     path: where its file was.
     score: 0 to 1; of a video against itself 1. Normalised: any number, above 0
-      what is nearer than the background.
+      what is nearer than the background. Comparable with the scores of matches
+      of the same `reranked` alone.
     coarse: the dot product of coarse vectors, -1 to 1.
     reranked: whether the fine student gave the score, or the coarse one.
     duration: of the video, seconds.
@@ -56,7 +57,8 @@ class Found(NamedTuple):
   """What a search gives.
 
   Attributes:
-    matches: best first.
+    matches: those re-ranked, best first, and behind them the others, best
+      first.
     videos: how many were searched.
     pairs: how many the fine student compared with the query.
     milliseconds: of the 'coarse' search, the 'selector', the 'fine' student,

@@ -11,13 +11,13 @@ from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse import open_coarse
 from deltax.retrieval.search.fine import FineSearch, Pair
 from deltax.retrieval.search.readable import Scale
-from deltax.retrieval.search.rerank import by_budget
+from deltax.retrieval.search.rerank import by_budget, rank
 from deltax.retrieval.search.results import Found, Match, find_where
 from deltax.retrieval.system import Codes, System, encode, needs
 
 WITHIN = 10  # the selector chooses among so many times the budget of pairs
 TIMED = 1000  # and among so many where the budget is a time
-KEPT = 0.2  # of the budget, for what would be shown without a fine score
+KEPT = 0.2  # of the budget, for the best coarse scores, whoever is in need
 BACKGROUND = 20  # videos of the background that are compared, the nearest
 
 
@@ -71,8 +71,10 @@ class Searcher:
     """The videos that a query is most likely in.
 
     The coarse student orders all of them, the selector says which of the best
-    need the fine one, and it compares those within its budget. A fifth of that
-    is kept for results that would else be shown without it.
+    need the fine one, and it compares those within its budget. A fifth of the
+    budget goes to the best coarse scores, whatever the selector says of them.
+    The videos compared come first, by their fine scores; the others follow, by
+    their coarse ones: the two kinds of score are not on one scale.
 
     Args:
       regions: float32 `[T, R, D]`, of the query.
@@ -108,11 +110,10 @@ class Searcher:
     with _timed(clock, 'fine'):
       scale = self._scale(codes, symmetric, normalise)
       pairs = self._compare(codes.fine, order, first)
+      best = [row for row in rows.tolist() if row not in pairs]
+      pairs |= self._compare(codes.fine, best, second)
       marks = self._scores(scale, rows, coarse, pairs)
-      shown = rows[np.argsort(-marks, kind='stable')[:k]]
-      rest = [r for r in dict.fromkeys([*shown, *order]) if r not in pairs]
-      pairs |= self._compare(codes.fine, rest, second)
-      marks = self._scores(scale, rows, coarse, pairs)
+      reranked = np.array([row in pairs for row in rows.tolist()], bool)
     if times is None:
       times = np.arange(len(regions), dtype=float)
     with _timed(clock, 'where'):
@@ -125,7 +126,7 @@ class Searcher:
       )
       matches = tuple(
         self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
-        for i in np.argsort(-marks, kind='stable')[:k]
+        for i in rank(marks, reranked)[:k]
       )
     return Found(matches, len(self._searched), len(pairs), clock)
 
@@ -168,7 +169,7 @@ class Searcher:
     return scale._replace(background=(scale.coarse(coarse), fine))
 
   def _scores(self, scale, rows, coarse, pairs) -> np.ndarray:
-    """Coarse scores, and fine ones where there are some, on one scale."""
+    """Readable coarse scores, and fine ones where there are some."""
     marks = scale.coarse(coarse)
     places = [i for i, row in enumerate(rows) if row in pairs]
     if places:

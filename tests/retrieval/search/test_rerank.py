@@ -87,11 +87,20 @@ def test_a_budget_of_time_is_one_of_pairs():
       rerank.pairs_within(*wrong)
 
 
-def test_fine_scores_are_put_on_the_coarse_scale():
-  coarse = np.array([0.1, 0.2, 0.3], np.float32)
-  own = rerank.mix(coarse, np.array([2, 0]), np.array([-1.0, 0.5]))
-  np.testing.assert_allclose(own, [0.75, 0.2, 0])
-  assert coarse.tolist() == pytest.approx([0.1, 0.2, 0.3]) and own.dtype == 'f4'
+@pytest.mark.parametrize('levels', [3, 1000])
+@pytest.mark.parametrize('count', [0, 1, 20, 49, 50])
+def test_what_was_re_ranked_stands_first_and_each_part_is_sorted(count, levels):
+  rng = np.random.default_rng(levels + count)
+  scores = np.floor(levels * rng.standard_normal(50)) / levels
+  reranked = rng.permutation(50) < count
+  first = [place for place in range(50) if reranked[place]]
+  rest = [place for place in range(50) if not reranked[place]]
+  slow = [
+    place
+    for part in (first, rest)
+    for place in sorted(part, key=lambda place: -scores[place])
+  ]
+  assert rerank.rank(scores, reranked).tolist() == slow
 
 
 def test_what_does_not_fit_is_named():

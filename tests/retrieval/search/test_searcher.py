@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deltax import retrieval
+from deltax.data.features.made import make_features
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.segment import IndexedVideo
 from deltax.retrieval.search import fine as search_fine
@@ -168,8 +169,64 @@ def test_a_budget_of_pairs_is_kept(built):
     found = searcher.search(videos['v5'], k=6, budget=Budget(pairs))
     assert found.pairs == min(pairs, len(videos))
     reranked = [match for match in found.matches if match.reranked]
-    assert len(reranked) == min(pairs, 6)  # those that are shown come first
+    assert len(reranked) == min(pairs, 6)  # and these come first
     assert found.videos == len(videos)
+
+
+@pytest.mark.parametrize('selector', [False, True])
+@pytest.mark.parametrize('fine', ['plain', 'attention'])
+def test_re_ranked_videos_stand_before_the_others_each_in_order(
+  built, fine, selector
+):
+  index, system, videos = built(fine, selector)
+  searcher, query = Searcher(index, system), videos['v5']
+  codes = encode(system, query)
+  lengths = dict(enumerate(index.table['frames']))
+  pairs = FineSearch(system.fine).compare(codes.fine, lengths, index.fine)
+  coarse = index.coarse() @ codes.coarse
+  for budget in (0, 1, 2, 5, 12, 23, 24, 100):
+    found = searcher.search(query, k=len(videos), budget=Budget(budget))
+    assert len(found.matches) == len(videos)
+    compared = [match.row for match in found.matches if match.reranked]
+    rest = [match.row for match in found.matches if not match.reranked]
+    assert len(compared) == found.pairs == min(budget, len(videos))
+    assert [match.row for match in found.matches] == compared + rest
+    for rows, scores in (
+      (compared, [pairs[row].score for row in compared]),
+      (rest, coarse[rest]),
+    ):
+      assert (np.diff(scores) <= 1e-5).all(), (budget, rows)
+    # The best coarse score is among what is looked at, whoever is in need.
+    assert budget < 5 or coarse.argmax() in compared
+
+
+def average_precision(relevant):
+  hits = np.flatnonzero(relevant)
+  return float(np.mean((np.arange(len(hits)) + 1) / (hits + 1)))
+
+
+def test_re_ranking_a_few_makes_no_search_worse(tmp_path):
+  # As of images: all frames have much in common, so that coarse scores lie
+  # close to 1, far above the fine ones.
+  common = 2 * unit(np.random.default_rng(9).standard_normal(SIZE))
+  made = make_features(
+    sources=12, copies=3, frames=(8, 16), regions=REGIONS, size=SIZE, noise=1.5
+  )
+  videos = {name: unit(x + common) for name, x in made.features.items()}
+  system = make_system()
+  index = Index.create(tmp_path / 'i', fingerprint='abc', description={})
+  add(index, system, videos)
+  searcher, precision = Searcher(index, system), {}
+  for budget in (0, 4, 8, 24, 48):
+    precision[budget] = []
+    for query in set(made.source.values()):
+      found = searcher.search(
+        videos[query], k=len(videos), budget=Budget(budget)
+      )
+      relevant = [made.source[name] == query for name in names(found)]
+      precision[budget].append(average_precision(relevant))
+  alone, *reranked = (np.mean(values) for values in precision.values())
+  assert 0.9 < alone and min(reranked) >= alone - 1e-9
 
 
 def test_without_a_budget_the_coarse_student_decides(built):
@@ -193,7 +250,7 @@ def test_the_selector_says_what_is_compared(built):
   reranked = {match.name for match in found.matches if match.reranked}
   assert reranked >= {index.names[row] for row in chosen}
   assert len(reranked) == 10
-  # What the rest of the budget went to would be shown first.
+  # The rest of the budget went to the best coarse scores.
   others = reranked - {index.names[row] for row in chosen}
   top = by_budget(coarse, None, 12, pairs=12)
   assert others <= {index.names[row] for row in top}
