@@ -20,7 +20,7 @@ FLOORS = (
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data'},
   {'boxes'},
-  {'types', 'task'},
+  {'types', 'task', 'files'},
   {'deltax', '__init__'},
 )
 SIDEWAYS = {
