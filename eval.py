@@ -12,7 +12,7 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import experiment, report, tasks, training
+from deltax import experiment, files, report, tasks, training
 from deltax.errors import told_in_one_sentence
 from deltax.tasks.retrieval import report as retrieval_report
 
@@ -38,12 +38,12 @@ def _evaluate(config, workdir, path) -> None:
       title=config['title'],
       progress=training.wants_bar(),
     )
-    experiment.write_json(workdir / 'results.json', page)
+    files.write_json(workdir / 'results.json', page)
     report.write_retrieval_page(path, page)
     print(report.retrieval_text(page))
   else:
     page = _video(config, workdir)
-    experiment.write_json(workdir / 'results.json', page['results'])
+    files.write_json(workdir / 'results.json', page['results'])
     report.write(path, **page)
     print(report.table(page['results']))
     print(f'\n{report.details(page["results"])}')

@@ -34,7 +34,7 @@ from delta_measure import Job, spec_of
 from delta_table import table
 from retrieval import processor
 
-from deltax import models
+from deltax import files, models
 
 DTYPES = ('float32', 'bfloat16')
 
@@ -108,7 +108,8 @@ def main():
     results.append({**asked(job), **found[threads[0]], 'ms': ms})
     print('', *table(results[-1]), sep='\n', flush=True)
     if options.out:
-      write_json(options.out, {'processor': processor(), 'results': results})
+      page = {'processor': processor(), 'results': results}
+      files.write_json(options.out, page)
 
 
 def plan(options):
@@ -220,12 +221,6 @@ def run(job):
   if done.returncode:
     sys.exit(f'{job.network} failed, see above')
   return json.loads(done.stdout.splitlines()[-1])
-
-
-def write_json(path, content):
-  with open(f'{path}.part', 'w') as file:
-    json.dump(content, file, indent=2)
-  os.replace(f'{path}.part', path)
 
 
 if __name__ == '__main__':

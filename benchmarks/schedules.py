@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax import data, delta, experiment, models, training
+from deltax import data, delta, experiment, files, models, training
 from deltax.data.video.codec_motion import measure_motion
 from deltax.delta.run import keyframes, streams
 from deltax.metrics.segmentation import confusion, iou
@@ -81,7 +81,7 @@ def main():
     frames = normalise(clips[0]['frames'])
     found['streams'] = stream_times(network, frames, options)
   if options.out:
-    experiment.write_json(options.out, found)
+    files.write_json(options.out, found)
 
 
 def read_network(run: str | os.PathLike, config) -> Network:

@@ -27,7 +27,7 @@ import numpy as np
 from absl import logging
 
 from deltax import delta as delta_wing
-from deltax import experiment, models, training
+from deltax import experiment, files, models, training
 from deltax.delta.search import choice, latency, sensitivity
 from deltax.models.inputs import normalise
 from deltax.tasks.parts import delta_params
@@ -67,7 +67,7 @@ def main():
   unit = 'ms' if searched.get('latency') else 'MACs'
   show(found, config['training']['best'], unit)
   if options.out:
-    experiment.write_json(options.out, found)
+    files.write_json(options.out, found)
 
 
 def first_clips(config: dict, count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deltax import data, tasks, training
+from deltax import data, files, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
 from deltax.task import Task
@@ -99,7 +99,7 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   built = build(config)
   train_data = dataset(config, 'train')
   evaluation_data = dataset(config, 'evaluation')
-  write_json(pathlib.Path(workdir) / 'config.json', config)
+  files.write_json(pathlib.Path(workdir) / 'config.json', config)
   training.train(
     built.task,
     train_data,
@@ -171,12 +171,3 @@ def judged(
       for name in ('features', 'annotation', 'benchmark', 'options')
     },
   )
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-  """Writes JSON beside the file and renames it, so that none is ever cut."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(path.name + '.tmp')
-  beside.write_text(json.dumps(value, indent=2) + '\n', encoding='utf-8')
-  os.replace(beside, path)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from deltax import experiment, report
+from deltax import experiment, files, report
 from deltax.data.street import drive, tree
 from deltax.tasks.retrieval import report as retrieval_report
 
@@ -192,7 +192,7 @@ def test_a_retrieval_config_trains_and_evaluates(name, folder):
   page = retrieval_report.make_report(
     experiment.judged(config, workdir), title=config['title']
   )
-  experiment.write_json(workdir / 'results.json', page)
+  files.write_json(workdir / 'results.json', page)
   report.write_retrieval_page(workdir / 'report.html', page)
   check_retrieval(config, workdir)
 

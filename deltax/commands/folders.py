@@ -3,9 +3,9 @@
 import argparse
 import contextlib
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
+
+from deltax import files
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -18,29 +18,14 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def filled(out: pathlib.Path, *, force: bool) -> Iterator[pathlib.Path]:
-  """A folder beside `out`, renamed to it when its content is complete.
-
-  Args:
-    out: the folder to be.
-    force: whether a folder or file of that name is replaced.
-
-  Yields:
-    An empty folder to write to.
+  """`files.filling`, with a sentence for the command line.
 
   Raises:
-    ValueError: `out` is there already.
+    ValueError: `out` is there already and `force` is not set.
   """
   check_free(out, force=force)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  beside = tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent)
-  with contextlib.ExitStack() as stack:
-    stack.callback(shutil.rmtree, beside, ignore_errors=True)
-    whole = pathlib.Path(beside) / out.name
-    whole.mkdir()
-    yield whole
-    if out.exists():
-      out.rename(pathlib.Path(beside) / 'replaced')
-    whole.rename(out)
+  with files.filling(out, force=force) as beside:
+    yield beside
 
 
 def check_free(out: pathlib.Path, *, force: bool) -> None:

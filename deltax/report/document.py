@@ -2,10 +2,9 @@
 
 import html
 import os
-import pathlib
-import tempfile
 from collections.abc import Iterable, Sequence
 
+from deltax import files
 from deltax.report.style import SHEET
 from deltax.report.summary import MISSING
 
@@ -27,20 +26,7 @@ def write(
     f'<title>{html.escape(title)}</title><style>{SHEET}{style}</style>'
     f'</head><body><main>{"".join(parts)}</main></body></html>\n'
   )
-  _write_beside(pathlib.Path(path), page)
-
-
-def _write_beside(path: pathlib.Path, text: str) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, beside = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-  try:
-    with os.fdopen(handle, 'w', encoding='utf-8') as file:
-      file.write(text)
-    os.chmod(beside, 0o644)  # mkstemp's file is for its owner only
-    os.replace(beside, path)
-  except BaseException:
-    os.unlink(beside)
-    raise
+  files.write_text(path, page)
 
 
 def section(title: str, body: str | None) -> str:

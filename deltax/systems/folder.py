@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import traverse_util
 
-from deltax import retrieval
+from deltax import files, retrieval
 from deltax.retrieval.system import Network, System, fingerprint
 from deltax.systems import extractors
 from deltax.systems.extractors import Extractor
@@ -106,17 +106,17 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
     arrays['whitening'] = extractor.arrays['whitening']
   if not extractors.is_packaged(extractor):
     arrays['backbone'] = extractor.arrays['variables']
-  beside = folder.with_name(folder.name + '.tmp')
-  beside.mkdir(parents=True, exist_ok=True)
   flat = traverse_util.flatten_dict(arrays, sep='/')
-  np.savez(beside / 'arrays.npz', **{k: np.asarray(v) for k, v in flat.items()})
   about = {
     'version': VERSION,
     'fingerprint': system.fingerprint,
     'description': system.description,
   }
-  (beside / 'system.json').write_text(json.dumps(about, indent=2) + '\n')
-  os.replace(beside, folder)
+  with files.filling(folder) as beside:
+    np.savez(
+      beside / 'arrays.npz', **{k: np.asarray(v) for k, v in flat.items()}
+    )
+    files.write_json(beside / 'system.json', about)
 
 
 def load_system(folder: str | os.PathLike | None = None) -> System:

@@ -15,6 +15,8 @@ import jax
 import tqdm
 from absl import logging
 
+from deltax import files
+
 METRICS_FILE = 'metrics.jsonl'
 PROGRESS_VARIABLE = 'DELTAX_PROGRESS'
 _TENSORFLOW_WRITER = 'clu.metric_writers.tf.summary_writer'
@@ -177,11 +179,7 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
   if not path.exists():
     return
   kept = [row for row in read_metrics(path.parent) if row['step'] <= step]
-  beside = path.with_suffix('.tmp')
-  beside.write_text(
-    ''.join(json.dumps(row) + '\n' for row in kept), encoding='utf-8'
-  )
-  os.replace(beside, path)
+  files.write_text(path, ''.join(json.dumps(row) + '\n' for row in kept))
 
 
 def _listed(scalars: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from deltax import convert, training
 from deltax.commands import folders
-from deltax.experiment import write_json
+from deltax.files import write_json
 from deltax.training.writers import METRICS_FILE
 
 

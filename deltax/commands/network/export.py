@@ -23,7 +23,7 @@ from deltax import delta, models, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.delta.export import PLATFORMS, export
-from deltax.experiment import write_json
+from deltax.files import write_json
 from deltax.models.inputs import MEAN, STD
 from deltax.tasks.parts import delta_params
 

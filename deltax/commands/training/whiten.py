@@ -8,14 +8,13 @@ it may be a published HDF5 file too.
 
 import argparse
 import functools
-import os
 import pathlib
 
 import jax
 import numpy as np
 import tqdm
 
-from deltax import training
+from deltax import files, training
 from deltax.commands import folders
 from deltax.data.features.store import FeatureStore, open_features
 from deltax.retrieval import whiten
@@ -77,11 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
   if size is None:
     size = min(512, len(sums.total) // 32 * 32)
   fitted = whitening_from_moments(sums, size)
-  out.parent.mkdir(parents=True, exist_ok=True)
-  beside = out.with_name(f'.writing.{out.name}')
-  with open(beside, 'wb') as file:
+  # A file and not a path: to a path without '.npz' numpy would add it.
+  with files.replacing(out) as beside, open(beside, 'wb') as file:
     np.savez(file, mean=fitted.mean, projection=fitted.projection)
-  os.replace(beside, out)
   if arguments.apply:
     _apply(store, out, arguments.apply, arguments.weights)
   print(

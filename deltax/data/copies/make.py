@@ -18,6 +18,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
+from deltax import files
 from deltax.data.copies import edits as copies_edits
 from deltax.data.copies import plan as copies_plan
 from deltax.data.copies.edits import Clip
@@ -142,7 +143,7 @@ def _plan(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
     found = _readable(packaged.find_clips())
     listed = copies_plan.originals(found, made['worlds'], made['seed'])
     copies_plan.check_names(listed, made['copies'])
-    _write_json(path, {'made': made, 'originals': listed})
+    files.write_json(path, {'made': made, 'originals': listed})
   plan = json.loads(path.read_text('utf-8'))
   if plan['made'] != made:
     raise ValueError(
@@ -224,7 +225,7 @@ def _make_copies(folder, job, made) -> None:
       'host': host if copies_plan.needs_host(names) else None,
       'segments': copies_edits.segments(copy),
     }
-  _write_json(path, entries)
+  files.write_json(path, entries)
 
 
 def _annotate(folder: pathlib.Path, listed: list[Original]) -> None:
@@ -252,7 +253,7 @@ def _annotate(folder: pathlib.Path, listed: list[Original]) -> None:
       if query in there
     }
     annotation = {'relevant': relevant, 'database': list(there)}
-    _write_json(folder / f'{split}.json', annotation)
+    files.write_json(folder / f'{split}.json', annotation)
     if split == 'train':
       contents = {
         name: [video['source'], *filter(None, [video['host']])]
@@ -263,7 +264,7 @@ def _annotate(folder: pathlib.Path, listed: list[Original]) -> None:
       write_similarities(folder / 'train_pairs.json', hard)
       mixed = labelled(contents, negatives=_UNSORTED)
       write_similarities(folder / 'selector_pairs.json', mixed)
-  _write_json(
+  files.write_json(
     folder / 'annotations.json', {'videos': videos, 'queries': queries}
   )
 
@@ -292,12 +293,6 @@ def _read(path: pathlib.Path) -> Clip:
 
 def _rate(times: np.ndarray) -> float:
   return 1 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-  beside = path.with_name(f'.writing.{path.name}')
-  beside.write_text(json.dumps(value, indent=1) + '\n', 'utf-8')
-  os.replace(beside, path)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from deltax.data.features import shards
+from deltax import files
 from deltax.data.features.store import FeatureStore
 from deltax.data.video.files import Video, read_chunks
 
@@ -165,7 +165,7 @@ class _Failures:
     self._path = failures_path(store)
     kept = read_failures(store)
     kept = {name: reason for name, reason in kept.items() if name not in tried}
-    shards.replace(
+    files.write_text(
       self._path, ''.join(_line(*failure) for failure in kept.items())
     )
 

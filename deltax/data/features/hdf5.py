@@ -4,7 +4,6 @@ One data set a video, float32 `[T, R, D]`, at its id; an id with a slash lies in
 groups. Source: the files released with Distill-and-Select, IJCV 2022.
 """
 
-import contextlib
 import functools
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from deltax import files
 from deltax.data.features.records import FeatureError
 
 
@@ -134,7 +134,6 @@ def write_hdf5(
   import h5py
 
   path = pathlib.Path(path)
-  beside = path.with_name(f'.writing.{path.name}')
   options = {} if gzip is None else {'compression': 'gzip'}
   options = options and {**options, 'compression_opts': gzip}
   names = set(features.names)
@@ -143,16 +142,13 @@ def write_hdf5(
     above = {'/'.join(parts[:i]) for i in range(1, len(parts))}
     if not _is_key(name) or above & names:
       raise ValueError(f'{name!r} cannot be a name in an HDF5 file')
-  with contextlib.ExitStack() as stack:
-    stack.callback(beside.unlink, missing_ok=True)
-    with h5py.File(beside, 'w') as file:
-      if features.fingerprint is not None:
-        file.attrs['fingerprint'] = features.fingerprint
-      if features.description:
-        file.attrs['description'] = json.dumps(features.description)
-      for name in features.names:
-        file.create_dataset(name, data=features[name], **options)
-    os.replace(beside, path)
+  with files.replacing(path) as beside, h5py.File(beside, 'w') as file:
+    if features.fingerprint is not None:
+      file.attrs['fingerprint'] = features.fingerprint
+    if features.description:
+      file.attrs['description'] = json.dumps(features.description)
+    for name in features.names:
+      file.create_dataset(name, data=features[name], **options)
 
 
 def _is_key(name: str) -> bool:

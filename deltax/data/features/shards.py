@@ -6,7 +6,6 @@ in the shards themselves.
 """
 
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from absl import logging
 
+from deltax import files
 from deltax.data.features import records
 
 Ends = dict[int, int]
@@ -65,17 +65,7 @@ def write(folder: pathlib.Path, entries: Mapping[str, Entry]) -> None:
     ends[entry.shard] = max(ends.get(entry.shard, 0), entry.end)
   rows = [[name, *entry] for name, entry in entries.items()]
   text = json.dumps({'ends': ends, 'records': rows})
-  replace(folder / 'index', f'{_checksum(text)}\n{text}')
-
-
-def replace(path: pathlib.Path, text: str) -> None:
-  """Writes a file beside `path`, to the disk, and renames it."""
-  beside = path.with_name(path.name + '.tmp')
-  with open(beside, 'w', encoding='utf-8') as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(beside, path)
+  files.write_text(folder / 'index', f'{_checksum(text)}\n{text}', durable=True)
 
 
 def _read(folder: pathlib.Path) -> tuple[dict[str, Entry], Ends]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deltax import files
 from deltax.data import plain_pickle
 
 Scores = Mapping[str, float]
@@ -85,10 +86,7 @@ def write_similarities(
     text = json.dumps(data, allow_nan=False)
   except ValueError as error:
     raise ValueError(f'{path}: a score is not finite') from error
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(f'.writing.{path.name}')
-  beside.write_text(text + '\n', 'utf-8')
-  os.replace(beside, path)
+  files.write_text(path, text + '\n')
 
 
 def labelled(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from deltax import files
 from deltax.data.features import records, shards
 from deltax.data.features.hdf5 import Hdf5Features
 from deltax.data.features.records import DTYPES, FeatureError
@@ -226,7 +227,7 @@ def _make(folder, fingerprint, dtype, description) -> None:
     'dtype': dtype,
     'description': dict(description),
   }
-  shards.replace(folder / 'store.json', json.dumps(about, indent=2))
+  files.write_json(folder / 'store.json', about, durable=True)
 
 
 def _read_about(folder: pathlib.Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from deltax import files
 from deltax.data.video import stream as video_stream
 from deltax.data.video.stream import VideoError
 
@@ -168,7 +169,6 @@ def write_video(
   import av
 
   path = pathlib.Path(path)
-  beside = path.with_name(f'.writing.{path.name}')
   rate = fractions.Fraction(rate).limit_denominator(1001)
   frames = iter(frames)
   frame = next(frames, None)
@@ -177,7 +177,10 @@ def write_video(
   frame = _checked(frame, None)
   shape = frame.shape
   try:
-    with av.open(str(beside), 'w') as container:
+    with (
+      files.replacing(path) as beside,
+      av.open(str(beside), 'w') as container,
+    ):
       stream = container.add_stream('libx264', rate)
       stream.height, stream.width = shape[:2]
       stream.pix_fmt = 'yuv420p'
@@ -189,11 +192,8 @@ def write_video(
         frame = next(frames, None)
         frame = None if frame is None else _checked(frame, shape)
       container.mux(stream.encode(None))
-    os.replace(beside, path)
   except (av.error.FFmpegError, ValueError) as error:
     raise ValueError(f'{path}: cannot write H.264: {error}') from error
-  finally:
-    beside.unlink(missing_ok=True)
 
 
 def _scale(picture: np.ndarray, short_side: int | None) -> np.ndarray:

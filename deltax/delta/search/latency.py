@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from deltax import files
 from deltax.delta import cost
 from deltax.delta.adapters.linen import Block, is_span
 from deltax.delta.search import operations
@@ -229,17 +230,13 @@ def table(
 
 def write(path: str | os.PathLike, latencies: Latencies) -> None:
   """Writes latencies as JSON, beside the file and renamed."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(path.name + '.tmp')
   content = {'kind': _KIND, 'version': VERSION, **latencies._asdict()}
   content['teacher'] = {k: e._asdict() for k, e in latencies.teacher.items()}
   content['candidates'] = {
     path: {name: entry._asdict() for name, entry in own.items()}
     for path, own in latencies.candidates.items()
   }
-  beside.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-  os.replace(beside, path)
+  files.write_json(path, content)
 
 
 def read(path: str | os.PathLike) -> Latencies:

@@ -3,9 +3,9 @@
 import base64
 import html
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
+from deltax import files
 from deltax.report.style import CANDIDATES, SHEET, colour
 from deltax.report.summary import number
 from deltax.report.tables import swatch
@@ -78,11 +78,7 @@ def write_search_page(
     f'<title>{html.escape(title)}</title><style>{SHEET}{STYLE}</style>'
     f'</head><body><main>{"".join(parts)}</main></body></html>\n'
   )
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  beside = path.with_name(f'.{path.name}.tmp')
-  beside.write_text(page, encoding='utf-8')
-  os.replace(beside, path)
+  files.write_text(path, page)
 
 
 def clock(seconds: float) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from deltax import files
 from deltax.retrieval.index.manifest import (
   create_manifest,
   read_manifest,
@@ -32,7 +33,6 @@ from deltax.retrieval.index.segment import (
   Segment,
   check,
   describe,
-  sync,
   write_segment,
 )
 
@@ -275,10 +275,9 @@ class Index:
     """A new segment, whole; the manifest does not name it yet."""
     manifest['next_segment'] += 1
     path = self.folder / 'segments' / f'{manifest["next_segment"]:06d}'
-    beside = path.with_name(path.name + '.tmp')
-    record = write_segment(beside, videos)
-    beside.rename(path)
-    sync(path.parent)
+    with files.filling(path) as beside:
+      record = write_segment(beside, videos)
+    files.sync(path.parent)
     return {**record, 'name': path.name}
 
   def _open(self, record: Mapping[str, Any]) -> Segment:

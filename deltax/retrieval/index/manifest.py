@@ -1,13 +1,11 @@
 """What an index says of itself, replaced as a whole or not at all."""
 
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from deltax.retrieval.index.segment import sync
+from deltax import files
 
 VERSION = 1
 MANIFEST = 'manifest.json'
@@ -25,12 +23,8 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
   """
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise ValueError(f'{folder} is there already')
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(
-    prefix=f'.{folder.name}.', dir=folder.parent
-  ) as beside:
-    whole = pathlib.Path(beside) / folder.name
-    (whole / 'segments').mkdir(parents=True)
+  with files.filling(folder) as beside:
+    (beside / 'segments').mkdir()
     manifest = {
       'version': VERSION,
       **about,
@@ -39,8 +33,7 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
       'next_segment': 0,
       'segments': [],
     }
-    write_manifest(whole, manifest)
-    whole.rename(folder)
+    write_manifest(beside, manifest)
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
@@ -68,8 +61,4 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
 
 def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """Puts a manifest in the place of the one that is there."""
-  beside = folder / f'{MANIFEST}.tmp'
-  beside.write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
-  sync(beside)
-  os.replace(beside, folder / MANIFEST)
-  sync(folder)
+  files.write_json(folder / MANIFEST, manifest, durable=True)

@@ -11,13 +11,14 @@ A folder of plain files, each the videos one after the other:
 """
 
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from deltax.files import sync
 
 ROW = np.dtype(
   [
@@ -66,10 +67,10 @@ class IndexedVideo(NamedTuple):
 def write_segment(
   folder: pathlib.Path, videos: Iterable[IndexedVideo]
 ) -> dict[str, Any]:
-  """Writes a new folder; the videos pass through memory one by one.
+  """Fills a folder; the videos pass through memory one by one.
 
   Args:
-    folder: to make; it must not be there.
+    folder: an empty one.
     videos: at least one; all codes of one dtype and shape.
 
   Returns:
@@ -78,7 +79,6 @@ def write_segment(
   Raises:
     ValueError: a video has other shapes than the first.
   """
-  folder.mkdir(parents=True)
   rows, names, coarse, shape = [], [], [], None
   with (
     open(folder / 'fine.bin', 'wb') as fine_file,
@@ -156,15 +156,6 @@ def _row(video: IndexedVideo, codes: np.ndarray) -> tuple:
     video.duration,
     video.background,
   )
-
-
-def sync(path: pathlib.Path) -> None:
-  """Waits until a file or folder is on the disk."""
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)
 
 
 class Segment:

@@ -14,6 +14,8 @@ from typing import Self
 
 import numpy as np
 
+from deltax import files
+
 CODECS = {'ivf_sq8': 'SQ8', 'ivf_rabitq': 'RaBitQ'}
 PROBES = 32  # lists read for a query
 LEAST = 39  # vectors per centroid that its fitting needs
@@ -99,10 +101,8 @@ class FaissSearch:
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes a file beside its place and renames it."""
-    path = pathlib.Path(path)
-    beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    _faiss().write_index(self._index, str(beside))
-    os.replace(beside, path)
+    with files.replacing(path) as beside:
+      _faiss().write_index(self._index, str(beside))
 
   def load(self, path: str | os.PathLike) -> Self:
     """Reads what `save` wrote.

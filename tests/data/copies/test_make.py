@@ -124,7 +124,10 @@ def test_killed_at_any_video_it_continues_to_the_same_files(
 
   def dying(path, frames, rate, **options):
     if next(written) in deaths:
-      path.with_name(f'.writing.{path.name}').write_bytes(b'half')
+      # As a process does that is killed: its lock is gone, its files are not.
+      left = path.with_name(f'.{path.name}.writing-12345678')
+      left.mkdir()
+      (left / path.name).write_bytes(b'half')
       raise Killed
     write_video(path, frames, rate, **options)
 

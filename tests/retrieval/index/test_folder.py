@@ -253,8 +253,8 @@ KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[3:]
 import test_folder
+from deltax import files
 from deltax.retrieval.index import folder as index_module
-from deltax.retrieval.index import manifest as index_manifest
 from deltax.retrieval.index.folder import Index
 
 folder, action = sys.argv[1:3]
@@ -264,20 +264,20 @@ def die_at(step):
   left = [step]
 
   def deadly(function):
-    def wrapped(*arguments):
+    def wrapped(*arguments, **options):
       left[0] -= 1
       if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-      return function(*arguments)
+      return function(*arguments, **options)
 
     return wrapped
 
-  index_module.sync = deadly(index_module.sync)
-  index_manifest.sync = deadly(index_manifest.sync)
+  files.sync = deadly(files.sync)
   index_module.write_segment = deadly(index_module.write_segment)
   index_module.shutil.rmtree = deadly(index_module.shutil.rmtree)
   os.replace = deadly(os.replace)
-  pathlib.Path.rename = deadly(pathlib.Path.rename)
+  os.rename = deadly(os.rename)
+  pathlib.Path.write_text = deadly(pathlib.Path.write_text)
 
 
 for step in range(1, 99):
@@ -318,7 +318,7 @@ def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
   )
   lines = [line.split(' ', 2) for line in run.stdout.splitlines()]
   *killed, last = lines
-  assert len(killed) > 4 and {code for _, code, _ in killed} == {'-9'}
+  assert len(killed) > 9 and {code for _, code, _ in killed} == {'-9'}
   states = [names for *_, names in killed]
   assert set(states) == {before, after}
   # Once it is there it stays: there is one step that makes it so.
@@ -329,6 +329,7 @@ def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
   assert_has(Index(folder), left + new)
   named = {r['name'] for r in Index(folder).manifest['segments']}
   assert {path.name for path in (folder / 'segments').iterdir()} == named
+  assert not list(folder.glob('.*'))
 
 
 ADDING = """
