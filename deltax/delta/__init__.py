@@ -1,10 +1,8 @@
 """Delta distillation: full price on key frames, cheap students in between."""
 
 from deltax.delta import gates, losses
-from deltax.delta.adapters.linen import Block, Layer
 from deltax.delta.cost import Macs, count
-from deltax.delta.freeze import Frozen
-from deltax.delta.functions import Aux, Delta
+from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.run import keyframes, streams
 from deltax.delta.run.streamer import Streamer
 from deltax.delta.search import choice, latency, sensitivity
@@ -13,7 +11,8 @@ from deltax.delta.students.blocks import BlockCandidate, NoChange, Residual
 from deltax.delta.students.coarse import Strided
 from deltax.delta.students.layers import Candidate, Full, LowRank, Skip, Teacher
 from deltax.delta.students.narrow import Bottleneck, Depthwise
-from deltax.delta.transform import distill
+from deltax.delta.transform import Aux, Delta, distill
+from deltax.delta.units import Block, Layer
 
 __all__ = [
   'Aux',

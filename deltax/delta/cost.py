@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from deltax.delta.adapters.linen import Block, Layer, is_span
-from deltax.delta.students.layers import Teacher, conv_macs
+from deltax.delta.adapters import as_network
+from deltax.delta.students.layers import is_teacher
 from deltax.delta.survey import Survey
 from deltax.delta.survey import survey as survey_of
+from deltax.delta.units import Unit
 
 
 class Row(NamedTuple):
@@ -66,13 +66,6 @@ class Macs(NamedTuple):
     return (self.key + (interval - 1) * self.later) / interval
 
 
-def layer_macs(layer: Layer) -> int:
-  """Multiply-accumulates of a teacher's layer on one frame, with its bias."""
-  rows, cols, features = layer.outputs
-  macs = conv_macs(layer.kernel, layer.outputs)
-  return macs + rows * cols * features * layer.bias
-
-
 def table(
   survey: Survey, selected: Mapping, choices: Mapping[str, int]
 ) -> Macs:
@@ -88,25 +81,25 @@ def table(
   """
   rows = []
   for unit in units(survey, selected):
-    own, chosen = {}, ''
-    key = _teacher_macs(survey, unit, bias=True)
+    students, chosen = {}, ''
+    key = survey.macs(unit, bias=True)
     if unit.path in selected:
       _, candidates = selected[unit.path]
-      own = {c.name: _macs(survey, c, unit, bias=True) for c in candidates}
+      students = {c.name: _macs(survey, c, unit, bias=True) for c in candidates}
       chosen = candidates[choices.get(unit.path, 0)].name
-    later = own.get(chosen, key)
-    rows.append(Row(unit.name, chosen, key, later, own, unit.path))
+    later = students.get(chosen, key)
+    rows.append(Row(unit.name, chosen, key, later, students, unit.path))
   rows += [
     Row(path, '', macs, macs, {}, path) for path, macs in survey.dense.items()
   ]
   return Macs(tuple(rows))
 
 
-def count(net: nn.Module, variables: Any, frame: Any) -> Macs:
+def count(net: Any, variables: Any, frame: Any) -> Macs:
   """Cost of a network as it is, on every frame.
 
   Args:
-    net: any linen network; see `deltax.delta.distill`.
+    net: the network; see `deltax.delta.distill`.
     variables: of the network; only shapes matter.
     frame: `[B, H, W, C]`; only the shape matters.
 
@@ -116,9 +109,7 @@ def count(net: nn.Module, variables: Any, frame: Any) -> Macs:
   return table(survey_of(net, variables, frame), {}, {})
 
 
-def as_published(
-  macs: Macs, net: nn.Module, variables: Any, frame: Any
-) -> Macs:
+def as_published(macs: Macs, net: Any, variables: Any, frame: Any) -> Macs:
   """A cost as the published counter gives it, to compare with its figures.
 
   It also counts, on every frame, one operation for each element that a ReLU or
@@ -137,7 +128,7 @@ def as_published(
     The costs by layer, and those operations as one more row.
   """
   biases = {
-    layer.name: layer_macs(layer) - conv_macs(layer.kernel, layer.outputs)
+    layer.name: layer.macs(bias=True) - layer.macs(bias=False)
     for layer in survey_of(net, variables, frame).layers
   }
 
@@ -148,7 +139,7 @@ def as_published(
     candidates = {name: n + bias for name, n in row.candidates.items()}
     return row._replace(later=row.later + bias, candidates=candidates)
 
-  jaxpr = jax.make_jaxpr(net.apply)(variables, frame).jaxpr
+  jaxpr = jax.make_jaxpr(as_network(net).run)(variables, frame).jaxpr
   others = _elementwise(jaxpr) // frame.shape[0]
   name = 'activations and pooling'
   rows = [biased(row) for row in macs.rows]
@@ -185,18 +176,18 @@ def prices(
   costs, teacher = {}, {}
   calls = units(survey, selected)
   for path, (_, candidates) in selected.items():
-    own = [unit for unit in calls if unit.path == path]
+    of_path = [unit for unit in calls if unit.path == path]
     costs[path] = tuple(
-      float(sum(_macs(survey, c, unit, bias=False) for unit in own))
+      float(sum(_macs(survey, c, unit, bias=False) for unit in of_path))
       for c in candidates
     )
     teacher[path] = float(
-      sum(_teacher_macs(survey, unit, bias=False) for unit in own)
+      sum(survey.macs(unit, bias=False) for unit in of_path)
     )
   return costs, teacher
 
 
-def units(survey: Survey, selected: Mapping) -> list[Layer | Block]:
+def units(survey: Survey, selected: Mapping) -> list[Unit]:
   """What costs something by itself: selected blocks, layers outside of them.
 
   Args:
@@ -207,7 +198,7 @@ def units(survey: Survey, selected: Mapping) -> list[Layer | Block]:
     Every call, in order of execution.
   """
   called = [block for block in survey.blocks if block.path in selected]
-  spans = [unit for unit, _ in selected.values() if is_span(unit)]
+  spans = [unit for unit, _ in selected.values() if unit.ends]
   first = {block.layers[0]: block for block in (*called, *spans)}
   inside = {name for block in first.values() for name in block.layers}
   return [
@@ -217,21 +208,8 @@ def units(survey: Survey, selected: Mapping) -> list[Layer | Block]:
   ]
 
 
-def parts(survey: Survey, unit: Layer | Block) -> list[Layer]:
-  """The convolutions of a layer, which is its own, or of a block."""
-  names = unit.layers if isinstance(unit, Block) else (unit.name,)
-  return [layer for layer in survey.layers if layer.name in names]
-
-
-def _teacher_macs(survey: Survey, unit: Layer | Block, bias: bool) -> int:
-  return sum(
-    layer_macs(x) if bias else conv_macs(x.kernel, x.outputs)
-    for x in parts(survey, unit)
-  )
-
-
-def _macs(survey: Survey, candidate, unit: Layer | Block, bias: bool) -> int:
+def _macs(survey: Survey, candidate: Any, unit: Unit, *, bias: bool) -> int:
   """Those of a candidate; only the teacher's own layers have a bias."""
-  if isinstance(candidate, Teacher):
-    return _teacher_macs(survey, unit, bias)
+  if is_teacher(candidate):
+    return survey.macs(unit, bias=bias)
   return candidate.macs(unit)

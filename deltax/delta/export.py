@@ -15,7 +15,7 @@ import jax.export
 import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
-from deltax.delta.freeze import Frozen
+from deltax.delta.deploy.frozen import Frozen
 from deltax.types import Array
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')

@@ -1,44 +1,196 @@
-"""Time: which frames are key frames, and how a clip is rolled out."""
+"""References: what the change of a later frame is measured against.
 
+Source: Habibian et al., ECCV 2022, section 3.1 and figure 2.
+"""
+
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from deltax.types import Array, Carry
+from deltax.types import Array
 
 
-def references(
-  time: int, interval: int, reference: str
-) -> tuple[list[int], list[int], list[int | None]]:
-  """Key frames of a clip, later frames, and what each of those refers to.
+class Reference(Protocol):
+  """What `deltax.delta.Spec` takes as a reference.
+
+  What a unit keeps of a frame is `{'x': inputs, 'z': output}`.
+
+  Attributes:
+    name: how specs call it.
+    absolute: whether students predict the output itself, so that nothing of
+      another frame is needed; else its change.
+    recurrent: whether every frame is the reference of the next one, so that
+      what a student adds adds up.
+  """
+
+  name: str
+  absolute: bool
+  recurrent: bool
+
+  def source(self, time: int, keys: Sequence[int]) -> int | None:
+    """The frame that a later frame refers to; None for none.
+
+    Args:
+      time: index in the clip of the later frame.
+      keys: those of the clip's key frames, ascending.
+    """
+
+  def keep(self, inputs: tuple[Array, ...], z: Array) -> dict[str, Any]:
+    """What a key frame leaves to the frames that follow."""
+
+  def pass_on(
+    self, kept: dict[str, Any], inputs: tuple[Array, ...], z: Array
+  ) -> dict[str, Any]:
+    """What a later frame leaves to the next one."""
+
+  def exact_change(
+    self,
+    kept: dict[str, Any],
+    teacher: Callable[..., Array],
+    inputs: tuple[Array, ...],
+  ) -> Array:
+    """The teacher's own change, by running it on the later frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyFrame:
+  """The key frame of the stretch, as in the published code."""
+
+  name = 'key'
+  absolute = False
+  recurrent = False
+
+  def source(self, time, keys) -> int | None:
+    return max(key for key in keys if key < time)
+
+  def keep(self, inputs, z) -> dict[str, Any]:
+    return {'x': inputs, 'z': z}
+
+  def pass_on(self, kept, inputs, z) -> dict[str, Any]:
+    del inputs, z
+    return kept
+
+  def exact_change(self, kept, teacher, inputs) -> Array:
+    return teacher(*inputs) - kept['z']
+
+
+@dataclasses.dataclass(frozen=True)
+class PreviousFrame:
+  """The frame before: the recurrent form of the paper's figure."""
+
+  name = 'previous'
+  absolute = False
+  recurrent = True
+
+  def source(self, time, keys) -> int | None:
+    del keys
+    return time - 1
+
+  def keep(self, inputs, z) -> dict[str, Any]:
+    return {'x': inputs, 'z': z}
+
+  def pass_on(self, kept, inputs, z) -> dict[str, Any]:
+    del kept
+    return {'x': inputs, 'z': z}
+
+  def exact_change(self, kept, teacher, inputs) -> Array:
+    # What is kept is a student's output, so the teacher runs on both frames:
+    # in one call, since a module may have no second one in a pass.
+    pairs = zip(kept['x'], inputs, strict=True)
+    past, now = jnp.split(teacher(*map(jnp.concatenate, pairs)), 2)
+    return now - past
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+  """Zero: students predict outputs, not changes; feature distillation."""
+
+  name = 'none'
+  absolute = True
+  recurrent = False
+
+  def source(self, time, keys) -> int | None:
+    del time, keys
+    return None
+
+  def keep(self, inputs, z) -> dict[str, Any]:
+    return jax.tree.map(jnp.zeros_like, {'x': inputs, 'z': z})
+
+  def pass_on(self, kept, inputs, z) -> dict[str, Any]:
+    del inputs, z
+    return kept
+
+  def exact_change(self, kept, teacher, inputs) -> Array:
+    return teacher(*inputs) - kept['z']
+
+
+REFERENCES: dict[str, Reference] = {
+  reference.name: reference
+  for reference in (KeyFrame(), PreviousFrame(), Nothing())
+}
+
+
+class Times(NamedTuple):
+  """Which frames of a clip are key frames, and what the others refer to.
+
+  Attributes:
+    keys: index in the clip of each key frame.
+    others: index in the clip of each of the T' later frames.
+    sources: frame against which each later frame's change is measured; None
+      where it is against zero.
+
+  """
+
+  keys: list[int]
+  others: list[int]
+  sources: list[int | None]
+
+  def before(self, x: Array) -> Array:
+    """What each later frame refers to, `[B, T', ...]` of `[B, T, ...]`."""
+    if set(self.sources) == {None}:
+      return jnp.zeros_like(take_frames(x, self.others))
+    return take_frames(x, self.sources)
+
+  def assemble(self, z: Array, deltas: Array) -> Array:
+    """Outputs of all frames from those of the key frames and the changes.
+
+    Args:
+      z: `[B, T'', ...]` outputs on key frames.
+      deltas: `[B, T', ...]` changes on the later frames.
+
+    Returns:
+      `[B, T, ...]`.
+    """
+    if set(self.sources) == {0}:
+      # One key frame, which every change is added to: a broadcast costs less
+      # memory and time than a stack of sums.
+      return jnp.concatenate([z, z + deltas], 1)
+    frames = {t: z[:, i] for i, t in enumerate(self.keys)}
+    for i, (t, source) in enumerate(
+      zip(self.others, self.sources, strict=True)
+    ):
+      start = 0.0 if source is None else frames[source]
+      frames[t] = start + deltas[:, i]
+    return jnp.stack([frames[t] for t in sorted(frames)], 1)
+
+
+def times_of(count: int, keys: Sequence[int], reference: Reference) -> Times:
+  """Divides the frames of a clip into key frames and later ones.
 
   Args:
-    time: T, frames of the clip.
-    interval: distance of key frames; frame 0 is one.
-    reference: 'key', 'previous' or 'none'.
-
-  Returns:
-    Indices of the key frames, of the T' later frames, and of the frame against
-    which each later frame's change is measured; None where it is against zero.
-
-  Raises:
-    ValueError: if the interval is below 1.
+    count: T, frames of the clip.
+    keys: index in the clip of each key frame, ascending from 0.
+    reference: of the later frames.
 
   Example:
-    >>> references(5, 3, 'key')
-    ([0, 3], [1, 2, 4], [0, 0, 3])
+    >>> times_of(5, [0, 3], KeyFrame())
+    Times(keys=[0, 3], others=[1, 2, 4], sources=[0, 0, 3])
   """
-  check_interval(interval)
-  keys = list(range(0, time, interval))
-  others = [t for t in range(time) if t % interval]
-  if reference == 'none':
-    return keys, others, [None] * len(others)
-  if reference == 'previous':
-    return keys, others, [t - 1 for t in others]
-  return keys, others, [t - t % interval for t in others]
+  others = [t for t in range(count) if t not in keys]
+  return Times(list(keys), others, [reference.source(t, keys) for t in others])
 
 
 def take_frames(x: Array, frames: Sequence[int]) -> Array:
@@ -52,93 +204,3 @@ def take_frames(x: Array, frames: Sequence[int]) -> Array:
   if set(frames) == {first}:
     return x[:, first : first + 1].repeat(count, 1)
   return jnp.stack([x[:, t] for t in frames], 1)
-
-
-def assemble(
-  z: Array,
-  deltas: Array,
-  keys: Sequence[int],
-  others: Sequence[int],
-  sources: Sequence[int | None],
-) -> Array:
-  """Outputs of all frames from those of the key frames and the changes.
-
-  Args:
-    z: `[B, T'', ...]` outputs on key frames.
-    deltas: `[B, T', ...]` changes on the later frames.
-    keys: index in the clip of each key frame.
-    others: index in the clip of each later frame.
-    sources: the frame that each change is added to; None for none.
-
-  Returns:
-    `[B, T, ...]`.
-  """
-  if set(sources) == {0}:
-    later = z + deltas  # broadcasts the only key frame
-    return jnp.concatenate([z, later], 1)
-  frames = {t: z[:, i] for i, t in enumerate(keys)}
-  for i, (t, source) in enumerate(zip(others, sources, strict=True)):
-    start = 0.0 if source is None else frames[source]
-    frames[t] = start + deltas[:, i]
-  return jnp.stack([frames[t] for t in sorted(frames)], 1)
-
-
-def unroll(
-  keyframe: Callable[[Array], tuple[Carry, Any]],
-  step: Callable[[Carry, Array], tuple[Carry, Any]],
-  clip: Array,
-  interval: Any,
-  phase: Any,
-) -> Any:
-  """Runs a clip frame by frame under `lax.scan`.
-
-  Args:
-    keyframe: `frame -> (carry, out)`.
-    step: `(carry, frame) -> (carry, out)`.
-    clip: `[B, T, H, W, C]`.
-    interval: distance of key frames; may be traced.
-    phase: frame t is a key frame when t + phase is a multiple of the interval;
-      frame 0 always is. May be traced, for streams out of step.
-
-  Returns:
-    The outputs, `[B, T, ...]`.
-
-  Raises:
-    ValueError: if the interval is below 1.
-  """
-  frames = jnp.moveaxis(clip, 1, 0)
-  carry, first = keyframe(frames[0])
-  one_key = False
-  if isinstance(interval, int):
-    check_interval(interval)
-    one_key = isinstance(phase, int) and phase == 0 and interval >= len(frames)
-
-  def body(carry, timed):
-    t, frame = timed
-    if one_key:
-      return step(carry, frame)
-    return lax.cond(
-      (t + phase) % interval == 0,
-      lambda carry, frame: keyframe(frame),
-      step,
-      carry,
-      frame,
-    )
-
-  times = jnp.arange(1, len(frames))
-  _, rest = lax.scan(body, carry, (times, frames[1:]))
-  outs = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
-  return jax.tree.map(lambda out: jnp.moveaxis(out, 0, 1), outs)
-
-
-def check_interval(interval: int) -> None:
-  """Raises a ValueError if `interval` is not a positive number of frames."""
-  if interval < 1:
-    raise ValueError(f'the key-frame interval is at least 1, got {interval}')
-
-
-def check_frames(frames: Any, rank: int) -> None:
-  """Raises a ValueError unless `frames` has the rank of frames or of clips."""
-  if frames.ndim != rank:
-    letters = '[B, H, W, C]' if rank == 4 else '[B, T, H, W, C]'
-    raise ValueError(f'expected {letters}, got an array of {frames.shape}')

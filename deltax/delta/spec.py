@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from deltax.delta.adapters.linen import SPAN, Block, Layer, is_span, modules
+from deltax.delta.references import REFERENCES, Reference
 from deltax.delta.students.blocks import BlockCandidate, NoChange, Residual
 from deltax.delta.students.coarse import Strided
 from deltax.delta.students.layers import (
@@ -14,9 +14,11 @@ from deltax.delta.students.layers import (
   Skip,
   Teacher,
   Within,
+  is_teacher,
 )
 from deltax.delta.students.narrow import Bottleneck, Depthwise
-from deltax.delta.survey import Survey
+from deltax.delta.survey import Survey, span
+from deltax.delta.units import Block, Layer, Unit, modules
 
 CANDIDATES = {
   'full': Full,
@@ -34,7 +36,7 @@ BLOCK_CANDIDATES = {
 }
 Rule = Callable[[Sequence[Layer]], Sequence[Layer]]
 BlockRule = Callable[[Sequence[Block]], Sequence[Block]]
-Selected = dict[str, tuple[Layer | Block, tuple]]
+Selected = dict[str, tuple[Unit, tuple]]
 
 
 def all_but_first_and_last(layers: Sequence[Layer]) -> Sequence[Layer]:
@@ -104,7 +106,7 @@ class Spec:
       form of the paper's figure. They are equal for one later frame, and for
       any number of them while the students are linear, without bias. 'none':
       nothing; students predict the output itself from the input, which is
-      feature distillation, the paper's baseline.
+      feature distillation, the paper's baseline. Or a `Reference`.
     temperature: of the Gumbel-softmax.
     initial_logit: gate logit at the start, of every candidate but the last
       (whose logit is always 0).
@@ -121,17 +123,23 @@ class Spec:
   blocks: BlockRule = no_blocks
   spans: tuple[tuple[str, str], ...] = ()
   block_candidates: tuple[BlockCandidate, ...] = (Residual(),)
-  reference: Literal['key', 'previous', 'none'] = 'key'
+  reference: Literal['key', 'previous', 'none'] | Reference = 'key'
   temperature: float = 2 / 3
   initial_logit: float = -1.0
 
   def __post_init__(self):
-    if self.reference not in ('key', 'previous', 'none'):
-      raise ValueError(
-        f"no reference {self.reference!r}; known: 'key', 'previous', 'none'"
-      )
+    if isinstance(self.reference, str) and self.reference not in REFERENCES:
+      known = ', '.join(map(repr, REFERENCES))
+      raise ValueError(f'no reference {self.reference!r}; known: {known}')
     if self.temperature <= 0:
       raise ValueError(f'temperature {self.temperature} is not positive')
+
+  @property
+  def against(self) -> Reference:
+    """The reference itself."""
+    if isinstance(self.reference, str):
+      return REFERENCES[self.reference]
+    return self.reference
 
   def select(self, survey: Survey) -> Selected:
     """What has students, and the candidates, by path.
@@ -153,10 +161,10 @@ class Spec:
     inside = _inside(survey, [*blocks, *spans])
     layers = _known(self.layers, modules(survey.layers))
     table = {block.path: (block, self.block_candidates) for block in blocks}
-    students = [c for c in self.block_candidates if not isinstance(c, Teacher)]
-    table |= {each.path: (each, tuple(students)) for each in spans}
+    students = [c for c in self.block_candidates if not is_teacher(c)]
+    table |= {unit.path: (unit, tuple(students)) for unit in spans}
     for layer in survey.layers:
-      if any(layer.name in each.layers[:-1] for each in spans):
+      if any(layer.name in unit.layers[:-1] for unit in spans):
         table[layer.path] = (layer, (Within(),))
     for layer in layers:
       if layer.path not in inside:
@@ -184,7 +192,7 @@ def _known(rule, calls):
   if foreign:
     raise ValueError(
       f'the rule of the spec picked {foreign}; the network has '
-      f'{", ".join(each.path for each in calls)}'
+      f'{", ".join(call.path for call in calls)}'
     )
   return chosen
 
@@ -197,67 +205,24 @@ def _outermost(blocks: Sequence[Block]) -> list[Block]:
   ]
 
 
-def span(survey: Survey, first: str, last: str) -> Block:
-  """What lies between two convolutions, as a block.
-
-  Raises:
-    ValueError: there are no such convolutions in this order, one of those
-      between is called more than once or read from outside, or reads what does
-      not come from the first.
-  """
-  names = [layer.name for layer in survey.layers]
-  try:
-    start = names.index(first)
-    end = names.index(last, start + 1)
-  except ValueError as error:
-    raise ValueError(
-      f'no span from {first!r} to {last!r}; the network has, in this order, '
-      f'{", ".join(names)}'
-    ) from error
-  inside = survey.layers[start : end + 1]
-  often = [each.path for each in survey.layers if each.call]
-  for layer in inside:
-    if layer.path in often:
-      raise ValueError(
-        f'{layer.path!r} in the span from {first!r} to {last!r} is called more '
-        'than once'
-      )
-  own = names[start : end + 1]
-  for name, read in survey.sources.items():
-    leaks = read & set(own[:-1]) if name not in own else ()
-    others = read - {*own, *survey.sources[first]} if name in own[1:] else ()
-    for each in (*leaks, *others):
-      raise ValueError(
-        f'{first!r} to {last!r} is no span: {name or "the output"!r} reads '
-        f'{each!r}'
-      )
-  return Block(
-    path=f'{first}-{last}',
-    call=0,
-    kind=SPAN,
-    inputs=(inside[0].inputs,),
-    outputs=inside[-1].outputs,
-    layers=tuple(own),
-  )
-
-
 def _inside(survey: Survey, blocks: Sequence[Block]) -> set[str]:
   """Paths of the convolutions within blocks."""
-  paths = [block.path for block in blocks]
-  calls = {layer.name: layer.path for layer in survey.layers}
-  every = [*survey.blocks, *filter(is_span, blocks)]
-  within = [
-    name for block in every if block.path in paths for name in block.layers
-  ]
+  chosen = {block.path for block in blocks}
+  path_by_name = {layer.name: layer.path for layer in survey.layers}
+  # Every call of a chosen submodule counts, and a span is called once.
+  calls = [block for block in survey.blocks if block.path in chosen]
+  calls += [block for block in blocks if block.ends]
+  within = [name for block in calls for name in block.layers]
   if len(set(within)) < len(within):
-    raise ValueError(f'of the blocks {sorted(paths)} one is within another')
-  found = {calls[name] for name in within}
-  both = found & {calls[name] for name in set(calls) - set(within)}
-  if both:
+    raise ValueError(f'of the blocks {sorted(chosen)} one is within another')
+  inside = {path_by_name[name] for name in within}
+  outside = {path_by_name[name] for name in set(path_by_name) - set(within)}
+  if inside & outside:
     raise ValueError(
-      f'{sorted(both)[0]!r} is called inside of a block and outside of it'
+      f'{sorted(inside & outside)[0]!r} is called inside of a block and '
+      'outside of it'
     )
-  return found
+  return inside
 
 
 def make_spec(

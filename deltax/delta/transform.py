@@ -1,45 +1,321 @@
 """`distill`: any network as a key-frame pass and cheap later frames.
 
-The teacher's convolutions run on key frames. On a later frame t, a student of
-layer l predicts the change of the layer's output from the change of its input
-since the reference frame, and `z_t = z_ref + g(x_t - x_ref)`; so does one of a
-whole block, which sees `x_ref` too. Whatever lies between runs unchanged on
-every frame.
+The teacher's layers run on key frames. On a later frame students predict how
+the output of each layer has changed since the reference frame. Whatever lies
+between runs unchanged on every frame.
 
 Source: Habibian et al., "Delta Distillation for Efficient Video Processing",
 ECCV 2022, section 3.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from deltax.delta import cost
 from deltax.delta import gates as gating
-from deltax.delta.adapters.linen import Block, Layer, subtree, watched
-from deltax.delta.freeze import Frozen, freeze, in_dtype
-from deltax.delta.functions import Aux, Delta, Gates
-from deltax.delta.references import (
-  assemble,
-  check_frames,
-  references,
-  take_frames,
-  unroll,
-)
-from deltax.delta.spec import Selected, Spec
-from deltax.delta.students.layers import Teacher, Within, started
-from deltax.delta.survey import Survey, call_of, survey
+from deltax.delta.adapters import Network, as_network
+from deltax.delta.deploy.freeze import freeze
+from deltax.delta.deploy.frozen import Frozen, in_dtype
+from deltax.delta.passes.clip import run_folded, run_reference, run_scanned
+from deltax.delta.passes.frame import Gates, run_keyframe, run_later
+from deltax.delta.plan import Planner
+from deltax.delta.schedule import check_frames, roll_fixed
+from deltax.delta.spec import Spec
 from deltax.types import Array, Carry, Key, Params
 
 RGB = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
 
 
-def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
+class Aux(NamedTuple):
+  """What a training pass leaves beside its outputs.
+
+  Attributes:
+    deltas: `[B, T', H, W, N]` predicted change of every layer's and block's
+      output on the T' later frames, by call.
+    gates: `[K]` weights of the candidates by layer; None for the hard choice.
+    batch_stats: batch statistics after the pass.
+  """
+
+  deltas: dict[str, Array]
+  gates: Gates | None
+  batch_stats: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Delta:
+  """A delta network: pure functions of its parameters; see `distill`.
+
+  `params` is `{'teacher': variables, 'students': {path: {candidate: ...}},
+  'gates': {path: [K - 1]}}`. Frames are `[B, H, W, C]` and clips
+  `[B, T, H, W, C]`, float32, as the network takes them.
+
+  Every method is pure and may be compiled, mapped and differentiated, except
+  `choose`, `macs` and `costs`, which give Python numbers. Of frames, `init`,
+  `macs`, `costs` and `freeze` only look at the shape. All raise a ValueError
+  for frames or clips of another rank, and if layers of the network are hidden
+  (`nn.scan`, `nn.remat`) or the spec picks none.
+
+  Attributes:
+    net: the network.
+    spec: which layers, which candidates, against which frame.
+  """
+
+  net: Network
+  spec: Spec
+
+  @functools.cached_property
+  def _plan(self) -> Planner:
+    return Planner(self.net, self.spec)
+
+  def init(self, key: Key, teacher_variables: Any, frame: Any) -> Params:
+    """Parameters: the teacher's, and students that start from its kernels.
+
+    Args:
+      key: for candidates that draw: those of blocks.
+      teacher_variables: of the network, as its own `init` or training gives
+        them.
+      frame: `[B, H, W, C]`.
+
+    Returns:
+      The parameters; gates only where there are several candidates.
+
+    Raises:
+      ValueError: a layer cannot have one of its candidates.
+    """
+    selected = self._plan(teacher_variables, frame.shape).selected
+    keys = jax.random.split(key, len(selected))
+    students, logits = {}, {}
+    for own_key, (path, (unit, candidates)) in zip(
+      keys, selected.items(), strict=True
+    ):
+      layer = None
+      if unit.linear:
+        layer = self.net.layer(teacher_variables, path)
+      students[path] = unit.start(own_key, layer, candidates)
+      if self.spec.against.absolute and unit.bias:
+        # A change has no bias, but the output that is predicted here has one.
+        for student in students[path].values():
+          student['bias'] = jnp.array(layer['bias'])
+      if len(candidates) > 1:
+        logits[path] = jnp.full((len(candidates) - 1,), self.spec.initial_logit)
+    return {
+      'teacher': teacher_variables,
+      'students': students,
+      'gates': logits,
+    }
+
+  def keyframe(self, params: Params, frame: Array) -> tuple[Carry, Any]:
+    """A key frame: the teacher, and what later frames need of it.
+
+    Args:
+      params: of the delta network.
+      frame: `[B, H, W, C]`.
+
+    Returns:
+      The carry, `{name: {'x': inputs, 'z': output}}` of every call that has
+      students, and the outputs of the network.
+    """
+    check_frames(frame, 4)
+    plan = self._plan(params['teacher'], frame.shape)
+    return run_keyframe(plan, params, frame)
+
+  def step(
+    self, params: Params, carry: Carry, frame: Array
+  ) -> tuple[Carry, Any]:
+    """A later frame, by the students that the gates choose.
+
+    Args:
+      params: of the delta network.
+      carry: of the frame before, from `keyframe` or `step`.
+      frame: `[B, H, W, C]`.
+
+    Returns:
+      The next carry, and the outputs of the network.
+    """
+    check_frames(frame, 4)
+    plan = self._plan(params['teacher'], frame.shape)
+    carry, outputs, _ = run_later(plan, params, carry, frame, None)
+    return carry, outputs
+
+  def rollout(
+    self, params: Params, clip: Array, interval: Any, *, phase: Any = 0
+  ) -> Any:
+    """A clip frame by frame, under `lax.scan`.
+
+    Args:
+      params: of the delta network.
+      clip: `[B, T, H, W, C]`.
+      interval: distance of key frames, in frames; may be traced.
+      phase: frame t is a key frame when t + phase is a multiple of the
+        interval, and frame 0 always is. May be traced.
+
+    Returns:
+      The outputs of the network, `[B, T, ...]`.
+
+    Raises:
+      ValueError: if the interval is below 1.
+    """
+    return roll_fixed(
+      functools.partial(self.keyframe, params),
+      functools.partial(self.step, params),
+      clip,
+      interval,
+      phase,
+    )
+
+  def clip(
+    self,
+    params: Params,
+    clip: Array,
+    *,
+    key: Key | None = None,
+    train: bool = False,
+    gates: Gates | None = None,
+    interval: int | None = None,
+    scan: bool = False,
+  ) -> tuple[Any, Aux]:
+    """All frames of a clip in one pass, for training.
+
+    Time is folded into the batch: every layer runs once on all key frames, and
+    its students once on all later frames. Outputs are those of `rollout`.
+
+    Args:
+      params: of the delta network.
+      clip: `[B, T, H, W, C]`.
+      key: samples the gates, and dropout.
+      train: whether batch norm takes and updates the statistics of the batch,
+        and gates are sampled where `gates` are not given.
+      gates: `[K]` weights of the candidates by path, in place of a sample or of
+        the hard choice.
+      interval: distance of key frames; frame 0 alone when absent.
+      scan: rolls the clip through `lax.scan` instead, with the same outputs and
+        gradients; batch statistics are then the running ones.
+
+    Returns:
+      The outputs `[B, T, ...]`, and what the losses need beside them.
+
+    Raises:
+      ValueError: training without key and gates, or an interval below 1.
+    """
+    check_frames(clip, 5)
+    plan = self._plan(params['teacher'], clip.shape)
+    interval = interval or clip.shape[1]
+    if train and gates is None:
+      if key is None:
+        raise ValueError(
+          'clip(train=True) samples gates; it needs key= or gates='
+        )
+      gates = self.sample(key, params)
+    if scan:
+      outputs, deltas = run_scanned(plan, params, clip, interval, gates)
+      statistics = self.net.statistics(params['teacher'])
+      return outputs, Aux(deltas, gates, statistics)
+    # Far from the numbers that the gates fold in: noise of its own.
+    key = None if key is None else jax.random.fold_in(key, 1 << 20)
+    outputs, deltas, statistics = run_folded(
+      plan, params, clip, interval, gates, train=train, key=key
+    )
+    return outputs, Aux(deltas, gates, statistics)
+
+  def reference(
+    self, params: Params, clip: Array, *, interval: int | None = None
+  ) -> tuple[Any, dict[str, Array]]:
+    """The teacher on every frame, and its own changes: what is distilled.
+
+    Statistics are the running ones, and no gradient flows through.
+
+    Args:
+      params: of the delta network.
+      clip: `[B, T, H, W, C]`.
+      interval: distance of key frames; frame 0 alone when absent.
+
+    Returns:
+      The outputs `[B, T, ...]`, and `[B, T', H, W, N]` changes on the T' later
+      frames, by call.
+    """
+    check_frames(clip, 5)
+    plan = self._plan(params['teacher'], clip.shape)
+    return run_reference(plan, params, clip, interval or clip.shape[1])
+
+  def sample(self, key: Key, params: Params) -> Gates:
+    """A hard sample of every gate, with the gradient of the soft one.
+
+    Args:
+      key: the same on every device, or each device trains another network.
+      params: of the delta network.
+
+    Returns:
+      `[K]` weights of the candidates by path.
+    """
+    return gating.sample(key, params.get('gates', {}), self.spec.temperature)
+
+  def choose(self, params: Params) -> dict[str, int]:
+    """The hard choice: index of the candidate by path.
+
+    Of two candidates it is the first if its logit is positive.
+    """
+    gates = params.get('gates', {})  # a saved tree has no empty branches
+    return {
+      path: int(gating.choose(gates[path])) if path in gates else 0
+      for path in {**params['students'], **gates}
+    }
+
+  def macs(self, params: Params, frame: Any) -> cost.Macs:
+    """Multiply-accumulates of every layer under the hard choice.
+
+    Args:
+      params: of the delta network.
+      frame: `[B, H, W, C]`; costs are those of one frame.
+    """
+    plan = self._plan(params['teacher'], frame.shape)
+    return cost.table(plan.survey, plan.selected, self.choose(params))
+
+  def costs(
+    self, params: Params, frame: Any
+  ) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+    """What each candidate would cost, for `losses.budget`.
+
+    Args:
+      params: of the delta network; only the teacher's shapes matter.
+      frame: `[B, H, W, C]`.
+
+    Returns:
+      Multiply-accumulates of one frame, of every candidate and of the teacher's
+      own layer or block, both by path.
+    """
+    plan = self._plan(params['teacher'], frame.shape)
+    return cost.prices(plan.survey, plan.selected)
+
+  def freeze(
+    self, params: Params, frame: Any = RGB, *, dtype: Any = None
+  ) -> Frozen:
+    """The deployed form: chosen students, folded batch norm, a small carry.
+
+    Args:
+      params: of the delta network.
+      frame: `[B, H, W, C]`, to find which batch norm follows which layer; the
+        result takes frames of any size.
+      dtype: of weights, activations and carry, such as `jnp.bfloat16`; see
+        `deltax.delta.deploy.frozen.in_dtype`.
+
+    Returns:
+      The parameters and pure functions of them.
+
+    Raises:
+      ValueError: for students of blocks whose reference is the frame before.
+    """
+    # Later frames of another size need only its plan, not the arrays.
+    variables = jax.eval_shape(lambda x: x, params['teacher'])
+    plan_of = functools.partial(self._plan, variables)
+    frozen = freeze(params, plan_of, frame.shape, self.choose(params))
+    return frozen if dtype is None else in_dtype(frozen, dtype)
+
+
+def distill(net: Any, spec: Spec | None = None) -> Delta:
   """Turns a network into a delta network.
 
   Args:
@@ -50,12 +326,13 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
       segmentation setting when absent.
 
   Returns:
-    The functions of the delta network.
+    The delta network.
 
   Raises:
-    ValueError: from `init`, if convolutions are hidden or the spec picks none.
+    TypeError: it is no network.
 
   Example:
+    >>> import flax.linen as nn
     >>> net = nn.Sequential([nn.Conv(4, (3, 3)) for _ in range(3)])
     >>> delta = distill(net)
     >>> frame = jnp.ones((1, 8, 8, 3))
@@ -66,329 +343,4 @@ def distill(net: nn.Module, spec: Spec | None = None) -> Delta:
     >>> delta.rollout(params, jnp.ones((1, 5, 8, 8, 3)), interval=5).shape
     (1, 5, 8, 8, 4)
   """
-  spec = spec or Spec()
-
-  @functools.cache
-  def surveyed(structure, shapes, shape) -> tuple[Survey, Selected]:
-    variables = jax.tree.unflatten(
-      structure, [jax.ShapeDtypeStruct(*leaf) for leaf in shapes]
-    )
-    found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-    return found, spec.select(found)
-
-  def plan(variables, shape: Sequence[int]) -> tuple[Survey, Selected]:
-    """The layers of the network on frames of one shape, and who has students.
-
-    Tracing is slow and shapes are few, so the plan of a shape is kept.
-    """
-    leaves, structure = jax.tree.flatten(variables)
-    shapes = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
-    return surveyed(structure, shapes, (1, *shape[-3:]))
-
-  def init(key: Key, teacher_variables: Any, frame: Array) -> Params:
-    _, selected = plan(teacher_variables, frame.shape)
-    keys = jax.random.split(key, len(selected))
-    students, logits = {}, {}
-    for own, (path, (unit, candidates)) in zip(
-      keys, selected.items(), strict=True
-    ):
-      students[path] = started(own, teacher_variables, unit, candidates)
-      if spec.reference == 'none' and getattr(unit, 'bias', False):
-        bias = subtree(teacher_variables['params'], path)['bias']
-        for each in students[path].values():
-          each['bias'] = jnp.array(bias)
-      if len(candidates) > 1:
-        logits[path] = jnp.full((len(candidates) - 1,), spec.initial_logit)
-    return {
-      'teacher': teacher_variables,
-      'students': students,
-      'gates': logits,
-    }
-
-  def student(params, shape, name, weights: Gates | None, change, held, exact):
-    """The predicted change of one output, from those of the inputs.
-
-    `exact` is that of a block which may be the teacher's own, else None: linen
-    modules cannot be called inside of a `lax.switch`.
-    """
-    found, selected = plan(params['teacher'], shape)
-    unit, candidates = call_of(found, selected, name)
-    path = unit.path
-
-    def branch(candidate, change, held):
-      own = params['students'].get(path, {}).get(candidate.name, {})
-      if isinstance(unit, Block):
-        if isinstance(candidate, Teacher):
-          return exact
-        count = len(unit.inputs)
-        return candidate.apply(own, change[:count], held[:count], unit)
-      bias = own.get('bias')
-      if isinstance(candidate, Teacher):
-        own = subtree(params['teacher']['params'], path)
-      out = candidate.apply(own, change[0], unit)
-      return out if bias is None else out + bias.reshape(1, 1, 1, -1)
-
-    branches = [functools.partial(branch, c) for c in candidates]
-    if len(branches) == 1:
-      return branches[0](change, held)
-    if weights is not None:
-      shares = weights[path]
-      return sum(shares[i] * b(change, held) for i, b in enumerate(branches))
-    chosen = gating.choose(params['gates'][path])
-    return lax.switch(chosen, branches, change, held)
-
-  def run(params, frames, selected, hook, **options):
-    """The network, with `hook(name, teacher, inputs)` on what has students."""
-
-    def conv(layer, teacher, x):
-      if layer.path not in selected:
-        return teacher(x)
-      return hook(layer.name, teacher, (x,))
-
-    blocks = [unit for unit, _ in selected.values() if isinstance(unit, Block)]
-    return watched(
-      *(net, params['teacher'], frames),
-      conv=conv,
-      block=hook,
-      blocks=blocks,
-      **options,
-    )
-
-  def before(x, others, sources):
-    """What each of the `others` among the frames of `x` refers to."""
-    if spec.reference == 'none':
-      return jnp.zeros_like(take_frames(x, others))
-    return take_frames(x, sources)
-
-  def keyframe(params: Params, frame: Array) -> tuple[Carry, Any]:
-    check_frames(frame, 4)
-    _, selected = plan(params['teacher'], frame.shape)
-    carry = {}
-
-    def hook(name, teacher, inputs):
-      z = teacher(*inputs)
-      carry[name] = {'x': inputs, 'z': z}
-      if spec.reference == 'none':
-        carry[name] = jax.tree.map(jnp.zeros_like, carry[name])
-      return z
-
-    out = run(params, frame, selected, hook)
-    return carry, out
-
-  def later(params, carry, frame, weights):
-    """A later frame: the next carry, the output, the predicted changes."""
-    check_frames(frame, 4)
-    found, selected = plan(params['teacher'], frame.shape)
-    following, deltas = dict(carry), {}
-
-    def hook(name, teacher, inputs):
-      held, exact = carry[name], None
-      change = jax.tree.map(jnp.subtract, inputs, held['x'])
-      if _may_stay(*call_of(found, selected, name)):
-        if spec.reference == 'previous':
-          # One call: a module may have no second one in a pass.
-          pairs = zip(held['x'], inputs, strict=True)
-          past, now = jnp.split(teacher(*map(jnp.concatenate, pairs)), 2)
-        else:
-          past, now = held['z'], teacher(*inputs)
-        exact = now - past
-      delta = student(
-        *(params, frame.shape, name, weights, change, held['x'], exact)
-      )
-      z = held['z'] + delta
-      if _distilled(selected, name):
-        deltas[name] = delta
-      if spec.reference == 'previous':
-        following[name] = {'x': inputs, 'z': z}
-      return z
-
-    out = run(params, frame, selected, hook)
-    return following, out, deltas
-
-  def step(params: Params, carry: Carry, frame: Array) -> tuple[Carry, Any]:
-    carry, out, _ = later(params, carry, frame, None)
-    return carry, out
-
-  def rollout(
-    params: Params, clip: Array, interval: Any, *, phase: Any = 0
-  ) -> Any:
-    check_frames(clip, 5)
-    return unroll(
-      functools.partial(keyframe, params),
-      functools.partial(step, params),
-      clip,
-      interval,
-      phase,
-    )
-
-  def scanned(params, clip, interval, weights):
-    """`clip` by a scan over time: outputs, changes of the later frames."""
-
-    def first(frame):
-      carry, out = keyframe(params, frame)
-      # The key frame's own change is zero; its shape comes from a later frame.
-      shapes = jax.eval_shape(later, params, carry, frame, weights)[2]
-      empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-      return carry, (out, empty)
-
-    def follow(carry, frame):
-      carry, out, deltas = later(params, carry, frame, weights)
-      return carry, (out, deltas)
-
-    outs, deltas = unroll(first, follow, clip, interval, 0)
-    _, others, _ = references(clip.shape[1], interval, spec.reference)
-    return outs, {k: take_frames(v, others) for k, v in deltas.items()}
-
-  def folded(params, clip, interval, weights, **options):
-    """`clip` in one pass: the output of `net.apply`, and the changes."""
-    batch, time = clip.shape[:2]
-    found, selected = plan(params['teacher'], clip.shape)
-    keys, others, sources = references(time, interval, spec.reference)
-    deltas = {}
-
-    def split(x):
-      return x.reshape(batch, -1, *x.shape[1:])
-
-    def fold(x):
-      return x.reshape(-1, *x.shape[2:])
-
-    def hook(name, teacher, inputs):
-      maps, exact = [split(x) for x in inputs], None
-      # One call, lest batch norm takes its statistics twice.
-      stays = _may_stay(*call_of(found, selected, name))
-      given = range(time) if stays else keys
-      z = split(teacher(*(fold(take_frames(x, given)) for x in maps)))
-      if not others:
-        return fold(z)
-      if stays:
-        exact = fold(take_frames(z, others) - before(z, others, sources))
-        z = take_frames(z, keys)
-      held = tuple(fold(before(x, others, sources)) for x in maps)
-      now = (fold(take_frames(x, others)) for x in maps)
-      change = tuple(x - y for x, y in zip(now, held, strict=True))
-      delta = student(*(params, clip.shape, name, weights, change, held, exact))
-      delta = split(delta)
-      if _distilled(selected, name):
-        deltas[name] = delta
-      return fold(assemble(z, delta, keys, others, sources))
-
-    out = run(params, fold(clip), selected, hook, **options)
-    return out, deltas, split
-
-  def clip(
-    params: Params,
-    clip: Array,
-    *,
-    key: Key | None = None,
-    train: bool = False,
-    gates: Gates | None = None,
-    interval: int | None = None,
-    scan: bool = False,
-  ) -> tuple[Any, Aux]:
-    check_frames(clip, 5)
-    interval = interval or clip.shape[1]
-    if train and gates is None:
-      if key is None:
-        raise ValueError(
-          'clip(train=True) samples gates; it needs key= or gates='
-        )
-      gates = sample(key, params)
-    stats = params['teacher'].get('batch_stats', {})
-    if scan:
-      outs, deltas = scanned(params, clip, interval, gates)
-      return outs, Aux(deltas, gates, stats)
-    if not train:
-      outs, deltas, split = folded(params, clip, interval, gates)
-      return jax.tree.map(split, outs), Aux(deltas, gates, stats)
-    rngs = (
-      None if key is None else {'dropout': jax.random.fold_in(key, 1 << 20)}
-    )
-    (outs, updates), deltas, split = folded(
-      params,
-      clip,
-      interval,
-      gates,
-      train=True,
-      mutable=['batch_stats'],
-      rngs=rngs,
-    )
-    stats = updates.get('batch_stats', stats)
-    return jax.tree.map(split, outs), Aux(deltas, gates, stats)
-
-  def reference(
-    params: Params, clip: Array, *, interval: int | None = None
-  ) -> tuple[Any, dict[str, Array]]:
-    check_frames(clip, 5)
-    batch, time = clip.shape[:2]
-    variables = lax.stop_gradient(params['teacher'])
-    _, selected = plan(variables, clip.shape)
-    _, others, sources = references(time, interval or time, spec.reference)
-    deltas = {}
-
-    def split(x):
-      return x.reshape(batch, -1, *x.shape[1:])
-
-    def hook(name, teacher, inputs):
-      z = teacher(*inputs)
-      if others and _distilled(selected, name):
-        frames = split(z)
-        change = take_frames(frames, others) - before(frames, others, sources)
-        deltas[name] = change
-      return z
-
-    frames = lax.stop_gradient(clip).reshape(-1, *clip.shape[2:])
-    outs = run({'teacher': variables}, frames, selected, hook)
-    return jax.tree.map(split, outs), deltas
-
-  def sample(key: Key, params: Params) -> Gates:
-    return gating.sample(key, params.get('gates', {}), spec.temperature)
-
-  def choose(params: Params) -> dict[str, int]:
-    gates = params.get('gates', {})  # a saved tree has no empty branches
-    return {
-      path: int(gating.choose(gates[path])) if path in gates else 0
-      for path in {**params['students'], **gates}
-    }
-
-  def macs(params: Params, frame: Any) -> cost.Macs:
-    found, selected = plan(params['teacher'], frame.shape)
-    return cost.table(found, selected, choose(params))
-
-  def costs(params: Params, frame: Any) -> tuple[dict, dict]:
-    found, selected = plan(params['teacher'], frame.shape)
-    return cost.prices(found, selected)
-
-  def deploy(params: Params, frame: Any = RGB, *, dtype: Any = None) -> Frozen:
-    variables = jax.eval_shape(lambda x: x, params['teacher'])
-    own = functools.partial(plan, variables)
-    frozen = freeze(
-      *(net, params, own, frame.shape, choose(params), spec.reference)
-    )
-    return frozen if dtype is None else in_dtype(frozen, dtype)
-
-  return Delta(
-    init=init,
-    keyframe=keyframe,
-    step=step,
-    rollout=rollout,
-    clip=clip,
-    reference=reference,
-    sample=sample,
-    choose=choose,
-    macs=macs,
-    costs=costs,
-    freeze=deploy,
-  )
-
-
-def _distilled(selected: Selected, name: str) -> bool:
-  """Whether a call has a student that is held to the teacher's change."""
-  _, candidates = selected[name.partition(':')[0]]
-  return not isinstance(candidates[0], Within)
-
-
-def _may_stay(unit: Layer | Block, candidates) -> bool:
-  """Whether a block may be the teacher's own."""
-  return isinstance(unit, Block) and any(
-    isinstance(each, Teacher) for each in candidates
-  )
+  return Delta(as_network(net), spec or Spec())

@@ -19,10 +19,10 @@ import tqdm
 
 from deltax import delta, models, training
 from deltax.commands.sizes import read_size
-from deltax.delta.adapters.linen import Block, Layer
 from deltax.delta.search import latency
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.survey import survey
+from deltax.delta.units import Unit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +135,7 @@ def _ends(text: str) -> tuple[str, str]:
   return first, last
 
 
-def _lines(found: Latencies, units: Mapping[str, Layer | Block]) -> list[str]:
+def _lines(found: Latencies, units: Mapping[str, Unit]) -> list[str]:
   """The table, and above it what was measured on what."""
   size = 'x'.join(map(str, found.shape))
   names = dict.fromkeys(n for own in found.candidates.values() for n in own)
@@ -145,7 +145,7 @@ def _lines(found: Latencies, units: Mapping[str, Layer | Block]) -> list[str]:
       continue
     own = found.candidates[path]
     cells = [_cell(own[n], teacher) if n in own else '-' for n in names]
-    rows.append([path, _shape(units[path]), f'{teacher.ms:.3f}', *cells])
+    rows.append([path, units[path].description, f'{teacher.ms:.3f}', *cells])
   # Where a layer has no such candidate, the teacher's own counts.
   teacher = _sum(found.teacher.values())
   sums = [
@@ -170,17 +170,6 @@ def _lines(found: Latencies, units: Mapping[str, Layer | Block]) -> list[str]:
     'times fewer multiply-accumulates',
     *_aligned(rows),
   ]
-
-
-def _shape(unit: Layer | Block) -> str:
-  def written(shape):
-    return 'x'.join(map(str, shape))
-
-  if isinstance(unit, Block):
-    inputs = ', '.join(map(written, unit.inputs))
-    return f'{unit.kind}: {inputs} -> {written(unit.outputs)}'
-  kernel = written(unit.kernel[:2])
-  return f'{kernel}: {written(unit.inputs)} -> {written(unit.outputs)}'
 
 
 def _cell(own: Entry, teacher: Entry) -> str:

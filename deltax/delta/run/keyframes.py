@@ -1,51 +1,63 @@
 """When a key frame is due: at fixed distances, or when enough has changed.
 
-A schedule is a pure rule over what is seen of every frame: features that the
-caller computes or measures, cheaply. `scheduled` joins it with a network;
+Rules for `deltax.delta.schedule`, over features that the caller computes or
+measures of every frame, cheaply. `scheduled` joins a rule with a network;
 `keys` runs it alone.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deltax.delta.adapters.linen import watched
-from deltax.delta.references import check_frames, check_interval
+from deltax.delta.adapters import Hooks, as_network
+from deltax.delta.schedule import (
+  Moment,
+  Schedule,
+  advance,
+  check_frames,
+  check_interval,
+  fixed,
+  restart,
+  roll,
+  start,
+  when,
+)
+from deltax.layers.pool import mean_pool
 from deltax.types import Array, Carry, Params
 
+__all__ = [
+  'Schedule',
+  'Scheduled',
+  'adaptive',
+  'calibrate',
+  'early_layers',
+  'fixed',
+  'keys',
+  'phase_at',
+  'relative_change',
+  'scheduled',
+  'travelled',
+  'when',
+]
 
-class Schedule(NamedTuple):
-  """A rule for key frames; both functions are pure and may be traced.
 
-  Attributes:
-    hold: `features -> held`: what to remember of a key frame.
-    follow: `(features, held, since) -> (is_key, held)`, for every frame after
-      one: whether it is a key frame itself, bool `[]`, and what to remember if
-      it is not. `since`, int32 `[]`, is its distance to the last key frame.
+def phase_at(frame: int, distance: int, interval: int) -> int:
+  """The phase of `fixed` that puts a frame at a distance to its key frame.
+
+  Args:
+    frame: index in the clip.
+    distance: 0 for a key frame, up to `interval - 1`; no more than `frame`.
+    interval: of key frames.
+
+  Example:
+    >>> phase_at(frame=9, distance=2, interval=5)  # key frames 0, 2, 7, ...
+    3
   """
-
-  hold: Callable[[Any], Any]
-  follow: Callable[[Any, Any, Array], tuple[Array, Any]]
-
-
-def fixed(interval: Any) -> Schedule:
-  """Every `interval`-th frame, which may be traced; takes no features.
-
-  Raises:
-    ValueError: if the interval is below 1.
-  """
-  if isinstance(interval, int):
-    check_interval(interval)
-
-  def follow(features, held, since):
-    del features
-    return since >= interval, held
-
-  return Schedule(lambda _: (), follow)
+  return (distance - frame) % interval
 
 
 def adaptive(threshold: Any, longest: int) -> Schedule:
@@ -114,14 +126,14 @@ def relative_change(features: Any, held: Any) -> Array:
 
 
 def early_layers(
-  net: nn.Module, paths: Sequence[str], scale: int
+  net: Any, paths: Sequence[str], scale: int
 ) -> Callable[[Any, Array], dict[str, Array]]:
   """Features for `adaptive`: outputs of some convolutions on a small picture.
 
   What follows them in the network is not run.
 
   Args:
-    net: any linen network; see `deltax.delta.distill`.
+    net: the network; see `deltax.delta.distill`.
     paths: of the convolutions, such as 'conv1_0'; early ones are cheap.
     scale: frames are averaged over squares of so many pixels first; rows and
       columns left over at the end are not looked at. The network has to take
@@ -135,34 +147,35 @@ def early_layers(
 
   if not paths:
     raise ValueError('early_layers needs the path of at least one convolution')
+  return functools.partial(_look, as_network(net), tuple(paths), scale)
 
-  def look(variables: Any, frame: Array) -> dict[str, Array]:
-    check_frames(frame, 4)
-    if min(frame.shape[1:3]) < scale:
-      raise ValueError(
-        f'frames of {frame.shape[1]} x {frame.shape[2]} pixels cannot be '
-        f'averaged over squares of {scale}'
-      )
-    known, seen = [], {}
 
-    def conv(layer, teacher, x):
-      known.append(layer.name)
-      z = teacher(x)
-      if layer.name in paths:
-        seen[layer.name] = z
-        if len(seen) == len(set(paths)):
-          raise _SeenAll
-      return z
+def _look(network, paths, scale, variables, frame) -> dict[str, Array]:
+  check_frames(frame, 4)
+  if min(frame.shape[1:3]) < scale:
+    raise ValueError(
+      f'frames of {frame.shape[1]} x {frame.shape[2]} pixels cannot be '
+      f'averaged over squares of {scale}'
+    )
+  known, seen = [], {}
 
-    small = nn.avg_pool(frame, (scale, scale), (scale, scale))
-    try:
-      watched(net, variables, small, conv=conv)
-    except _SeenAll:
-      return seen
-    missing = next(path for path in paths if path not in seen)
-    raise ValueError(f'no convolution {missing!r}; known: {", ".join(known)}')
+  def layer(layer, teacher, x):
+    known.append(layer.name)
+    z = teacher(x)
+    if layer.name in paths:
+      seen[layer.name] = z
+      if len(seen) == len(set(paths)):
+        raise _SeenAll
+    return z
 
-  return look
+  rows, cols = (side - side % scale for side in frame.shape[1:3])
+  small = mean_pool(frame[:, :rows, :cols], (scale, scale))
+  try:
+    network.run(variables, small, Hooks(layer=layer))
+  except _SeenAll:
+    return seen
+  missing = next(path for path in paths if path not in seen)
+  raise ValueError(f'no convolution {missing!r}; known: {", ".join(known)}')
 
 
 class Scheduled(NamedTuple):
@@ -207,53 +220,50 @@ def scheduled(
     ([0.0, 0.0, 0.0, 3.0, 3.0], [0, 3])
   """
 
-  def start(
-    params: Params, frame: Array, features: Any = None
-  ) -> tuple[Carry, Any]:
+  pair = keyframe, step
+  return Scheduled(
+    functools.partial(_start, pair, schedule),
+    functools.partial(_advance, pair, schedule),
+    functools.partial(_rollout, pair, schedule),
+  )
+
+
+def _state(carry: Carry, moment: Moment) -> Carry:
+  held, since = moment
+  return {'carry': carry, 'held': held, 'since': jnp.asarray(since, jnp.int32)}
+
+
+def _start(pair, schedule, params, frame, features=None):
+  keyframe, _ = pair
+  carry, out = keyframe(params, frame)
+  return _state(carry, start(schedule, features)), out
+
+
+def _advance(pair, schedule, params, state, frame, features=None):
+  keyframe, step = pair
+  moment = Moment(state['held'], state['since'])
+  is_key, later = advance(schedule, moment, features)
+
+  def key_branch(carry, frame, features):
+    del carry
     carry, out = keyframe(params, frame)
-    held, since = schedule.hold(features), jnp.zeros((), jnp.int32)
-    return {'carry': carry, 'held': held, 'since': since}, out
+    return _state(carry, restart(schedule, features)), out
 
-  def advance(
-    params: Params, state: Carry, frame: Array, features: Any = None
-  ) -> tuple[Carry, Any, Array]:
-    since = state['since'] + 1
-    is_key, held = schedule.follow(features, state['held'], since)
+  def later_branch(carry, frame, features):
+    del features
+    carry, out = step(params, carry, frame)
+    return _state(carry, later), out
 
-    def later(carry, frame, features):
-      del features
-      carry, out = step(params, carry, frame)
-      return {'carry': carry, 'held': held, 'since': since}, out
+  state, out = lax.cond(
+    is_key, key_branch, later_branch, state['carry'], frame, features
+  )
+  return state, out, is_key
 
-    state, out = lax.cond(
-      is_key,
-      lambda _, frame, features: start(params, frame, features),
-      later,
-      *(state['carry'], frame, features),
-    )
-    return state, out, is_key
 
-  def rollout(
-    params: Params, clip: Array, features: Any = None
-  ) -> tuple[Any, Array]:
-    check_frames(clip, 5)
-    timed = jnp.moveaxis(clip, 1, 0), features
-    state, first = start(params, *jax.tree.map(lambda x: x[0], timed))
-
-    def body(state, timed):
-      state, *found = advance(params, state, *timed)
-      return state, found
-
-    rest = jax.tree.map(lambda x: x[1:], timed)
-    _, (outs, is_key) = lax.scan(body, state, rest)
-    outs = jax.tree.map(
-      lambda a, b: jnp.moveaxis(jnp.concatenate([a[None], b]), 0, 1),
-      first,
-      outs,
-    )
-    return outs, jnp.append(True, is_key)
-
-  return Scheduled(start, advance, rollout)
+def _rollout(pair, schedule, params, clip, features=None):
+  check_frames(clip, 5)
+  keyframe, step = (functools.partial(each, params) for each in pair)
+  return roll(keyframe, step, schedule, clip, features)
 
 
 def keys(schedule: Schedule, features: Any) -> Array:

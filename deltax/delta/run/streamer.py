@@ -5,14 +5,14 @@ it away: `step` writes the next carry where the last one lay. Called without
 donation, a compiled step copies the carry of a fixed reference on every frame.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.freeze import Frozen
-from deltax.delta.references import check_interval
+from deltax.delta.deploy.frozen import Frozen
+from deltax.delta.schedule import Schedule, advance, fixed, restart, start
 from deltax.types import Array
 
 
@@ -42,29 +42,28 @@ class Streamer:
     frozen: Frozen,
     *,
     interval: int = 5,
-    schedule: Callable[[Array, int], Any] | None = None,
+    schedule: Schedule | None = None,
   ):
     """Takes a network; nothing is compiled yet.
 
     Args:
       frozen: the network; its `rollout` is not used.
       interval: distance of key frames.
-      schedule: `(frame, since) -> whether it is a key frame`, in place of the
-        interval; asked for every frame but the first. `since` counts frames
-        from the last key frame on: 1 for the one after it.
+      schedule: in place of the interval; its features are the frames
+        themselves. A function of a frame and the distance to the last key frame
+        is one by `deltax.delta.keyframes.when`.
 
     Raises:
       ValueError: if the interval is below 1.
     """
-    check_interval(interval)
     self._frozen = frozen
-    self._is_due = schedule or (lambda frame, since: since >= interval)
+    self._schedule = schedule or fixed(interval)
     self._expected = self._programs = None
     self.reset()
 
   def reset(self) -> None:
     """Forgets the stream: the next frame is a key frame."""
-    self._carry, self._since, self.is_key = None, 0, False
+    self._carry, self._moment, self.is_key = None, None, False
 
   def warm_up(self, shape: Sequence[int], dtype: Any = jnp.float32) -> None:
     """Compiles for frames of this shape, so that the first one does not wait.
@@ -102,15 +101,20 @@ class Streamer:
     """
     self.warm_up(frame.shape, frame.dtype)
     keyframe, step = self._programs
-    params, since = self._frozen.params, self._since + 1
-    is_key = self._carry is None or bool(self._is_due(frame, since))
+    params, moment = self._frozen.params, self._moment
+    if moment is None:
+      is_key, moment = True, start(self._schedule, frame)
+    else:
+      is_key, moment = advance(self._schedule, moment, frame)
+      if is_key:
+        moment = restart(self._schedule, frame)
     # Freed before a key frame makes the next one, else given away.
     carry, self._carry = None if is_key else self._carry, None
     if is_key:
       self._carry, out = keyframe(params, frame)
     else:
       self._carry, out = step(params, carry, frame)
-    self._since, self.is_key = 0 if is_key else since, is_key
+    self._moment, self.is_key = moment, bool(is_key)
     return out
 
 

@@ -14,15 +14,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.references import check_frames, check_interval
+from deltax.delta.schedule import (
+  Moment,
+  advance,
+  check_frames,
+  check_interval,
+  fixed,
+  restart,
+  start,
+)
 from deltax.types import Array, Carry, Params
 
 
-class State(NamedTuple):
-  """Where parallel streams stand: frames seen, and a carry for each group."""
+class Group(NamedTuple):
+  """Where the streams of one phase stand; both None before the first frame."""
 
-  ticks: int
-  carries: tuple[Carry | None, ...]
+  moment: Moment | None
+  carry: Carry | None
+
+
+State = tuple[Group, ...]  # where parallel streams stand, phase by phase
 
 
 class Streams(NamedTuple):
@@ -83,7 +94,7 @@ def parallel(
     )
   starts = np.flatnonzero(np.diff(phases, prepend=-1)).tolist()
   groups = [
-    (int(phases[first]), slice(first, end))
+    (fixed(interval, int(phases[first])), slice(first, end))
     for first, end in itertools.pairwise([*starts, len(phases)])
   ]
 
@@ -91,22 +102,26 @@ def parallel(
     check_frames(frames, 4)
     if len(frames) != len(phases):
       raise ValueError(f'{len(frames)} frames for {len(phases)} streams')
-    carries, outs = [], []
+    following, outs = [], []
     is_key = np.zeros(len(phases), bool)
-    for (phase, members), carry in zip(groups, state.carries, strict=True):
-      own = frames[members]
-      due = carry is None or (state.ticks + phase) % interval == 0
-      if due:
-        carry, out = keyframe(params, own)
+    for (schedule, members), group in zip(groups, state, strict=True):
+      moment, carry = group
+      if moment is None:
+        due, moment = True, start(schedule)
       else:
-        carry, out = step(params, carry, own)
+        due, moment = advance(schedule, moment)
+        moment = restart(schedule) if due else moment
+      if due:
+        carry, out = keyframe(params, frames[members])
+      else:
+        carry, out = step(params, carry, frames[members])
       is_key[members] = due
-      carries.append(carry)
+      following.append(Group(moment, carry))
       outs.append(out)
     outs = jax.tree.map(lambda *x: jnp.concatenate(x), *outs)
-    return State(state.ticks + 1, tuple(carries)), outs, is_key
+    return tuple(following), outs, is_key
 
-  return Streams(State(0, (None,) * len(groups)), tick)
+  return Streams((Group(None, None),) * len(groups), tick)
 
 
 def tick_times(
@@ -129,7 +144,7 @@ def tick_times(
   for _ in range(warm_up + ticks):
     begun = time.perf_counter()
     state, outs, _ = streams.tick(params, state, frames)
-    jax.block_until_ready((state.carries, outs))
+    jax.block_until_ready((state, outs))
     times.append(1000 * (time.perf_counter() - begun))
   return np.array(times[warm_up:])
 

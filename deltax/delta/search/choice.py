@@ -154,24 +154,39 @@ def settle(
     possible = wanted(gain, extra) & fits & (value > -jnp.inf)
     return jnp.where(possible, gain / jnp.maximum(extra, _TINY), -jnp.inf)
 
-  def filled(picked, wanted):
-    def fill(picked):
-      best = density(picked, wanted).argmax()
-      row, index = jnp.unravel_index(best, cost.shape)
-      return picked.at[row].set(index)
-
-    return lax.while_loop(
-      lambda picked: (density(picked, wanted) > -jnp.inf).any(), fill, picked
-    )
-
   _, price = lax.fori_loop(0, _TRACED_HALVINGS, halve, _LOG_PRICES)
-  picked = filled(best(price), lambda gain, extra: gain > 0)
+  # Layers choose for themselves at a price that leaves some of the limit over:
+  # first to what gains by it, then, if asked, to whatever it still buys.
+  picked = _filled(
+    best(price), lambda picked: density(picked, lambda gain, extra: gain > 0)
+  )
   if spend:
-    picked = filled(picked, lambda gain, extra: extra > 0)
+    picked = _filled(
+      picked, lambda picked: density(picked, lambda gain, extra: extra > 0)
+    )
   return {
     path: jax.nn.one_hot(picked[row], size)
     for row, (path, size) in enumerate(sizes.items())
   }
+
+
+def _filled(picked: Array, density: Callable[[Array], Array]) -> Array:
+  """Takes the densest possible candidate again and again, while there is one.
+
+  Args:
+    picked: int `[L]`, index of the candidate of every layer.
+    density: of every candidate `[L, K]`, given what is picked; -inf where it is
+      not possible.
+  """
+
+  def fill(picked):
+    densities = density(picked)
+    row, index = jnp.unravel_index(densities.argmax(), densities.shape)
+    return picked.at[row].set(index)
+
+  return lax.while_loop(
+    lambda picked: (density(picked) > -jnp.inf).any(), fill, picked
+  )
 
 
 def evolve(

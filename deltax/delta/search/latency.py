@@ -10,21 +10,21 @@ touches, which is measured as the rest of a whole frame.
 import json
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from deltax import files
 from deltax.delta import cost
-from deltax.delta.adapters.linen import Block, is_span
+from deltax.delta.adapters import Network, as_network
 from deltax.delta.search import operations
 from deltax.delta.search.operations import Operation
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students.layers import Teacher
-from deltax.delta.survey import survey
+from deltax.delta.students.layers import is_teacher
+from deltax.delta.survey import Survey, survey
+from deltax.delta.units import Unit
 
 VERSION = 1
 _KIND = 'deltax latencies'
@@ -97,7 +97,7 @@ class Latencies(NamedTuple):
 
 
 def measure(
-  net: nn.Module,
+  net: Any,
   variables: Any,
   spec: Spec,
   shape: tuple[int, ...],
@@ -127,74 +127,85 @@ def measure(
   Raises:
     ValueError: from `Spec.select`, or by a candidate that a layer cannot have.
   """
+  network = as_network(net)
   frame = jax.ShapeDtypeStruct(shape, dtype)
-  found = survey(net, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-  network = operations.whole(net, variables, frame)
-  queue: dict[Hashable, Operation] = {'frame': network}
-
-  def enqueue(calls, key, build):
-    """Keys of the operations of some calls, each of which is queued once."""
-    keys = [key(call) for call in calls]
-    for own, call in zip(keys, calls, strict=True):
-      if own not in queue:
-        queue[own] = build(call)
-    return keys
-
-  def teacher(calls):
-    # A span is nothing that can be called: its layers are timed one by one.
-    return enqueue(
-      [
-        part
-        for call in calls
-        for part in (cost.parts(found, call) if is_span(call) else [call])
-      ],
-      lambda call: (_form(call), *map(_form, cost.parts(found, call))),
-      lambda call: _teacher(call, network, frame),
-    )
-
-  def student(calls, candidate):
-    if isinstance(candidate, Teacher):
-      return teacher(calls)
-    return enqueue(
-      calls,
-      lambda call: (_form(call), candidate),
-      lambda call: _student(candidate, call, frame),
-    )
-
-  selected = spec.select(found)
-  units = cost.units(found, selected)
-  costs, whole = cost.prices(found, selected)
-  plan = {}  # by path: keys and multiply-accumulates of teacher and candidates
-  for path, (_, candidates) in selected.items():
-    calls = [unit for unit in units if unit.path == path]
-    own = teacher(calls), int(whole[path])
-    plan[path] = (
-      own,
-      {
-        c.name: (student(calls, c), int(macs))
-        for c, macs in zip(candidates, costs[path], strict=True)
-      },
-    )
-  times = operations.measured(queue, repeats=repeats, progress=progress)
+  listed = survey(network, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+  selected = spec.select(listed)
+  calls = cost.units(listed, selected)
+  macs, teacher_macs = cost.prices(listed, selected)
+  queue = _Queue(network, listed, variables, frame)
+  teacher, candidates = {}, {}
+  for path, (_, students) in selected.items():
+    units = [unit for unit in calls if unit.path == path]
+    teacher[path] = queue.teacher(units), int(teacher_macs[path])
+    candidates[path] = {
+      student.name: (queue.student(units, student), int(student_macs))
+      for student, student_macs in zip(students, macs[path], strict=True)
+    }
+  times = operations.measured(
+    queue.operations, repeats=repeats, progress=progress
+  )
 
   def entry(keys, macs):
-    parts = [times[key] for key in keys]
-    return Entry(sum(t.ms for t in parts), macs, sum(t.bytes for t in parts))
+    timings = [times[key] for key in keys]
+    return Entry(
+      sum(t.ms for t in timings), macs, sum(t.bytes for t in timings)
+    )
 
   return Latencies(
-    network=name or type(net).__name__,
+    network=name or network.name,
     shape=tuple(shape),
     dtype=dtype,
     backend=jax.default_backend(),
     device=_device(),
     cores=_cores(),
     frame=times['frame'].ms,
-    teacher={path: entry(*own) for path, (own, _) in plan.items()},
+    teacher={path: entry(*planned) for path, planned in teacher.items()},
     candidates={
-      path: {name: entry(*each) for name, each in others.items()}
-      for path, (_, others) in plan.items()
+      path: {name: entry(*planned) for name, planned in students.items()}
+      for path, students in candidates.items()
     },
   )
+
+
+class _Queue:
+  """Operations to be timed, each kind once."""
+
+  def __init__(self, network: Network, listed: Survey, variables, frame):
+    self.network, self.listed, self.frame = network, listed, frame
+    self.whole = operations.whole(network, variables, frame)
+    self.operations: dict[Hashable, Operation] = {'frame': self.whole}
+
+  def teacher(self, units: Sequence[Unit]) -> list[Hashable]:
+    """Keys of the operations of the teacher's own units."""
+    # A span is nothing that can be called: its layers are timed one by one.
+    parts = [
+      part
+      for unit in units
+      for part in (self.listed.parts(unit) if unit.ends else [unit])
+    ]
+    return self._enqueued(
+      parts,
+      lambda unit: (unit.form, *(p.form for p in self.listed.parts(unit))),
+      lambda unit: operations.alone(unit, self.network, self.whole, self.frame),
+    )
+
+  def student(self, units: Sequence[Unit], student: Any) -> list[Hashable]:
+    """Keys of the operations of a candidate of some units."""
+    if is_teacher(student):
+      return self.teacher(units)
+    return self._enqueued(
+      units,
+      lambda unit: (unit.form, student),
+      lambda unit: operations.student(student, unit, self.frame),
+    )
+
+  def _enqueued(self, units, key, build) -> list[Hashable]:
+    keys = [key(unit) for unit in units]
+    for own_key, unit in zip(keys, units, strict=True):
+      if own_key not in self.operations:
+        self.operations[own_key] = build(unit)
+    return keys
 
 
 def table(
@@ -271,25 +282,6 @@ def read(path: str | os.PathLike) -> Latencies:
     return Latencies(**content)
   except (KeyError, AttributeError, TypeError) as error:
     raise ValueError(f'{path} holds no latencies, or is damaged') from error
-
-
-def _teacher(unit, network: Operation, frame) -> Operation:
-  if isinstance(unit, Block):
-    return operations.block_alone(unit, network)
-  return operations.layer_alone(unit, frame)
-
-
-def _student(candidate, unit, frame) -> Operation:
-  if isinstance(unit, Block):
-    return operations.block_student(candidate, unit, frame)
-  return operations.layer_student(candidate, unit, frame)
-
-
-def _form(unit):
-  """What a layer or a block is, wherever it stands."""
-  if isinstance(unit, Block):
-    return unit._replace(path='', call=0, layers=())
-  return unit._replace(path='', call=0, bias=False)
 
 
 def _check_paths(latencies, paths):

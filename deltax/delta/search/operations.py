@@ -11,16 +11,15 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.adapters.linen import Block, Layer
+from deltax.delta.adapters import Network
 from deltax.delta.spec import Spec
-from deltax.delta.students.blocks import BlockCandidate
-from deltax.delta.students.layers import Candidate, Full, Teacher
+from deltax.delta.students.layers import Teacher
 from deltax.delta.transform import distill
+from deltax.delta.units import Block, Layer, Unit
 
 _BATCH = 2.0  # milliseconds that calls of one operation take at a turn
 _LEAST_CALLS = 3  # at a turn, lest most find their weights out of the caches
@@ -50,7 +49,7 @@ class Timing(NamedTuple):
   bytes: int
 
 
-def whole(net: nn.Module, variables: Any, frame: Any) -> Operation:
+def whole(net: Network, variables: Any, frame: Any) -> Operation:
   """The teacher as it is deployed: every batch norm folded that can be.
 
   Args:
@@ -78,19 +77,34 @@ def whole(net: nn.Module, variables: Any, frame: Any) -> Operation:
   return Operation(run, (params, frame), alone=True)
 
 
-def layer_alone(layer: Layer, frame: Any) -> Operation:
-  """A teacher's convolution, its bias (that of a folded batch norm), a ReLU."""
+def alone(
+  unit: Unit, net: Network, network: Operation, frame: Any
+) -> Operation:
+  """A teacher's layer or block, as it stands in the deployed network.
 
-  def run(own, x):
-    bias = own['bias'].reshape(1, 1, 1, -1)
-    return nn.relu(Full().apply(own, x, layer) + bias)
+  Args:
+    unit: the layer or block; of a span, its layers one by one.
+    net: the network.
+    network: the operation of `whole`.
+    frame: `[B, H, W, C]`, a shape and a type.
+  """
+  if unit.linear:
+    return layer_alone(unit, frame)
+  return block_alone(unit, net, network)
+
+
+def layer_alone(layer: Layer, frame: Any) -> Operation:
+  """A teacher's layer, its bias (that of a folded batch norm), a ReLU."""
+
+  def run(weights, x):
+    return jax.nn.relu(layer.apply(weights, x))
 
   kernel, bias = _like(frame, *layer.kernel), _like(frame, layer.kernel[-1])
-  own = {'kernel': kernel, 'bias': bias}
-  return Operation(run, (own, _maps(frame, layer.inputs)))
+  weights = {'kernel': kernel, 'bias': bias}
+  return Operation(run, (weights, _maps(frame, layer.inputs)))
 
 
-def block_alone(block: Block, network: Operation) -> Operation:
+def block_alone(block: Block, net: Network, network: Operation) -> Operation:
   """A teacher's block, as it is inside of the network.
 
   The network is called with the block's inputs put in their place; all that
@@ -98,7 +112,8 @@ def block_alone(block: Block, network: Operation) -> Operation:
 
   Args:
     block: one of the network's.
-    network: from `whole`.
+    net: the network.
+    network: the operation of `whole`.
 
   Returns:
     The operation, of the network's parameters and the block's inputs.
@@ -106,56 +121,38 @@ def block_alone(block: Block, network: Operation) -> Operation:
   params, frame = network.args
 
   def run(params, *inputs):
-    outs = []
-
-    def intercept(call, args, kwargs, context):
-      path = '/'.join(context.module.path)
-      if path != block.path or context.method_name != '__call__':
-        return call(*args, **kwargs)
-      given = iter(inputs)
-      args, kwargs = jax.tree.map(
-        lambda x: next(given) if getattr(x, 'ndim', 0) == 4 else x,
-        (args, kwargs),
-      )
-      outs.append(call(*args, **kwargs))
-      return outs[-1]
-
-    with nn.intercept_methods(intercept):
+    with net.cut(block, inputs) as outputs:
       network.run(params, jnp.zeros(frame.shape, frame.dtype))
-    return outs[block.call]
+    return outputs[block.call]
 
   inputs = [_maps(frame, shape) for shape in block.inputs]
   return Operation(run, (params, *inputs))
 
 
-def layer_student(candidate: Candidate, layer: Layer, frame: Any) -> Operation:
-  """A layer's student, the cached tensor added to it, a ReLU."""
-  kernel = jax.ShapeDtypeStruct(layer.kernel, jnp.float32)
-  own = jax.eval_shape(lambda kernel: candidate.init(kernel, layer), kernel)
+def student(candidate: Any, unit: Unit, frame: Any) -> Operation:
+  """A student with what is kept of a key frame; behind a layer's, a ReLU."""
 
-  def run(own, constant, x):
-    return nn.relu(candidate.apply(own, x, layer) + constant)
+  def start(key):
+    layer = None
+    if unit.linear:
+      layer = {'kernel': jnp.zeros(unit.kernel)}
+    return unit.start(key, layer, (candidate,))[candidate.name]
 
-  maps = _maps(frame, layer.outputs), _maps(frame, layer.inputs)
-  return Operation(run, (_typed(own, frame.dtype), *maps))
-
-
-def block_student(
-  candidate: BlockCandidate, block: Block, frame: Any
-) -> Operation:
-  """A block's student, with what it keeps of a key frame."""
   key = jax.eval_shape(lambda: jax.random.key(0))
-  own = jax.eval_shape(lambda key: candidate.init(key, block), key)
-  own = _typed(own, frame.dtype)
-  inputs = [_maps(frame, shape) for shape in block.inputs]
+  weights = _typed(jax.eval_shape(start, key), frame.dtype)
+  inputs = [_maps(frame, shape) for shape in unit.shapes]
   prepared = jax.eval_shape(
-    lambda own, *inputs: candidate.prepare(own, inputs, block), own, *inputs
+    lambda weights, *inputs: unit.prepare(candidate, weights, inputs),
+    weights,
+    *inputs,
   )
 
-  def run(own, prepared, constant, *inputs):
-    return candidate.follow(own, prepared, inputs, block) + constant
+  def run(weights, prepared, constant, *inputs):
+    z = unit.follow(candidate, weights, prepared, inputs) + constant
+    return jax.nn.relu(z) if unit.linear else z
 
-  return Operation(run, (own, prepared, _maps(frame, block.outputs), *inputs))
+  constant = _maps(frame, unit.outputs)
+  return Operation(run, (weights, prepared, constant, *inputs))
 
 
 def measured(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.functions import Delta
+from deltax.delta.transform import Delta
 from deltax.types import Array, Params
 
 

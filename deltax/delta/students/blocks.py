@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.adapters.linen import Block
-from deltax.delta.students.layers import conv_macs
+from deltax.delta.units import Block, conv_macs
 from deltax.layers.conv import fast_conv
 from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear

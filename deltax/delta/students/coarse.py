@@ -7,8 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.adapters.linen import Layer
-from deltax.delta.students.layers import conv_macs
+from deltax.delta.units import Layer, conv_macs
 from deltax.layers.conv import fast_conv
 from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear

@@ -9,15 +9,14 @@ checkpoints have. Here are the convolution's own forms; narrower ones stand in
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.adapters.linen import Block, Layer, subtree
+from deltax.delta.units import Layer, conv_macs
 from deltax.layers.conv import fast_conv
-from deltax.types import Array, Key
+from deltax.types import Array
 
 
 class Candidate(Protocol):
@@ -53,14 +52,7 @@ class Full:
     return {'kernel': jnp.array(kernel)}
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
-    return fast_conv(
-      x,
-      params['kernel'],
-      layer.strides,
-      layer.padding,
-      rhs_dilation=layer.dilation,
-      feature_group_count=layer.groups,
-    )
+    return layer.convolve(params['kernel'], x)
 
   def scale(self, params: Any, factor: Array) -> dict[str, Array]:
     return {'kernel': params['kernel'] * factor.reshape(1, 1, 1, -1)}
@@ -114,6 +106,16 @@ class Skip:
 @dataclasses.dataclass(frozen=True)
 class Within(Skip):
   """A convolution whose work the student of a span takes over."""
+
+
+def is_teacher(candidate: Any) -> bool:
+  """Whether a candidate is the teacher's own layer or block."""
+  return isinstance(candidate, Teacher)
+
+
+def is_within(candidate: Any) -> bool:
+  """Whether a candidate leaves a layer's work to a span's student."""
+  return isinstance(candidate, Within)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,29 +213,6 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
   return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
 
 
-def started(
-  key: Key, teacher: Any, unit: Layer | Block, candidates: Sequence
-) -> dict[str, Any]:
-  """Parameters of the candidates of a layer or a block.
-
-  Args:
-    key: for candidates that draw.
-    teacher: the network's variables.
-    unit: the layer or block.
-    candidates: of it.
-
-  Returns:
-    `{name of the candidate: its parameters}`.
-  """
-  if isinstance(unit, Layer):
-    kernel = subtree(teacher['params'], unit.path)['kernel']
-    return {c.name: c.init(kernel, unit) for c in candidates}
-  keys = jax.random.split(key, len(candidates))
-  return {
-    c.name: c.init(own, unit) for own, c in zip(keys, candidates, strict=True)
-  }
-
-
 def check_dense(layer: Layer, what: str) -> None:
   """Raises a ValueError for a grouped convolution."""
   if layer.groups != 1:
@@ -241,21 +220,3 @@ def check_dense(layer: Layer, what: str) -> None:
       f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
       f'no {what} start; leave it out in the spec'
     )
-
-
-def conv_macs(
-  kernel: tuple[int, int, int, int], outputs: tuple[int, int, int]
-) -> int:
-  """Multiply-accumulates of a convolution on one frame, padding included.
-
-  Args:
-    kernel: (kh, kw, input channels a group, output channels).
-    outputs: (H, W, N) of the output.
-
-  Example:
-    >>> conv_macs((3, 3, 16, 32), (8, 8, 32))
-    294912
-  """
-  kh, kw, channels, _ = kernel
-  rows, cols, features = outputs
-  return rows * cols * features * kh * kw * channels

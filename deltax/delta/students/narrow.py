@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.adapters.linen import Layer
-from deltax.delta.students.layers import check_dense, conv_macs
+from deltax.delta.students.layers import check_dense
+from deltax.delta.units import Layer, conv_macs
 from deltax.layers.conv import fast_conv
 from deltax.types import Array
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deltax.delta import Frozen, LowRank, Spec, distill
+from deltax.delta.run.keyframes import when
 from deltax.delta.run.streamer import Streamer
 
 FRAMES = np.random.default_rng(0).standard_normal((7, 2, 16, 24, 3))
@@ -128,7 +129,7 @@ def test_a_schedule_decides_in_place_of_the_interval(frozen):
 
   first = [0, 0, 2, 0, 0, 0, 0]
   frames = [np.full(FRAMES.shape[1:], x, np.float32) for x in first]
-  streamer = Streamer(frozen, interval=1, schedule=schedule)
+  streamer = Streamer(frozen, interval=1, schedule=when(schedule))
   keys = []
   for frame in frames:
     streamer.push(frame)

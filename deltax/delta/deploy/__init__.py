@@ -1,0 +1,1 @@
+"""Deployed networks: chosen students alone, and a small carry."""

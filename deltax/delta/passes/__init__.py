@@ -1,0 +1,1 @@
+"""Passes of a delta network: one frame, or a whole clip at once."""
