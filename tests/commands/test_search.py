@@ -12,6 +12,7 @@ from PIL import Image
 from deltax import commands, retrieval
 from deltax.commands.videos import search
 from deltax.data.video.files import write_video
+from deltax.errors import STOPPED
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, Where
 from deltax.retrieval.system import Network, System
@@ -292,8 +293,9 @@ def test_what_is_done_stays_when_adding_is_interrupted(
 
   monkeypatch.setattr(indexing, 'read_video', read)
   words = ['index', videos / 'db', '--out', tmp_path / 'i']
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(SystemExit) as left:
     run(*words)
+  assert left.value.code == STOPPED
   assert Index(tmp_path / 'i').names == ['a.mp4', 'b.mp4'][: len(seen) - 1]
   run(*words)
   assert len(Index(tmp_path / 'i')) == 4
