@@ -192,7 +192,7 @@ def test_a_retrieval_config_trains_and_evaluates(name, folder):
   page = retrieval_report.make_report(
     experiment.judged(config, workdir), title=config['title']
   )
-  files.write_json(workdir / 'results.json', page)
+  files.write_json(workdir / 'results.json', report.to_json(page))
   report.write_retrieval_page(workdir / 'report.html', page)
   check_retrieval(config, workdir)
 
