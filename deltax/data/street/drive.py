@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent import futures
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from deltax.data import labels as label_sets
+from deltax.data.prefetch import map_ahead
 
 FPS = 17.0
 VERSION = '1.0.0'  # of the pictures: change it when any pixel changes
@@ -98,18 +98,11 @@ def render_worlds(
   workers: int = 2,
 ) -> Iterator[tuple[int, World]]:
   """`(seed, world)` in the order of the seeds, drawn by parallel processes."""
-  with futures.ThreadPoolExecutor(workers) as pool:
-    waiting = []
-    try:
-      for seed in seeds:
-        waiting.append((seed, pool.submit(render_world, seed, frames, size)))
-        if len(waiting) > workers:
-          seed, world = waiting.pop(0)
-          yield seed, world.result()
-      for seed, world in waiting:
-        yield seed, world.result()
-    finally:
-      pool.shutdown(wait=True, cancel_futures=True)
+
+  def draw(seed: int) -> tuple[int, World]:
+    return seed, render_world(seed, frames, size)
+
+  return map_ahead(draw, seeds, threads=workers, ahead=workers)
 
 
 def write_cityscapes(

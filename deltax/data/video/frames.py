@@ -1,10 +1,8 @@
-"""Every frame of a video, ahead of whoever takes them."""
+"""Every frame of a video, and at the size that a network takes."""
 
 import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent import futures
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -13,8 +11,6 @@ import numpy as np
 from deltax.data.augment_boxes import MEAN_COLOUR
 from deltax.data.video import stream as video_stream
 from deltax.data.video.files import read_chunks
-
-_END = object()
 
 
 class Header(NamedTuple):
@@ -94,28 +90,3 @@ def fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   whole[:] = MEAN_COLOUR
   whole[:rows, :columns] = resize(frame, (rows, columns))
   return whole
-
-
-def ahead(items: Iterable, count: int = 4) -> Iterator:
-  """The items in order, each made by a thread before it is asked for.
-
-  Args:
-    items: whose iterator does the work; only the one thread touches it.
-    count: how many items may wait.
-
-  Raises:
-    Exception: whatever making an item raised, when its turn comes.
-
-  >>> list(ahead('delta', 2))
-  ['d', 'e', 'l', 't', 'a']
-  """
-  items = iter(items)
-  with futures.ThreadPoolExecutor(1, 'ahead') as pool:
-    waiting = deque(pool.submit(next, items, _END) for _ in range(count))
-    try:
-      while (item := waiting.popleft().result()) is not _END:
-        waiting.append(pool.submit(next, items, _END))
-        yield item
-    finally:
-      for future in waiting:
-        future.cancel()
