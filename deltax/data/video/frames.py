@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from deltax.data.augment_boxes import MEAN_COLOUR
-from deltax.data.video import stream as video_stream
 from deltax.data.video.files import read_chunks
+from deltax.data.video.stream import announced, find_stream, frame_rate
 
 
 class Header(NamedTuple):
@@ -30,9 +30,9 @@ def read_header(path: str | os.PathLike) -> Header:
   import av
 
   with av.open(str(path), metadata_errors='replace') as container:
-    stream = video_stream.find_stream(container, path)
-    rate = video_stream.frame_rate(stream)
-    seconds = video_stream.announced(container, stream)
+    stream = find_stream(container, path)
+    rate = frame_rate(stream)
+    seconds = announced(container, stream)
     return Header(rate, stream.frames or round(rate * seconds) or None)
 
 
