@@ -12,6 +12,7 @@ import numpy as np
 
 from deltax import delta, models
 from deltax.data import DataInfo, describe
+from deltax.data.prefetch import ahead
 from deltax.data.video import frames as video_frames
 from deltax.delta import Frozen
 from deltax.delta.run.streamer import Streamer
@@ -168,14 +169,14 @@ def annotate(
 
   def seen():
     fitted = ((frame, viewer.fit(frame)) for frame in frames)
-    for frame, small in video_frames.ahead(fitted):
+    for frame, small in ahead(fitted):
       start = time.perf_counter()
       out = jax.block_until_ready(streamer.push(small))
       times.append((streamer.is_key, 1000 * (time.perf_counter() - start)))
       yield frame, out, mark and streamer.is_key
 
-  shown = video_frames.ahead(seen())
-  return video_frames.ahead(viewer.draw(*shot) for shot in shown)
+  shown = ahead(seen())
+  return ahead(viewer.draw(*shot) for shot in shown)
 
 
 def _segmentation(
