@@ -31,7 +31,8 @@ from deltax import experiment, files, models, training
 from deltax.delta.search import choice, latency, sensitivity
 from deltax.models.inputs import normalise
 from deltax.tasks.parts import delta_params
-from deltax.tasks.video import choice as search
+from deltax.tasks.video.gate_search import certain, one_hot
+from deltax.tasks.video.prices import Prices, measured
 
 POPULATION, GENERATIONS = 16, 10
 
@@ -101,12 +102,12 @@ def tuned(config: dict, start: pathlib.Path) -> dict:
 
 
 class Network(NamedTuple):
-  """A run's delta network, as `deltax.tasks.video.choice` prices it."""
+  """A run's delta network, as `deltax.tasks.video.prices` prices it."""
 
   delta: delta_wing.Delta
   params: Any
   frame: jax.ShapeDtypeStruct
-  prices: search.Prices
+  prices: Prices
 
 
 def network(config: dict, run: pathlib.Path, shape: tuple[int, ...]) -> Network:
@@ -124,11 +125,9 @@ def network(config: dict, run: pathlib.Path, shape: tuple[int, ...]) -> Network:
   params = delta_params(*training.restore_params(run))
   frame = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
   if file := task['delta'].get('latency'):
-    prices = search.measured(
-      latency.read(file), net, spec, params['teacher'], frame
-    )
+    prices = measured(latency.read(file), delta, params['teacher'], frame)
   else:
-    prices = search.Prices(*delta.costs(params, frame))
+    prices = Prices(*delta.costs(params, frame))
   return Network(delta, params, frame, prices)
 
 
@@ -197,7 +196,7 @@ CHOOSERS = {'greedy': greedy, 'evolved': evolved}
 
 def chosen_gates(gates, picked: Mapping[str, int]) -> dict[str, Any]:
   """Logits of gates that have chosen."""
-  return search.certain(
+  return certain(
     {
       path: jax.nn.one_hot(picked[path], own.size + 1)
       for path, own in gates.items()
@@ -221,7 +220,7 @@ def write_chosen(
 def described(config: dict, run: pathlib.Path, shape: tuple[int, ...]) -> dict:
   """The scores of a run, its choice, and the cost of a later frame."""
   delta, params, frame, prices = network(config, run, shape)
-  weights = {path: search.one_hot(own) for path, own in params['gates'].items()}
+  weights = {path: one_hot(own) for path, own in params['gates'].items()}
   rows = delta.macs(params, frame).rows
   return {
     'scores': training.read_metadata(run)['scores'],

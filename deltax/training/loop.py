@@ -23,6 +23,7 @@ from deltax.training.writers import Writer, wants_bar
 from deltax.types import Array, Batch
 
 TERMINATED = 128 + signal.SIGTERM
+STOPPED = 'SIGTERM: stopped after step %d, saved as %s'
 
 
 def train(
@@ -85,11 +86,7 @@ def train(
     CheckpointError: see `restore`.
     SystemExit: after SIGTERM, with code 143.
   """
-  if len(dataset) < steps:
-    raise ValueError(
-      f'the training data ends after {len(dataset)} batches; expected at least '
-      f'one for each of {steps} steps'
-    )
+  _check_length(dataset, steps)
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
       Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
@@ -104,15 +101,7 @@ def train(
     # Imported here: the data floor brings readers that only data sets need.
     from deltax import data
 
-    step = wrapper(parallel)(
-      functools.partial(
-        train_step,
-        task=task,
-        optimizer=optimizer,
-        axis_name=axis_name(parallel),
-      ),
-      devices,
-    )
+    step = _make_step(task, optimizer, parallel, devices)
     stopping = stack.enter_context(_on_sigterm())
     writer = stack.enter_context(
       Writer(workdir, start=start, steps=steps, progress=progress)
@@ -138,17 +127,12 @@ def train(
       )
       if saving or done % log_every == 0:
         writer.train(done, _means(window, done, checkpoints))
-        if task.watch is not None:
-          watched = task.watch(state.params, state.model_state)
-          writer.write(done, 'watch', jax.device_get(watched))
+        _write_watched(writer, done, task, state)
         window.clear()
       scores = None
       if evaluating:
         scores, _ = evaluate(
-          task,
-          state.params,
-          state.model_state,
-          evaluation_dataset,
+          *(task, state.params, state.model_state, evaluation_dataset),
           devices=devices,
           progress=wants_bar(progress),
         )
@@ -157,13 +141,37 @@ def train(
         _check_state(state, done, checkpoints)
         checkpoints.save(state, scores)
       if stop and done < steps:
-        logging.warning(
-          'SIGTERM: stopped after step %d, saved as %s',
-          done,
-          checkpoints.latest(),
-        )
+        logging.warning(STOPPED, done, checkpoints.latest())
         raise SystemExit(TERMINATED)
     return state
+
+
+def _check_length(dataset: Sequence[Batch], steps: int) -> None:
+  if len(dataset) < steps:
+    raise ValueError(
+      f'the training data ends after {len(dataset)} batches; expected at least '
+      f'one for each of {steps} steps'
+    )
+
+
+def _make_step(task, optimizer, parallel, devices):
+  """`(state, batch) -> (state, metrics)`, compiled for the devices."""
+  step = functools.partial(
+    train_step,
+    task=task,
+    optimizer=optimizer,
+    axis_name=axis_name(parallel),
+  )
+  return wrapper(parallel)(step, devices)
+
+
+def _write_watched(
+  writer: Writer, done: int, task: Task, state: TrainState
+) -> None:
+  """What else a task finds worth a line, such as the state of its gates."""
+  if task.watch is not None:
+    watched = task.watch(state.params, state.model_state)
+    writer.write(done, 'watch', jax.device_get(watched))
 
 
 def _begin(

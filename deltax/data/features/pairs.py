@@ -8,7 +8,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -157,13 +157,27 @@ def make_scored_pairs(
   )
 
 
-def deserves(pair: VideoPair, threshold: float = 0.2) -> bool:
-  """Whether the coarse score of a pair is far from the fine one.
+def deserves(fine: Any, coarse: Any, threshold: float = 0.2) -> Any:
+  """Whether the coarse score of a pair is too far from the fine one.
 
-  >>> deserves(VideoPair('a', 'b', fine=0.0, coarse=0.6))
-  False
+  Such a pair deserves the fine student: it is what a selector learns to see.
+
+  Args:
+    fine: score of the fine student, -1 to 1; a number, or an array of any kind
+      and shape.
+    coarse: cosine of the coarse student, likewise.
+    threshold: allowed difference, of scores in [0, 1].
+
+  Returns:
+    bool, in the same shape.
+
+  Source: DnS, section 3.4.
+
+  Example:
+    >>> deserves(0.0, 0.6), deserves(0.0, 0.8)
+    (False, True)
   """
-  return abs(pair.fine / 2 + 0.5 - pair.coarse) > threshold
+  return abs(fine / 2 + 0.5 - coarse) > threshold
 
 
 class _Annotated(Sequence):
@@ -253,7 +267,11 @@ def _balanced(
   """Equally many parts of both kinds; an epoch shows one pair of each part."""
   rng = np.random.default_rng(seed)
   kinds = [
-    [pair for pair in pairs if deserves(pair, threshold) == kind]
+    [
+      pair
+      for pair in pairs
+      if deserves(pair.fine, pair.coarse, threshold) == kind
+    ]
     for kind in (1, 0)
   ]
   count = min(MOST, *map(len, kinds))

@@ -124,27 +124,12 @@ def self_match(similarities: Array) -> Array:
   return -jnp.log(jnp.diagonal(similarities))
 
 
-def deserves(fine: Array, coarse: Array, threshold: float = 0.2) -> Array:
-  """Whether the coarse score of a pair is too far from the fine one.
+def selection(logits: Array, labels: Array) -> Array:
+  """Cross entropy of the selector's decisions, of any shape.
 
   Args:
-    fine: scores of the fine student, in [-1, 1].
-    coarse: cosines of the coarse student, of that shape.
-    threshold: allowed difference, of scores in [0, 1].
-
-  Returns:
-    1 or 0, float32, in the same shape.
-
-  Source: DnS, section 3.4.
-
-  Example:
-    >>> deserves(jnp.array([0.0, 0.0]), jnp.array([0.6, 0.8])).tolist()
-    [0.0, 1.0]
+    logits: of the selector.
+    labels: 1 for a pair that deserves the fine student, else 0, as
+      `deltax.data.features.pairs.deserves` tells them.
   """
-  far = jnp.abs(fine / 2 + 0.5 - coarse) > threshold
-  return far.astype(jnp.float32)
-
-
-def selection(logits: Array, labels: Array) -> Array:
-  """Cross entropy of the selector's logits with `deserves`, of any shape."""
   return optax.sigmoid_binary_cross_entropy(logits, labels)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
-
 from deltax.boxes import Detections
 from deltax.tasks.detection import efficientdet, faster_rcnn
 from deltax.types import Array
@@ -26,8 +24,8 @@ class Detector(NamedTuple):
     imitate: `(outs, targets) -> [N]`, how far outputs are from the teacher's.
   """
 
-  net: nn.Module
-  training_net: nn.Module
+  net: Any
+  training_net: Any
   losses: Callable[..., dict[str, Array]]
   detect: Callable[..., Detections]
   imitate: Callable[[Any, Any], Array]

@@ -73,71 +73,128 @@ def make(
     ratios=tuple(ratios),
   )
 
-  def flat(outs):
-    """Objectness `[N, A]` and codes `[N, A, 4]` of all anchors."""
-    frames = len(outs['codes'])
-    return (
-      outs['objectness'].reshape(frames, -1),
-      outs['codes'].reshape(frames, -1, 4),
-    )
-
-  def proposals_of(objectness, codes, size, count):
-    one = functools.partial(
-      propose, anchors=anchors, count=count, candidates=candidates
-    )
-    return jax.vmap(lambda o, c, s: one(o, c, size=s))(objectness, codes, size)
-
-  def heads(variables, features, boxes):
-    return net.apply(variables, features, boxes, method='heads')
+  propose_some = functools.partial(
+    proposals_of, anchors=anchors, candidates=candidates
+  )
 
   def losses(variables, outs, frames: Mapping[str, Array], key: Key):
-    objectness, codes = flat(outs)
-    truths, classes = frames['boxes'], frames['classes']
-    size = frames['size']
-    found = proposals_of(objectness, codes, size, training_proposals)
-    keys = jax.random.split(key, (2, len(truths)))
-
-    def first(objectness, codes, truths, classes, size, key):
-      return proposal_losses(
-        objectness,
-        codes,
-        anchors,
-        truths,
-        classes,
-        size,
-        key,
-        count=anchor_samples,
-      )
-
+    first, second = jax.random.split(key, (2, len(frames['boxes'])))
+    found = propose_some(outs, frames['size'], training_proposals)
     draw = functools.partial(draw_regions, count=region_samples)
-    regions = jax.vmap(draw)(*found, truths, classes, keys[1])
-    answers = heads(variables, outs['features'], regions.boxes)
-    named = {
-      'proposal': jax.vmap(first)(
-        objectness, codes, truths, classes, size, keys[0]
+    regions = jax.vmap(draw)(*found, frames['boxes'], frames['classes'], second)
+    answers = _heads(net, variables, outs, regions.boxes)
+    stages = {
+      'proposal': first_stage(
+        outs, frames, first, anchors=anchors, count=anchor_samples
       ),
       'region': jax.vmap(region_losses)(*answers, regions),
     }
     return {
       f'{stage}_{kind}': value
-      for stage, values in named.items()
+      for stage, values in stages.items()
       for kind, value in zip(('classes', 'boxes'), values, strict=True)
     }
 
   def detect(variables, outs, size: Array) -> Detections:
-    boxes, kept = proposals_of(*flat(outs), size, proposals)
-    scores, codes = heads(variables, outs['features'], boxes)
+    boxes, kept = propose_some(outs, size, proposals)
+    scores, codes = _heads(net, variables, outs, boxes)
     one = functools.partial(read, count=count)
     return jax.vmap(one)(scores, codes, boxes, kept, size)
 
-  def imitate(outs, targets):
-    def one(out, target):
-      error = jnp.square(out - jax.lax.stop_gradient(target))
-      return error.mean(tuple(range(1, error.ndim)))
-
-    return sum(jax.tree.leaves(jax.tree.map(one, outs, targets)))
-
   return net, net, losses, detect, imitate
+
+
+def proposals_of(
+  outs: Mapping[str, Array],
+  size: Array,
+  count: int,
+  *,
+  anchors: Array,
+  candidates: int,
+) -> tuple[Array, Array]:
+  """Boxes in which there may be an object.
+
+  Args:
+    outs: 'objectness' and 'codes' of the first stage, see `_of_anchors`.
+    size: `[N, 2]` rows and columns of the picture inside the frame.
+    count: P, of a frame.
+    anchors: `[A, 4]`.
+    candidates: best anchors that compete.
+
+  Returns:
+    Boxes `[N, P, 4]`, and bool `[N, P]`, False for an absent one.
+  """
+
+  def one(objectness, codes, size):
+    return propose(
+      objectness,
+      codes,
+      anchors=anchors,
+      size=size,
+      count=count,
+      candidates=candidates,
+    )
+
+  return jax.vmap(one)(*_of_anchors(outs), size)
+
+
+def first_stage(
+  outs: Mapping[str, Array],
+  frames: Mapping[str, Array],
+  keys: Key,
+  *,
+  anchors: Array,
+  count: int,
+) -> tuple[Array, Array]:
+  """Losses of the first stage.
+
+  Args:
+    outs: of the network.
+    frames: see `deltax.tasks.detection.detectors.Detector`.
+    keys: `[N]`, for the anchors that are drawn.
+    anchors: `[A, 4]`.
+    count: anchors of a frame that count.
+
+  Returns:
+    `[N]` of the classes, and `[N]` of the boxes.
+  """
+
+  def one(objectness, codes, boxes, classes, size, key):
+    return proposal_losses(
+      *(objectness, codes, anchors, boxes, classes, size, key), count=count
+    )
+
+  given = (frames[name] for name in ('boxes', 'classes', 'size'))
+  return jax.vmap(one)(*_of_anchors(outs), *given, keys)
+
+
+def imitate(outs: Any, targets: Any) -> Array:
+  """`[N]` sums over the outputs of their mean squared errors.
+
+  Args:
+    outs: arrays `[N, ...]`.
+    targets: the same of the teacher; no gradient flows to them.
+  """
+
+  def one(out, target):
+    error = jnp.square(out - jax.lax.stop_gradient(target))
+    return error.mean(tuple(range(1, error.ndim)))
+
+  return sum(jax.tree.leaves(jax.tree.map(one, outs, targets)))
+
+
+def _of_anchors(outs) -> tuple[Array, Array]:
+  """Objectness `[N, A]` and codes `[N, A, 4]` of all anchors."""
+  frames = len(outs['codes'])
+  return (
+    outs['objectness'].reshape(frames, -1),
+    outs['codes'].reshape(frames, -1, 4),
+  )
+
+
+def _heads(net, variables, outs, boxes):
+  """The second stage: scores and codes of boxes `[N, R, 4]`."""
+  return net.apply(variables, outs['features'], boxes, method='heads')
 
 
 def read(

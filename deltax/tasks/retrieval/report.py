@@ -73,17 +73,7 @@ def make_report(
     ValueError: an unknown benchmark, or no query has features.
     FileNotFoundError: features or the annotation are missing.
   """
-  if judged.benchmark not in BENCHMARKS:
-    raise ValueError(
-      f'no benchmark {judged.benchmark!r}; known: {", ".join(BENCHMARKS)}'
-    )
-  read, metric = BENCHMARKS[judged.benchmark]
-  features, made = open_or_make(judged.features)
-  if made is None:
-    annotation = read(judged.annotation, **judged.options)
-  else:
-    alike = {query: frozenset(both[0]) for query, both in made.pairs.items()}
-    annotation, metric = annotations.Copies(alike), 'mAP'
+  features, made, annotation, metric = _opened(judged)
   known = list(getattr(features, 'names', features))
   asked, database = _names(annotation, known)
   queries = [name for name in asked if name in features]
@@ -135,6 +125,20 @@ def make_report(
     unscored=last['unscored'],
     failed={} if made else read_failures(features),
   )
+
+
+def _opened(judged: Judged) -> tuple[Any, Any, Any, str]:
+  """Features, what they were made from, annotation, and the score to plot."""
+  if judged.benchmark not in BENCHMARKS:
+    raise ValueError(
+      f'no benchmark {judged.benchmark!r}; known: {", ".join(BENCHMARKS)}'
+    )
+  read, metric = BENCHMARKS[judged.benchmark]
+  features, made = open_or_make(judged.features)
+  if made is None:
+    return features, None, read(judged.annotation, **judged.options), metric
+  alike = {query: frozenset(both[0]) for query, both in made.pairs.items()}
+  return features, made, annotations.Copies(alike), 'mAP'
 
 
 NOTES = [

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax import retrieval
+from deltax.data.features.pairs import deserves
 from deltax.retrieval.networks import losses as retrieval_losses
 from deltax.task import Task
 
@@ -46,9 +47,8 @@ def make_task(
     return variables['params'], {'batch_stats': variables['batch_stats']}
 
   def labels(batch):
-    return retrieval_losses.deserves(
-      batch['scores'], batch['coarse'], threshold
-    )
+    far = deserves(batch['scores'], batch['coarse'], threshold)
+    return jnp.asarray(far, jnp.float32)
 
   def losses(params, model_state, batch, key):
     logits, updates = training_net.apply(

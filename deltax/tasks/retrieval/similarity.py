@@ -14,7 +14,7 @@ from deltax import retrieval
 from deltax.metrics.retrieval import Ranking, average_precision
 from deltax.retrieval.networks import losses as retrieval_losses
 from deltax.task import Task
-from deltax.types import Array, Batch
+from deltax.types import Array, Batch, Params
 
 _HARD = 3.0  # weight of hard negatives and of a view's match with itself
 OBJECTIVES = ('distillation', 'triplet', 'self_supervised')
@@ -67,21 +67,8 @@ def make_task(
   coarse = network == 'coarse'
 
   def init(key, batch):
-    keys = jax.random.split(key)
     first = 'view_a' if objective == 'self_supervised' else 'anchor'
-    video = [jnp.asarray(x[:1]) for x in _videos(batch, first)[0]]
-    if coarse:
-      variables = jax.jit(net.init)(keys[0], *video)
-    else:
-      regions, mask = video
-      variables = jax.jit(net.init)(keys[0], regions, regions, mask, mask)
-    params = dict(variables.get('params', {}))
-    if network == 'fine_binary':
-      real = batch[first][np.asarray(batch[f'{first}_mask']) > 0]
-      samples = jnp.asarray(real).reshape(-1, real.shape[-1])
-      projection = retrieval.fit_itq(samples, keys[1])
-      params['binarization'] = {'projection': projection}
-    return params, {}
+    return _drawn(net, network, key, *_videos(batch, first)[0]), {}
 
   def scores(params, pairs, key=None):
     """Scores of pairs of videos (name, name) of a batch, and what penalises."""
@@ -118,6 +105,23 @@ def make_task(
     return {'map': _mean_average_precision(**arrays)}
 
   return Task(init, losses, evaluate, summarise, stack=True)
+
+
+def _drawn(net, network, key, regions, mask) -> Params:
+  """Parameters of a network; those of binary codes are fitted to a batch."""
+  keys = jax.random.split(key)
+  one, of_one = jnp.asarray(regions[:1]), jnp.asarray(mask[:1])
+  if network == 'coarse':
+    variables = jax.jit(net.init)(keys[0], one, of_one)
+  else:
+    variables = jax.jit(net.init)(keys[0], one, one, of_one, of_one)
+  params = dict(variables.get('params', {}))
+  if network == 'fine_binary':
+    real = regions[np.asarray(mask) > 0]
+    samples = jnp.asarray(real).reshape(-1, real.shape[-1])
+    projection = retrieval.fit_itq(samples, keys[1])
+    params['binarization'] = {'projection': projection}
+  return params
 
 
 def _videos(batch: Batch, *names: str) -> list[tuple[Array, Array]]:

@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from deltax import delta as delta_wing
 from deltax.delta import gates as gating
 from deltax.delta.search.latency import Latencies
-from deltax.tasks.video import choice
+from deltax.tasks.video.prices import Prices, measured
 from deltax.types import Array
 
 
@@ -53,13 +52,12 @@ class Budget:
       raise ValueError(f'a target is a positive share, got {self.target}')
 
   def prices(
-    self, net: nn.Module, spec: delta_wing.Spec, teacher: Any, frame: Array
-  ) -> choice.Prices:
+    self, delta: delta_wing.Delta, teacher: Any, frame: Array
+  ) -> Prices:
     """What every candidate costs; plain numbers, whatever is traced.
 
     Args:
-      net: the network.
-      spec: which layers and blocks have students, and which candidates.
+      delta: the delta network.
       teacher: variables of the network; only shapes matter.
       frame: `[..., H, W, 3]`; only the shape matters.
 
@@ -67,8 +65,7 @@ class Budget:
       ValueError: a layer, a block or a candidate was not measured.
     """
     if self.latencies:
-      return choice.measured(self.latencies, net, spec, teacher, frame)
-    delta = delta_wing.distill(net, spec)
+      return measured(self.latencies, delta, teacher, frame)
     candidates, teachers = delta.costs({'teacher': teacher}, frame)
     teachers = self.costs or teachers
     if self.published_cost or self.costs:
@@ -76,11 +73,11 @@ class Budget:
         path: (teachers[path], *[0.0] * (len(costs) - 1))
         for path, costs in candidates.items()
       }
-    return choice.Prices(candidates, teachers)
+    return Prices(candidates, teachers)
 
   def loss(
     self,
-    prices: choice.Prices,
+    prices: Prices,
     weights: Mapping[str, Array],
     logits: Mapping[str, Array],
   ) -> Array:
@@ -93,7 +90,7 @@ class Budget:
         place of the weights: an expected cost has no noise.
 
     Example:
-      >>> prices = choice.Prices({'a': (8, 2)}, {'a': 8})
+      >>> prices = Prices({'a': (8, 2)}, {'a': 8})
       >>> float(Budget(1.0).loss(prices, {'a': jnp.array([0.0, 1.0])}, {}))
       0.25
       >>> logits = {'a': jnp.array([0.0])}  # either candidate, 5 of 8

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -73,7 +72,7 @@ class EveryFrame:
     return carry, None
 
 
-def freeze_teacher(net: nn.Module, variables: Any, frame: Array) -> Frozen:
+def freeze_teacher(net: Any, variables: Any, frame: Array) -> Frozen:
   """A network in the deployed form of delta's: every batch norm folded.
 
   Args:

@@ -1,16 +1,24 @@
-"""The two stages of a gate search: gates that are open, then a choice."""
+"""A gate search: gates that are open, then the choice that they settle on."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 
 from deltax.delta import gates as gating
-from deltax.tasks.video import choice
+from deltax.delta.search import choice
+from deltax.tasks.video.prices import Prices
 from deltax.types import Array
 
 Gates = Mapping[str, Array]
+# How much the dearest choice can be favoured: from not at all to in any case.
+_LOG_FAVOURS = -20.0, 30.0
+_HALVINGS = 40
+# Of a gate that is settled: its probabilities are as good as 0 and 1.
+SETTLED = 100.0
 
 
 class Stage(NamedTuple):
@@ -49,7 +57,7 @@ class GateSearch:
     """Whether there is a choice beside the gates."""
     return self.target is not None or self.steps is not None
 
-  def start(self, logits: Gates, prices: choice.Prices) -> dict[str, Array]:
+  def start(self, logits: Gates, prices: Prices) -> dict[str, Array]:
     """The choice before the first step; empty without one.
 
     Args:
@@ -61,7 +69,7 @@ class GateSearch:
     """
     if not self.settles:
       return {}
-    return choice.settled(logits, prices, self.target)
+    return settled(logits, prices, self.target)
 
   def stage(
     self,
@@ -69,7 +77,7 @@ class GateSearch:
     weights: Gates,
     logits: Gates,
     kept: Gates,
-    prices: choice.Prices,
+    prices: Prices,
   ) -> Stage:
     """What one step trains with.
 
@@ -85,7 +93,7 @@ class GateSearch:
     """
     if not self.settles:
       return Stage(dict(weights), {}, True)
-    now = choice.settled(logits, prices, self.target)
+    now = settled(logits, prices, self.target)
     if self.steps is None:
       return Stage(dict(weights), now, True)
     # The last update of the search is seen one step later: in step `steps` the
@@ -96,7 +104,7 @@ class GateSearch:
     is_open = step < self.steps
     return Stage(
       {
-        path: jnp.where(is_open, drawn, choice.one_hot(chosen[path]))
+        path: jnp.where(is_open, drawn, one_hot(chosen[path]))
         for path, drawn in weights.items()
       },
       chosen,
@@ -121,3 +129,79 @@ class GateSearch:
       f'gate/{path}': gating.probabilities(own)[0]
       for path, own in logits.items()
     }
+
+
+def settled(
+  logits: Mapping[str, Array], prices: Prices, target: float | None
+) -> dict[str, Array]:
+  """The logits of gates that have chosen; may be traced.
+
+  Gates that are undecided expect to pay more than their likeliest choice costs.
+  What that leaves of the target is spent too, where it loses least probability.
+
+  Args:
+    logits: `[K - 1]` by path, as `deltax.delta.gates` has them.
+    prices: of the candidates.
+    target: share of the teacher's cost that the choice reaches as nearly as the
+      candidates allow, and never exceeds; None for the likeliest candidate of
+      every gate.
+
+  Returns:
+    `[K - 1]` by path, `SETTLED` or its negative. No gradient flows through.
+
+  Example:
+    >>> logits = {'a': jnp.array([2.0]), 'b': jnp.array([1.0])}
+    >>> prices = Prices({'a': (8, 2), 'b': (8, 2)}, {'a': 8, 'b': 8})
+    >>> for target in (None, 0.7):
+    ...   found = settled(logits, prices, target)
+    ...   print({path: float(own[0]) for path, own in found.items()})
+    {'a': 100.0, 'b': 100.0}
+    {'a': 100.0, 'b': -100.0}
+  """
+  if not logits:
+    return {}
+  if target is None:
+    weights = {path: one_hot(own) for path, own in logits.items()}
+  else:
+    costs, limit = prices.gated(logits), prices.limit(target, logits)
+    favoured = _favouring(logits, costs, limit)
+    weights = choice.settle(favoured, costs, limit, spend=True)
+  return certain(weights)
+
+
+def certain(weights: Mapping[str, Array]) -> dict[str, Array]:
+  """Logits as `settled` gives them, from `[K]` weights that are 0 and 1."""
+  return {path: SETTLED * (2 * own[:-1] - 1) for path, own in weights.items()}
+
+
+def _favouring(logits, costs, limit):
+  """Logits that favour dear candidates, just enough to reach a limit."""
+  costs = {path: jnp.asarray(own, jnp.float32) for path, own in costs.items()}
+  dearest = sum(own.max() for own in costs.values())
+
+  def favoured(log_favour):
+    favour = jnp.exp(log_favour) / dearest
+    return {
+      path: own + favour * (costs[path][:-1] - costs[path][-1])
+      for path, own in logits.items()
+    }
+
+  def reaches(logits):
+    paid = (costs[path][gating.choose(own)] for path, own in logits.items())
+    return sum(paid) >= limit
+
+  def halve(_, bounds):
+    low, high = bounds
+    middle = (low + high) / 2
+    reached = reaches(favoured(middle))
+    return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
+
+  _, favour = lax.fori_loop(0, _HALVINGS, halve, _LOG_FAVOURS)
+  return lax.cond(
+    reaches(logits), lambda: dict(logits), lambda: favoured(favour)
+  )
+
+
+def one_hot(logits: Array) -> Array:
+  """`[K]` weights of the hard choice, from `[K - 1]` logits."""
+  return jax.nn.one_hot(gating.choose(logits), logits.size + 1)

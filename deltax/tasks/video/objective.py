@@ -9,7 +9,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -65,8 +64,8 @@ class Objective:
     ValueError: for `scan` with batch statistics.
   """
 
-  net: nn.Module
-  training_net: nn.Module
+  net: Any
+  training_net: Any
   axis_name: str | None
   spec: delta_wing.Spec
   distillation: Distillation
@@ -124,7 +123,7 @@ class Objective:
       'step': jnp.zeros((), jnp.int32),
     }
     if self.gate_search.settles:
-      prices = self.budget.prices(self.net, self.spec, teacher, frame)
+      prices = self.budget.prices(self.delta, teacher, frame)
       state['gates'] = self.gate_search.start(params['gates'], prices)
     return {**params, 'teacher': params['teacher']['params']}, state
 
@@ -151,7 +150,7 @@ class Objective:
       params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
     teacher = variables_of(params, model_state)
     whole, step = {**params, 'teacher': teacher}, model_state['step']
-    prices = self.budget.prices(self.net, self.spec, teacher, clip)
+    prices = self.budget.prices(self.delta, teacher, clip)
     stage = self.gate_search.stage(
       step,
       self.delta.sample(key, whole),
@@ -233,8 +232,8 @@ OPTIONS = tuple(
 
 
 def make_objective(
-  net: nn.Module,
-  training_net: nn.Module,
+  net: Any,
+  training_net: Any,
   *,
   axis_name: str | None,
   spec: Mapping[str, Any] | None = None,

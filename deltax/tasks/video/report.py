@@ -4,7 +4,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +39,7 @@ def gather(
   model_state: ModelState,
   *,
   kind: Kind,
-  net: nn.Module,
+  net: Any,
   baseline: Task,
   title: str,
   options: Mapping[str, Any],
@@ -141,7 +140,7 @@ class _Run(NamedTuple):
     frame: float32 `[1, H, W, 3]`.
   """
 
-  net: nn.Module
+  net: Any
   own: Any
   started_from: Any
   frame: Array

@@ -180,11 +180,18 @@ def test_an_epoch_of_training_is_balanced_and_repeats_no_pair(
   assert len(seen) > 0.8 * len(keys(train))
 
 
+def test_labels_compare_scores_on_one_scale():
+  fine = np.array([-1.0, -1.0, 1.0, 1.0])
+  coarse = np.array([0.1, 0.3, 0.9, 0.7])
+  found = deserves(fine, coarse)
+  assert found.tolist() == [False, True, False, True]
+  assert not deserves(fine, coarse, 0.5).any()
+  for pair in zip(fine, coarse, found, strict=True):
+    assert deserves(*pair[:2]) == pair[2]
+
+
 def test_pairs_of_only_one_kind_are_not_trained_on(features):
   alike = VideoPair('v0', 'v1', 0.0, 0.0, 0.5)
-  assert not deserves(alike)
-  assert deserves(alike._replace(coarse=0.25))
-  assert not deserves(alike._replace(coarse=0.25), 0.3)
   with pytest.raises(ValueError, match='0 of 2 pairs'):
     _balanced([alike, alike], 0.2, 0)
 

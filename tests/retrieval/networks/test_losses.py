@@ -61,13 +61,6 @@ def test_the_distance_from_the_teacher_has_no_margin():
   assert found.tolist() == [0.25, 2.0]
 
 
-def test_labels_compare_scores_on_one_scale():
-  fine = jnp.array([-1.0, -1.0, 1.0, 1.0])
-  coarse = jnp.array([0.1, 0.3, 0.9, 0.7])
-  assert losses.deserves(fine, coarse).tolist() == [0.0, 1.0, 0.0, 1.0]
-  assert losses.deserves(fine, coarse, 0.5).tolist() == [0.0] * 4
-
-
 def test_selection_is_binary_cross_entropy():
   logits, labels = jnp.array([2.0, -200.0]), jnp.array([0.0, 1.0])
   found = losses.selection(logits, labels)

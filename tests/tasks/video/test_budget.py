@@ -9,7 +9,7 @@ from deltax import delta as delta_wing
 from deltax import models
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.tasks.video.budget import Budget
-from deltax.tasks.video.choice import Prices
+from deltax.tasks.video.prices import Prices
 
 PRICES = Prices({'a': (8.0, 2.0), 'b': (4.0, 1.0)}, {'a': 8.0, 'b': 4.0}, 4.0)
 SPEC = delta_wing.make_spec(candidates=(('full',), ('low_rank', 2, 'out')))
@@ -19,7 +19,8 @@ SPEC = delta_wing.make_spec(candidates=(('full',), ('low_rank', 2, 'out')))
 def network():
   net = models.create('ddrnet23_tiny', num_classes=3)
   frame = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-  return net, jax.eval_shape(net.init, jax.random.key(0), frame), frame
+  teacher = jax.eval_shape(net.init, jax.random.key(0), frame)
+  return delta_wing.distill(net, SPEC), teacher, frame
 
 
 def test_without_a_target_the_loss_is_the_share_as_drawn():
@@ -37,9 +38,9 @@ def test_with_a_target_it_is_the_distance_of_the_expected_share():
 
 
 def test_only_full_copies_have_the_published_price(network):
-  net, teacher, frame = network
-  own = Budget().prices(net, SPEC, teacher, frame)
-  published = Budget(published_cost=True).prices(net, SPEC, teacher, frame)
+  delta, teacher, frame = network
+  own = Budget().prices(delta, teacher, frame)
+  published = Budget(published_cost=True).prices(delta, teacher, frame)
   assert published.teacher == own.teacher
   for path, costs in published.candidates.items():
     assert costs == (own.teacher[path], 0)
@@ -47,10 +48,10 @@ def test_only_full_copies_have_the_published_price(network):
 
 
 def test_costs_that_are_given_are_the_prices_of_full_copies(network):
-  net, teacher, frame = network
-  paths = Budget().prices(net, SPEC, teacher, frame).teacher
+  delta, teacher, frame = network
+  paths = Budget().prices(delta, teacher, frame).teacher
   costs = {path: float(i) for i, path in enumerate(paths)}
-  prices = Budget(costs=costs).prices(net, SPEC, teacher, frame)
+  prices = Budget(costs=costs).prices(delta, teacher, frame)
   assert prices.teacher == costs
   assert prices.candidates == {path: (cost, 0) for path, cost in costs.items()}
 

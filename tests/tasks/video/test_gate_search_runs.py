@@ -1,4 +1,4 @@
-"""Searches within a target: what is paid, what is settled, what stays."""
+"""Gate searches within a target: what is paid, what is settled, what stays."""
 
 import functools
 import json
@@ -19,7 +19,8 @@ from deltax.delta import gates
 from deltax.delta.search import latency
 from deltax.layers import conv2d
 from deltax.tasks.parts import delta_params
-from deltax.tasks.video import choice
+from deltax.tasks.video.gate_search import one_hot, settled
+from deltax.tasks.video.prices import Prices
 from deltax.training import (
   Checkpoints,
   TrainState,
@@ -90,7 +91,7 @@ def macs():
   delta = distilled()
   params, state = make().init(jax.random.key(0), batch_at(0))
   frame = jnp.zeros((1, 32, 32, 3))
-  return choice.Prices(*delta.costs(delta_params(params, state), frame))
+  return Prices(*delta.costs(delta_params(params, state), frame))
 
 
 def share_of(prices, logits):
@@ -115,7 +116,7 @@ def drawn(seed, layers=40):
     for i, (path, own) in enumerate(teacher.items())
   }
   logits = {p: jnp.zeros(3) for p, own in candidates.items() if len(own) > 1}
-  return choice.Prices(candidates, teacher, 0.1 * sum(teacher.values())), logits
+  return Prices(candidates, teacher, 0.1 * sum(teacher.values())), logits
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -143,9 +144,9 @@ def test_a_target_is_reached_by_the_gates_and_kept_by_their_choice(seed):
   assert loss(logits) > 0.05
   assert loss(found) < 0.05
   for given in (logits, found):
-    chosen = jax.jit(
-      functools.partial(choice.settled, prices=prices, target=TARGET)
-    )(given)
+    chosen = jax.jit(functools.partial(settled, prices=prices, target=TARGET))(
+      given
+    )
     assert 0.95 * TARGET < share_of(prices, chosen) <= TARGET * (1 + 1e-6)
 
 
@@ -164,11 +165,11 @@ def test_without_a_target_every_gate_takes_its_likeliest():
   prices, logits = drawn(0)
   draw = np.random.default_rng(1)
   logits = {p: jnp.float32(draw.normal(size=3)) for p in logits}
-  chosen = choice.settled(logits, prices, None)
+  chosen = settled(logits, prices, None)
   for path, own in logits.items():
     assert gates.choose(chosen[path]) == gates.choose(own)
     probabilities = gates.probabilities(chosen[path])
-    np.testing.assert_array_equal(probabilities, choice.one_hot(own))
+    np.testing.assert_array_equal(probabilities, one_hot(own))
 
 
 def test_a_target_that_no_choice_reaches_is_refused():
@@ -208,7 +209,7 @@ def test_a_choice_is_settled_once_and_stays_while_momentum_moves_the_gates():
   # all alike, so that any candidate will do.
   assert share_of(prices, kept[1]) <= TARGET
   for i in range(1, SEARCH + 1):
-    own = choice.settled(states[i].params['gates'], prices, TARGET)
+    own = settled(states[i].params['gates'], prices, TARGET)
     jax.tree.map(np.testing.assert_array_equal, kept[i + 1], own)
     assert share_of(prices, kept[i + 1]) <= TARGET
   for later in kept[SEARCH + 1 :]:
@@ -258,9 +259,9 @@ def test_after_the_search_there_is_no_noise_and_only_the_chosen_are_trained():
   assert len({float(x) for x in during}) > 1
   after = [gradient(SEARCH, key) for key in keys]
   assert len({float(loss) for (loss, _), _ in after}) == 1
-  (_, settled), grads = after[0]
+  (_, later), grads = after[0]
   assert not any(leaf.any() for leaf in jax.tree.leaves(grads['gates']))
-  chosen = distilled().choose(delta_params(params, settled))
+  chosen = distilled().choose(delta_params(params, later))
   names = [each[0] for each in SPEC['candidates']]
   trained = 0
   for path, own in grads['students'].items():
@@ -277,17 +278,17 @@ def test_evaluation_takes_the_settled_choice_and_not_each_gates_own():
   params, state = task.init(jax.random.key(1), batch)
   params['gates'] = {p: jnp.full(4, -9.0) for p in LAYERS}  # the layers as are
   run = jax.jit(task.evaluate)
-  settled = choice.settled(params['gates'], macs(), TARGET)
-  within = run(params, {**state, 'gates': settled}, batch)
+  chosen = settled(params['gates'], macs(), TARGET)
+  within = run(params, {**state, 'gates': chosen}, batch)
   free = {name: own for name, own in state.items() if name != 'gates'}
-  expected = run({**params, 'gates': settled}, free, batch)
+  expected = run({**params, 'gates': chosen}, free, batch)
   jax.tree.map(np.testing.assert_array_equal, within, expected)
   alone = run(params, free, batch)
   name = 'delta_2/confusion'
   np.testing.assert_array_equal(alone[name], alone['teacher/confusion'])
   assert (within[name] != alone[name]).any()
-  watched = task.watch(params, {**state, 'gates': settled, 'step': SEARCH})
-  first = {f'gate/{p}': settled[p][0] > 0 for p in LAYERS}
+  watched = task.watch(params, {**state, 'gates': chosen, 'step': SEARCH})
+  first = {f'gate/{p}': chosen[p][0] > 0 for p in LAYERS}
   assert watched == first
 
 
