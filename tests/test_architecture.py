@@ -20,7 +20,7 @@ FLOORS = (
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data'},
   {'boxes'},
-  {'types', 'task', 'errors'},
+  {'types', 'task', 'errors', 'progress'},
   {'deltax', '__init__'},
 )
 SIDEWAYS = {

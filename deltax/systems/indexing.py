@@ -11,8 +11,8 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from deltax import training
 from deltax.data.video.files import Video, read_chunks
+from deltax.progress import wants_bar
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.segment import IndexedVideo
 from deltax.retrieval.search.fine import FineSearch
@@ -181,7 +181,7 @@ def add_videos(
   """
   fine = FineSearch(system.fine)
   there, failed, damaged, waiting, done = 0, {}, {}, [], 0
-  bar = tqdm.tqdm(videos.items(), disable=not training.wants_bar())
+  bar = tqdm.tqdm(videos.items(), disable=not wants_bar())
   try:
     for name, path in bar:
       if name in index:
