@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from deltax import experiment, files, report, tasks, training
 from deltax.errors import told_in_one_sentence
+from deltax.progress import wants_bar
 from deltax.tasks.retrieval import report as retrieval_report
 
 config_flags.DEFINE_config_file('config', None, 'What was trained.')
@@ -36,7 +37,7 @@ def _evaluate(config, workdir, path) -> None:
     page = retrieval_report.make_report(
       experiment.judged(config, workdir),
       title=config['title'],
-      progress=training.wants_bar(),
+      progress=wants_bar(),
     )
     files.write_json(workdir / 'results.json', report.to_json(page))
     report.write_retrieval_page(path, page)
@@ -60,9 +61,7 @@ def _video(config, workdir):
     title=config['title'],
     options=built.options,
     task=built.task,
-    evaluate=functools.partial(
-      training.evaluate, progress=training.wants_bar()
-    ),
+    evaluate=functools.partial(training.evaluate, progress=wants_bar()),
     dataset=experiment.dataset(config, 'evaluation'),
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),

@@ -20,7 +20,7 @@ FLOORS = (
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data'},
   {'boxes'},
-  {'types', 'task', 'errors', 'files'},
+  {'types', 'task', 'errors', 'files', 'progress'},
   {'deltax', '__init__'},
 )
 SIDEWAYS = {

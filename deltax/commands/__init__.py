@@ -96,11 +96,11 @@ def _named(first: str) -> tuple[str, str]:
     for command in commands
   }
   if name not in folders:
-    near = difflib.get_close_matches(name, folders, 1) or [None]
-    meant = RENAMED.get(name, near[0])
+    near = difflib.get_close_matches(name, folders, 1)
+    meant = RENAMED.get(name) or ''.join(near)
     parser.error(
-      f'there is no command {name!r}'
-      + (f'; is {meant!r} meant?' if meant else '')
+      f'there is no command {name!r}; '
+      + (f'is {meant!r} meant?' if meant else f'known: {", ".join(folders)}')
     )
   return folders[name], name
 

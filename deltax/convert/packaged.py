@@ -15,6 +15,8 @@ from deltax.convert import torch_file
 from deltax.convert.state_dict import from_state_dict
 from deltax.models.efficientnet import STAGES
 
+CLASSES = 1000  # of ImageNet
+
 
 class _Package(NamedTuple):
   distribution: str
@@ -45,7 +47,7 @@ def packaged_weights(name: str) -> dict[str, Any]:
   package = _PACKAGES[name]
   arrays = torch_file.read(_file(package, name))
   state = {package.rename(key): array for key, array in arrays.items()}
-  return from_state_dict(name, state)
+  return from_state_dict(name, state, num_classes=CLASSES)
 
 
 def start(variables: Any, name: str) -> Any:

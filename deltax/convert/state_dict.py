@@ -39,7 +39,9 @@ def module_path(name: str) -> tuple[str, ...]:
   return tuple(path)
 
 
-def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
+def from_state_dict(
+  name: str, state_dict: StateDict, *, num_classes: int | None = None
+) -> dict[str, Any]:
   """Variables of a network from a PyTorch state dict.
 
   Args:
@@ -47,6 +49,8 @@ def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
     state_dict: arrays by PyTorch key: convolutions `[N, C, kh, kw]`, fully
       connected layers `[N, C]`, batch norm `weight`, `bias`, `running_mean`,
       `running_var` `[C]`, and parameters by names of their own.
+    num_classes: K, where it is known; None: as the output layers have it, for
+      which the network is traced twice more.
 
   Returns:
     `{'params': ..., 'batch_stats': ...}` with kernels `[kh, kw, C, N]` and
@@ -56,7 +60,10 @@ def from_state_dict(name: str, state_dict: StateDict) -> dict[str, Any]:
     ValueError: naming every key that is missing, left over, of the wrong shape
       or not finite.
   """
-  net = network(name, state_dict)
+  if num_classes is None:
+    net = network(name, state_dict)
+  else:
+    net = models.create(name, num_classes=num_classes)
   variables, problems = fill(shapes_of(net), state_dict)
   refuse(problems, name)
   return variables
@@ -172,7 +179,8 @@ def to_flax(
   with np.errstate(over='ignore'):
     value = np.array(value, np.float32)
   problems = [] if np.isfinite(value).all() else [f'not finite: {key}']
-  return jnp.asarray(value), problems
+  # Not `jnp.asarray`, which compiles a program for every shape.
+  return jax.device_put(value), problems
 
 
 def refuse(problems: list[str], name: str) -> None:

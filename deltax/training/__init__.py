@@ -3,6 +3,7 @@
 `train` runs a `deltax.task.Task`; the rest are its parts, each usable alone.
 """
 
+from deltax.progress import wants_bar
 from deltax.training.checkpoints import (
   CheckpointError,
   Checkpoints,
@@ -27,7 +28,7 @@ from deltax.training.parallel import (
 )
 from deltax.training.state import TrainState, create_state
 from deltax.training.step import train_step
-from deltax.training.writers import Writer, read_metrics, wants_bar
+from deltax.training.writers import Writer, read_metrics
 
 __all__ = [
   'AXIS_NAME',

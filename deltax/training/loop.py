@@ -13,13 +13,14 @@ import numpy as np
 import optax
 from absl import logging
 
+from deltax.progress import wants_bar
 from deltax.task import Task
 from deltax.training.checkpoints import Checkpoints, restore
 from deltax.training.evaluate import evaluate
 from deltax.training.parallel import axis_name, wrapper
 from deltax.training.state import TrainState, create_state, not_finite
 from deltax.training.step import train_step
-from deltax.training.writers import Writer, wants_bar
+from deltax.training.writers import Writer
 from deltax.types import Array, Batch
 
 TERMINATED = 128 + signal.SIGTERM

@@ -3,7 +3,6 @@
 import datetime
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -16,9 +15,9 @@ import tqdm
 from absl import logging
 
 from deltax import files
+from deltax.progress import wants_bar
 
 METRICS_FILE = 'metrics.jsonl'
-PROGRESS_VARIABLE = 'DELTAX_PROGRESS'
 _TENSORFLOW_WRITER = 'clu.metric_writers.tf.summary_writer'
 
 
@@ -137,19 +136,6 @@ class Writer:
 
   def __exit__(self, *error: object) -> None:
     self.close()
-
-
-def wants_bar(progress: bool | None = None) -> bool:
-  """Whether to draw progress bars.
-
-  Args:
-    progress: the answer, if not None. Then the environment variable
-      DELTAX_PROGRESS (0 or 1) decides, then whether stderr is a terminal.
-  """
-  if progress is not None:
-    return progress
-  told = os.environ.get(PROGRESS_VARIABLE)
-  return sys.stderr.isatty() if told is None else told == '1'
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:

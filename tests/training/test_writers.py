@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from deltax.progress import wants_bar
 from deltax.training import Writer, read_metrics
-from deltax.training.writers import wants_bar
 
 
 def write(workdir, steps, start=0, **options):

@@ -17,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import tqdm
 
-from deltax import delta, models, training
+from deltax import delta, models
 from deltax.commands.sizes import read_size
 from deltax.delta.search import latency
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.survey import survey
 from deltax.delta.units import Unit
+from deltax.progress import wants_bar
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
   variables = jax.eval_shape(net.init, jax.random.key(0), frame)
   selected = spec.select(survey(net, variables, frame))
   with tqdm.tqdm(
-    desc='compiling', unit='program', disable=not training.wants_bar()
+    desc='compiling', unit='program', disable=not wants_bar()
   ) as bar:
 
     def progress(done, count):

@@ -26,6 +26,7 @@ from deltax.data.video import frames as video_frames
 from deltax.data.video.files import write_video
 from deltax.data.video.stream import VideoError
 from deltax.delta.run.streamer import Streamer
+from deltax.progress import wants_bar
 from deltax.report.timing import milliseconds
 from deltax.tasks.video import viewer as run_video
 
@@ -176,7 +177,7 @@ def _compare(streamer, teacher, interval, frame) -> None:
 
 def _told(frames: Iterable, count: int | None) -> Iterator:
   """The frames, with a bar or with lines that say how many there were."""
-  if training.wants_bar():
+  if wants_bar():
     yield from tqdm.tqdm(frames, total=count, unit='frame')
     return
   logging.set_verbosity(logging.INFO)

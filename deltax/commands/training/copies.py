@@ -17,8 +17,8 @@ import pathlib
 
 from absl import logging
 
-from deltax import training
 from deltax.data.copies.make import make_copies
+from deltax.progress import wants_bar
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
       made with other arguments.
     ImportError: panda3d is not installed.
   """
-  bar = training.wants_bar()
+  bar = wants_bar()
   if not bar:
     logging.set_verbosity(logging.INFO)
   folder = make_copies(

@@ -14,12 +14,12 @@ import pathlib
 
 from absl import logging
 
-from deltax import training
 from deltax.commands import folders
 from deltax.data.features import extraction
 from deltax.data.features.records import DTYPES
 from deltax.data.features.store import FeatureStore
 from deltax.data.video import find
+from deltax.progress import wants_bar
 from deltax.systems import extractors
 
 
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     whitening=arguments.whitening,
     weights=arguments.weights,
   )
-  bar = training.wants_bar()
+  bar = wants_bar()
   if not bar:
     logging.set_verbosity(logging.INFO)
   with FeatureStore(

@@ -14,11 +14,12 @@ import pathlib
 import sys
 from typing import Any
 
-from deltax import data, experiment, training
+from deltax import data, experiment
 from deltax.data.features.similarities import (
   read_similarities,
   write_similarities,
 )
+from deltax.progress import wants_bar
 from deltax.systems import runs, scoring
 
 
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         runs.read_part(workdir),
         data.open_features(train['features']),
         read_similarities(scores),
-        progress=training.wants_bar(),
+        progress=wants_bar(),
       )
       write_similarities(written, found)
     scores = written

@@ -9,12 +9,13 @@ The pairs keep their roles, positive or negative; their scores are replaced.
 import argparse
 import pathlib
 
-from deltax import data, training
+from deltax import data
 from deltax.commands import folders
 from deltax.data.features.similarities import (
   read_similarities,
   write_similarities,
 )
+from deltax.progress import wants_bar
 from deltax.systems import runs, scoring
 
 
@@ -41,9 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
   pairs = read_similarities(arguments.pairs)
   features = data.open_features(arguments.features)
   part = runs.read_part(arguments.run)
-  found = scoring.score_pairs(
-    part, features, pairs, progress=training.wants_bar()
-  )
+  found = scoring.score_pairs(part, features, pairs, progress=wants_bar())
   write_similarities(arguments.out, found)
   count, before = (
     sum(len(x) for both in each.pairs.values() for x in both)

@@ -14,9 +14,10 @@ import jax
 import numpy as np
 import tqdm
 
-from deltax import files, training
+from deltax import files
 from deltax.commands import folders
 from deltax.data.features.store import FeatureStore, open_features
+from deltax.progress import wants_bar
 from deltax.retrieval import whiten
 from deltax.retrieval.fitting import moments, whitening_from_moments
 from deltax.systems import extractors
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.apply:
       _check_extractor(features, store, arguments.weights)
     names = tqdm.tqdm(
-      features.names, 'whiten', unit='video', disable=not training.wants_bar()
+      features.names, 'whiten', unit='video', disable=not wants_bar()
     )
     sums = moments(features[name] for name in names)
   size = arguments.size
@@ -118,7 +119,7 @@ def _apply(store, file, out, weights) -> None:
       run = jax.jit(functools.partial(whiten, fitted))
       left = [name for name in raw.names if name not in whitened]
       for name in tqdm.tqdm(
-        left, 'apply', unit='video', disable=not training.wants_bar()
+        left, 'apply', unit='video', disable=not wants_bar()
       ):
         frames = raw[name]
         padding = ((0, -len(frames) % CHUNK), (0, 0), (0, 0))

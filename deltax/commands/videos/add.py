@@ -11,9 +11,10 @@ what any video scores against them.
 import argparse
 import pathlib
 
-from deltax import systems, training
+from deltax import systems
 from deltax.commands.videos import options
 from deltax.data.video.find import find_videos
+from deltax.progress import wants_bar
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
     system,
     videos,
     background=arguments.background,
-    progress=training.wants_bar(),
+    progress=wants_bar(),
   )
   print('\n'.join(options.tell(arguments.index, added)))

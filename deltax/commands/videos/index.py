@@ -11,10 +11,11 @@ read, no index is made.
 import argparse
 import pathlib
 
-from deltax import systems, training
+from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
 from deltax.data.video.find import find_videos
+from deltax.progress import wants_bar
 from deltax.retrieval.search.coarse_search import KINDS
 
 
@@ -49,6 +50,6 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.videos,
     model=arguments.model,
     coarse_search=arguments.coarse,
-    progress=training.wants_bar(),
+    progress=wants_bar(),
   )
   print('\n'.join(options.tell(arguments.out, added)))
