@@ -38,15 +38,16 @@ def _evaluate(config, workdir, path) -> None:
       title=config['title'],
       progress=training.wants_bar(),
     )
-    files.write_json(workdir / 'results.json', page)
+    files.write_json(workdir / 'results.json', report.to_json(page))
     report.write_retrieval_page(path, page)
     print(report.retrieval_text(page))
   else:
     page = _video(config, workdir)
-    files.write_json(workdir / 'results.json', page['results'])
-    report.write(path, **page)
-    print(report.table(page['results']))
-    print(f'\n{report.details(page["results"])}')
+    results = report.to_json(page.results)
+    files.write_json(workdir / 'results.json', results)
+    report.write(path, page)
+    print(report.table(page.results))
+    print(f'\n{report.details(page.results)}')
   print(f'\nThe page: {path}')
 
 

@@ -53,6 +53,8 @@ FENCES = {
   'torch': set(),
   'tensorflow': set(),
 }
+WITHOUT_FLAX = ('deltax/retrieval/', 'deltax/systems/')
+NETWORKS_OF_RETRIEVAL = 'deltax/retrieval/networks/'
 DEVICES = {'deltax/training/parallel.py', 'deltax/layers/norm.py'}
 DEVICE_NAMES = {
   *('pmap', 'shard_map', 'psum', 'pmean', 'all_gather', 'axis_size'),
@@ -94,6 +96,12 @@ def floor(unit):
 def wrong_import(file, name):
   """The rule that an import breaks, or None."""
   library, *parts = name.split('.')
+  if (
+    library == 'flax'
+    and file.startswith(WITHOUT_FLAX)
+    and not (file.startswith(NETWORKS_OF_RETRIEVAL))
+  ):
+    return f'of retrieval, flax belongs in {NETWORKS_OF_RETRIEVAL}'
   for place in FENCES.get(library, ()):
     if file == place or (place.endswith('/') and file.startswith(place)):
       return None
@@ -165,6 +173,8 @@ def test_only_one_file_and_batch_norm_know_of_devices():
     ('deltax/tasks/segmentation/task.py', 'ml_collections'),
     ('deltax/convert/state_dict.py', 'torch'),
     ('train.py', 'tensorflow'),
+    ('deltax/retrieval/system.py', 'flax.linen'),
+    ('deltax/systems/folder.py', 'flax.traverse_util'),
   ],
 )
 def test_a_wrong_import_is_found(file, name):
@@ -176,6 +186,7 @@ def test_a_wrong_import_is_found(file, name):
   [
     ('train.py', 'deltax.training'),
     ('configs/a.py', 'configs.common'),
+    ('deltax/retrieval/networks/fine.py', 'flax.linen'),
     ('deltax/tasks/segmentation/task.py', 'deltax.training.parallel.axis_size'),
     ('deltax/convert/delta.py', 'deltax.delta.distill'),
     ('deltax/training/checkpoints.py', 'deltax.__version__'),

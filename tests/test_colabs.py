@@ -30,6 +30,13 @@ def test_the_notebook_runs_from_top_to_bottom(path, capsys, monkeypatch):
   assert SAYS[path.stem] in capsys.readouterr().out
 
 
+def test_the_retrieval_notebook_needs_three_imports_of_the_library_at_most():
+  cells = json.loads((COLABS / 'retrieval_quickstart.ipynb').read_text())
+  lines = [line for cell in cells['cells'] for line in cell['source']]
+  used = [line for line in lines if line.startswith(('from del', 'import del'))]
+  assert 1 <= len(used) <= 3
+
+
 @pytest.mark.parametrize(
   'path', sorted(COLABS.glob('*.ipynb')), ids=lambda path: path.stem
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deltax import experiment, files, report
-from deltax.data.street import drive, tree
+from deltax.data.street import drive, layouts
 from deltax.tasks.retrieval import report as retrieval_report
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def trees(folder):
   world = drive.render_world(3, frames=20, size=(128, 192))
   for split in ('train', 'val'):
     for sequence in (0, 1):
-      drive.write_cityscapes(
+      layouts.write_cityscapes(
         world,
         folder / 'cityscapes',
         split=split,
@@ -77,8 +77,8 @@ def trees(folder):
         cv2.imwrite(str(target / f'{t:02}.png'), np.ascontiguousarray(picture))
     for number in (0, 1):
       video = f'{"part/" if split == "train" else ""}video_{number}'
-      tree.write_imagenet_vid(world, folder / 'imagenet_vid', split, video)
-  tree.write_imagenet_det(world, folder / 'imagenet_vid', 3, 'part/one')
+      layouts.write_imagenet_vid(world, folder / 'imagenet_vid', split, video)
+  layouts.write_imagenet_det(world, folder / 'imagenet_vid', 3, 'part/one')
   return {
     'street': None,
     'cityscapes': folder / 'cityscapes',
@@ -192,7 +192,7 @@ def test_a_retrieval_config_trains_and_evaluates(name, folder):
   page = retrieval_report.make_report(
     experiment.judged(config, workdir), title=config['title']
   )
-  files.write_json(workdir / 'results.json', page)
+  files.write_json(workdir / 'results.json', report.to_json(page))
   report.write_retrieval_page(workdir / 'report.html', page)
   check_retrieval(config, workdir)
 

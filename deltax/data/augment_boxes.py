@@ -18,12 +18,12 @@ from absl import logging
 
 from deltax.data.labels import NO_BOX
 
-Clip = dict[str, np.ndarray]
+BoxClip = dict[str, np.ndarray]
 
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB
 
 
-def make_clip(frames, boxes: Sequence, classes: Sequence) -> Clip:
+def make_clip(frames, boxes: Sequence, classes: Sequence) -> BoxClip:
   """A clip from frames and the boxes and classes of each.
 
   Args:
@@ -45,7 +45,7 @@ def make_clip(frames, boxes: Sequence, classes: Sequence) -> Clip:
   return clip
 
 
-def drop(clip: Clip, gone) -> Clip:
+def drop(clip: BoxClip, gone) -> BoxClip:
   """Without the boxes that `gone`, bool `[T, N]`, marks."""
   gone = gone | (clip['classes'] == NO_BOX)
   return clip | {
@@ -54,18 +54,18 @@ def drop(clip: Clip, gone) -> Clip:
   }
 
 
-def hide(clip: Clip, filling) -> Clip:
+def hide(clip: BoxClip, filling) -> BoxClip:
   """Marks frames that only fill up the clip, bool `[T]`; they have no boxes."""
   clip = drop(clip, np.broadcast_to(filling[:, None], clip['classes'].shape))
   return clip | {'real': clip['real'] & ~filling}
 
 
-def drop_small(clip: Clip, side: float) -> Clip:
+def drop_small(clip: BoxClip, side: float) -> BoxClip:
   """Without boxes whose shorter side has less than `side` pixels."""
   return drop(clip, _sides(clip['boxes']).min(-1) < side)
 
 
-def keep_largest(clip: Clip, count: int) -> Clip:
+def keep_largest(clip: BoxClip, count: int) -> BoxClip:
   """With exactly `count` rows of boxes: of more, the largest, in their order.
 
   >>> boxes = [[0, 0, 1, 1], [0, 0, 3, 3], [0, 0, 2, 2]]
@@ -99,7 +99,7 @@ def keep_largest(clip: Clip, count: int) -> Clip:
   }
 
 
-def flip(clip: Clip, rng: np.random.Generator) -> Clip:
+def flip(clip: BoxClip, rng: np.random.Generator) -> BoxClip:
   """Mirrors whole pictures left and right, half of the time."""
   if rng.random() < 0.5:
     return clip
@@ -109,7 +109,7 @@ def flip(clip: Clip, rng: np.random.Generator) -> Clip:
   return _settle(clip | {'frames': frames, 'boxes': boxes})
 
 
-def letterbox(clip: Clip, size: tuple[int, int]) -> Clip:
+def letterbox(clip: BoxClip, size: tuple[int, int]) -> BoxClip:
   """Scales pictures, sides in proportion, until they just fit into `size`.
 
   Args:
@@ -124,7 +124,7 @@ def letterbox(clip: Clip, size: tuple[int, int]) -> Clip:
   )
 
 
-def resize_sides(clip: Clip, sides: tuple[int, int]) -> Clip:
+def resize_sides(clip: BoxClip, sides: tuple[int, int]) -> BoxClip:
   """Scales pictures as far as both sides allow, bilinearly.
 
   Args:
@@ -151,7 +151,9 @@ def shapes_of(sides: tuple[int, int], divisor: int = 16) -> tuple:
   return (shorter, longer), (longer, shorter), (longer, longer)
 
 
-def pad_alike(batch: Sequence[Clip], shapes: Sequence[tuple]) -> list[Clip]:
+def pad_alike(
+  batch: Sequence[BoxClip], shapes: Sequence[tuple]
+) -> list[BoxClip]:
   """Gives clips the frames of the smallest shape that holds them all.
 
   Pictures stay in the upper left; the rest has ImageNet's mean colour.
@@ -170,12 +172,12 @@ def pad_alike(batch: Sequence[Clip], shapes: Sequence[tuple]) -> list[Clip]:
 
 
 def scale_and_crop(
-  clip: Clip,
+  clip: BoxClip,
   rng: np.random.Generator,
   crop: tuple[int, int],
   scales: tuple[float, float],
   least: float = 0.4,
-) -> Clip:
+) -> BoxClip:
   """Scales whole pictures by a random factor and cuts out a random window.
 
   Args:
@@ -204,7 +206,9 @@ def scale_and_crop(
   return clip | {'frames': _pad(frames, crop)}
 
 
-def _resize(clip: Clip, size: tuple[int, int], interpolation: int) -> Clip:
+def _resize(
+  clip: BoxClip, size: tuple[int, int], interpolation: int
+) -> BoxClip:
   height, width = clip['frames'].shape[1:3]
   if size == (height, width):
     return clip
@@ -223,7 +227,7 @@ def _resize(clip: Clip, size: tuple[int, int], interpolation: int) -> Clip:
   )
 
 
-def _settle(clip: Clip) -> Clip:
+def _settle(clip: BoxClip) -> BoxClip:
   """Cuts boxes at the picture's border; drops those that are outside."""
   rows, columns = clip['size']
   border = np.array([columns, rows, columns, rows], np.float32)

@@ -1,8 +1,13 @@
-"""Reads batches ahead of the training loop."""
+"""Reads ahead of whoever takes the items: batches, frames, rendered streets."""
 
+import contextlib
+import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from typing import Any
+
+_END = object()
 
 
 def prefetch(dataset, start: int, stop: int, *, ahead: int = 4) -> Iterator:
@@ -20,15 +25,52 @@ def prefetch(dataset, start: int, stop: int, *, ahead: int = 4) -> Iterator:
   >>> list(prefetch('delta', 1, 4))
   ['e', 'l', 't']
   """
-  with futures.ThreadPoolExecutor(2, 'prefetch') as pool:
+  numbers = range(start, stop)
+  return map_ahead(dataset.__getitem__, numbers, threads=2, ahead=ahead)
+
+
+def ahead(items: Iterable, count: int = 4) -> Iterator:
+  """The items in order, each made by a thread before it is asked for.
+
+  Args:
+    items: whose iterator does the work; only the one thread touches it.
+    count: how many items may wait.
+
+  Raises:
+    Exception: whatever making an item raised, when its turn comes.
+
+  >>> list(ahead('delta', 2))
+  ['d', 'e', 'l', 't', 'a']
+  """
+  items, turns = iter(items), itertools.repeat(None)
+  made = map_ahead(lambda _: next(items, _END), turns, threads=1, ahead=count)
+  with contextlib.closing(made):
+    yield from itertools.takewhile(lambda item: item is not _END, made)
+
+
+def map_ahead(
+  function: Callable[[Any], Any], items: Iterable, *, threads: int, ahead: int
+) -> Iterator:
+  """`function(item)` of each item in order, made by threads in advance.
+
+  Args:
+    function: is called by several threads at once.
+    items: are asked for one by one, as the results are taken.
+    threads: how many.
+    ahead: how many results may wait.
+
+  Raises:
+    Exception: whatever the function raised, when its item's turn comes.
+  """
+  with futures.ThreadPoolExecutor(threads, 'prefetch') as pool:
     waiting = deque()
     try:
-      for index in range(start, stop):
-        waiting.append(pool.submit(dataset.__getitem__, index))
+      for item in items:
+        waiting.append(pool.submit(function, item))
         if len(waiting) > ahead:
           yield waiting.popleft().result()
       while waiting:
         yield waiting.popleft().result()
-    finally:
-      for batch in waiting:
-        batch.cancel()
+    finally:  # who takes no more, or an error: what has not begun never will
+      for future in waiting:
+        future.cancel()

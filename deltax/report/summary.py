@@ -1,7 +1,14 @@
 """What a run won, as one sentence and as a table for the terminal."""
 
 import math
-from collections.abc import Mapping
+
+from deltax.report.contents import (
+  DeltaRow,
+  Gmacs,
+  Milliseconds,
+  Results,
+  TeacherRow,
+)
 
 MISSING = '-'
 
@@ -27,31 +34,30 @@ def ratio(a: float | None, b: float | None) -> float:
   return math.nan if a is None or not b else a / b
 
 
-def floor_gap(results: Mapping) -> float:
+def floor_gap(ms: Milliseconds, gmacs: Gmacs) -> float:
   """Time of a later frame in times of what its multiply-accumulates would take.
 
   That floor is the teacher's time by the share of the teacher's
   multiply-accumulates that a later frame needs; 1 is the floor itself.
 
   Args:
-    results: with `ms` and `gmacs`, as `deltax.report.write` takes them.
+    ms: of single frames.
+    gmacs: of single frames.
 
   Returns:
     The ratio, NaN where something was not measured or nothing is needed.
 
   Example:
-    >>> ms = {'teacher': 40.0, 'later': 20.0}
-    >>> floor_gap({'ms': ms, 'gmacs': {'key': 4.0, 'later': 1.0}})
+    >>> floor_gap(Milliseconds(40.0, 44.0, 20.0), Gmacs(key=4.0, later=1.0))
     2.0
   """
-  return ratio(results['ms']['later'], floor(results))
+  return ratio(ms.later, floor(ms, gmacs))
 
 
-def floor(results: Mapping) -> float:
+def floor(ms: Milliseconds, gmacs: Gmacs) -> float:
   """Milliseconds of a later frame if time were multiply-accumulates."""
-  ms, gmacs = results['ms']['teacher'], results['gmacs']
-  share = ratio(gmacs['later'], gmacs['key'])
-  return math.nan if ms is None else ms * share
+  share = ratio(gmacs.later, gmacs.key)
+  return math.nan if ms.teacher is None else ms.teacher * share
 
 
 def sentence(text: str) -> str:
@@ -59,24 +65,23 @@ def sentence(text: str) -> str:
   return text[:1].upper() + text[1:]
 
 
-def headline(results: Mapping) -> str:
+def headline(results: Results) -> str:
   """One sentence on what was won or lost, at the first interval given.
 
   Args:
-    results: as `deltax.report.write` takes it; without intervals, the
-      teacher's score.
+    results: of a run; without intervals, the sentence is on the teacher.
   """
-  teacher, ms = results['teacher'], results['ms']
-  metric = results['metric']['text']
-  if not results['delta']:
-    score = number(points(teacher['score']), 1)
+  teacher, ms = results.teacher, results.ms
+  metric = results.metric.text
+  if not results.delta:
+    score = number(points(teacher.score), 1)
     return f'{sentence(metric)} of {score} on every frame.'
-  delta = results['delta'][0]
-  claims = _claim_macs(delta['share']), _claim_score(_lost(delta), metric)
+  delta = results.delta[0]
+  claims = _claim_macs(delta.share), _claim_score(_lost(delta), metric)
   needs = ' and '.join(filter(None, claims))
-  parts = needs and f'delta {needs}', _claim_speed(ms['teacher'], ms['later'])
+  parts = needs and f'delta {needs}', _claim_speed(ms.teacher, ms.later)
   said = '; '.join(filter(None, parts)) or 'nothing was measured'
-  return f'With a key frame every {delta["interval"]} frames, {said}.'
+  return f'With a key frame every {delta.interval} frames, {said}.'
 
 
 def _claim_macs(share: float | None) -> str:
@@ -108,9 +113,9 @@ def _claim_speed(teacher: float | None, later: float | None) -> str:
   )
 
 
-def _lost(delta: Mapping) -> float:
+def _lost(delta: DeltaRow) -> float:
   """Points of the score below the teacher on the same frames."""
-  return points(delta['teacher_score']) - points(delta['score'])
+  return points(delta.teacher_score) - points(delta.score)
 
 
 def digits(value: float | None) -> int:
@@ -124,41 +129,42 @@ def digits(value: float | None) -> int:
   return max(0, 2 - math.floor(math.log10(abs(value))))
 
 
-def columns(results: Mapping) -> list[str]:
+def columns(results: Results) -> list[str]:
   """Names of the cells of `rows`."""
-  others = results['teacher'].get('others', {})
-  name = results['metric']['name']
-  return [name, 'lost', 'GMACs', 'share', 'ms', *others]
+  others = results.teacher.others
+  return [results.metric.name, 'lost', 'GMACs', 'share', 'ms', *others]
 
 
-def rows(results: Mapping) -> list[tuple[str, list[str]]]:
+def rows(results: Results) -> list[tuple[str, list[str]]]:
   """A name and the cells of `columns` for the teacher and every interval."""
-  teacher = results['teacher']
-  macs, ms = digits(teacher['gmacs']), digits(teacher['ms'])
+  teacher = results.teacher
+  macs, ms = digits(teacher.gmacs), digits(teacher.ms)
 
-  def cells(row: Mapping, lost: str, share: float | None) -> list[str]:
+  def cells(
+    row: TeacherRow | DeltaRow, lost: str, share: float | None
+  ) -> list[str]:
     return [
-      number(points(row['score']), 1),
+      number(points(row.score), 1),
       lost,
-      number(row['gmacs'], macs),
+      number(row.gmacs, macs),
       number(share, 2),
-      number(row['ms'], ms),
-      *(number(points(other), 1) for other in row.get('others', {}).values()),
+      number(row.ms, ms),
+      *(number(points(other), 1) for other in row.others.values()),
     ]
 
   found = [('teacher, every frame', cells(teacher, '', 1.0))]
-  for delta in results['delta']:
+  for delta in results.delta:
     lost = number(_lost(delta), 1)
-    name = f'delta, interval {delta["interval"]}'
-    found.append((name, cells(delta, lost, delta['share'])))
+    name = f'delta, interval {delta.interval}'
+    found.append((name, cells(delta, lost, delta.share)))
   return found
 
 
-def table(results: Mapping) -> str:
+def table(results: Results) -> str:
   """The teacher against delta at every interval, as text for a terminal.
 
   Args:
-    results: as `deltax.report.write` takes it.
+    results: of a run.
 
   Returns:
     Lines without a trailing newline. The scores are in per cent, `lost` in
@@ -168,11 +174,11 @@ def table(results: Mapping) -> str:
   return aligned([('', columns(results)), *rows(results)])
 
 
-def details(results: Mapping) -> str:
+def details(results: Results) -> str:
   """Classes, distances to the key frame and times, as text for a terminal.
 
   Args:
-    results: as `deltax.report.write` takes it.
+    results: of a run.
 
   Returns:
     The score of every class in per cent, teacher and delta at every interval;
@@ -180,30 +186,33 @@ def details(results: Mapping) -> str:
     teacher on the same frames and of delta; last, milliseconds and GMACs of a
     single frame.
   """
-  runs = [results['teacher'], *results['delta']]
-  heads = [f'interval {row["interval"]}' for row in results['delta']]
-  metric = results['metric']
-  classes = [(metric['of_class'], ['teacher', *heads])] + [
-    (name, [number(points(run['by_class'][k]), 1) for run in runs])
-    for k, name in enumerate(results['classes'])
+  runs = [results.teacher, *results.delta]
+  heads = [f'interval {row.interval}' for row in results.delta]
+  metric = results.metric
+  classes = [(metric.of_class, ['teacher', *heads])] + [
+    (name, [number(points(run.by_class[k]), 1) for run in runs])
+    for k, name in enumerate(results.classes)
   ]
-  longest = max((row['interval'] for row in results['delta']), default=0)
-  head = f'{metric["text"]} at distance'
+  longest = max((row.interval for row in results.delta), default=0)
+  head = f'{metric.text} at distance'
   distances = [(head, [str(d) for d in range(longest)])]
-  for row in results['delta']:
-    for name, key in (
-      ('teacher', 'teacher_per_distance'),
-      ('delta', 'per_distance'),
+  for row in results.delta:
+    for name, scores in (
+      ('teacher', row.teacher_per_distance),
+      ('delta', row.per_distance),
     ):
-      cells = [number(points(score), 1) for score in row[key]]
+      cells = [number(points(score), 1) for score in scores]
       cells += [''] * (longest - len(cells))
-      distances.append((f'interval {row["interval"]}, {name}', cells))
-  ms, gmacs = results['ms'], results['gmacs']
-  gmacs = {'teacher': results['teacher']['gmacs'], **gmacs}
+      distances.append((f'interval {row.interval}, {name}', cells))
+  ms, gmacs = results.ms, results.gmacs
   frames = [('one frame', ['ms', 'GMACs'])] + [
-    (name, [number(ms[name], 1), number(gmacs[name], 3)])
-    for name in ('teacher', 'key', 'later')
-    if ms[name] is not None
+    (name, [number(took, 1), number(macs, 3)])
+    for name, took, macs in (
+      ('teacher', ms.teacher, results.teacher.gmacs),
+      ('key', ms.key, gmacs.key),
+      ('later', ms.later, gmacs.later),
+    )
+    if took is not None
   ]
   tables = [classes, distances, frames] if longest else [classes, frames]
   return '\n\n'.join(aligned(table) for table in tables)

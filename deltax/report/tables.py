@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from deltax.report.contents import LayerChoice, Results
 from deltax.report.style import CANDIDATES, colour
 from deltax.report.summary import (
   MISSING,
@@ -22,8 +23,8 @@ HEADS = {
   'ms': 'ms a frame',
 }
 
-# Those that are no network of their own.
-OWN_COLOURS = {'teacher': 'teacher', 'skip': 'muted', 'no_change': 'ink'}
+# Of candidates that are no network of their own, by their names.
+OWN_COLOURS = {'teacher': 'teacher', 'skip': 'muted'}
 
 
 def swatch(background: str) -> str:
@@ -40,15 +41,13 @@ def legend(colours: Mapping[str, str], title: str = '') -> str:
   return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def candidate_colours(layers: Sequence[Mapping]) -> dict[str, str]:
+def candidate_colours(layers: Sequence[LayerChoice]) -> dict[str, str]:
   """A colour name for each candidate: full first, then those chosen.
 
   Where there are more than colours, those that no layer chose share one.
   """
-  chosen = dict.fromkeys(layer['chosen'] for layer in layers)
-  names = dict.fromkeys(
-    name for layer in layers for name in layer['candidates']
-  )
+  chosen = dict.fromkeys(layer.chosen for layer in layers)
+  names = dict.fromkeys(name for layer in layers for name in layer.candidates)
   ordered = sorted(names, key=lambda n: (n != 'full', n not in chosen))
   drawn = [name for name in ordered if name not in OWN_COLOURS]
   return {
@@ -87,7 +86,7 @@ def _head(names: Sequence[str], left: int = 1) -> str:
   return f'<tr>{"".join(cells)}</tr>'
 
 
-def results_table(results: Mapping) -> str:
+def results_table(results: Results) -> str:
   """The teacher against delta at every interval."""
   body = ''.join(
     f'<tr><th scope="row"><span class="{name.split(",")[0]}">{name}</span></th>'
@@ -99,14 +98,14 @@ def results_table(results: Mapping) -> str:
     'frame, on which the teacher runs; GMACs and milliseconds are the mean '
     'over an interval.'
   )
-  names = [results['metric']['text'], *columns(results)[1:]]
+  names = [results.metric.text, *columns(results)[1:]]
   heads = [HEADS.get(name, html.escape(f'{name}, %')) for name in names]
   return _table(caption, _head(['', *heads]), body)
 
 
-def class_table(results: Mapping) -> str:
+def class_table(results: Results) -> str:
   """Score of every class: the teacher, delta at every interval, the change."""
-  teacher, deltas = results['teacher'], results['delta']
+  teacher, deltas = results.teacher, results.delta
 
   def row(name: str, one: float, others: Sequence[float]) -> str:
     cells = [_shown(points(one), 1)]
@@ -119,16 +118,14 @@ def class_table(results: Mapping) -> str:
     return f'<tr><th scope="row">{name}</th>{_cells(cells)}</tr>'
 
   body = ''
-  for k, name in enumerate(results['classes']):
-    red, green, blue = (int(level) for level in results['palette'][k])
+  for k, name in enumerate(results.classes):
+    red, green, blue = (int(level) for level in results.palette[k])
     label = swatch(f'rgb({red},{green},{blue})') + html.escape(name)
-    body += row(
-      label, teacher['by_class'][k], [run['by_class'][k] for run in deltas]
-    )
-  total = row('mean', teacher['score'], [delta['score'] for delta in deltas])
+    body += row(label, teacher.by_class[k], [run.by_class[k] for run in deltas])
+  total = row('mean', teacher.score, [delta.score for delta in deltas])
   groups = ''.join(
     f'<th scope="colgroup" colspan="2"><span class="delta">delta, interval '
-    f'{delta["interval"]}</span></th>'
+    f'{delta.interval}</span></th>'
     for delta in deltas
   )
   head = (
@@ -138,10 +135,10 @@ def class_table(results: Mapping) -> str:
     '</th></tr>'
   )
   caption = (
-    f'{html.escape(results["metric"]["about"])} in per cent, and the change '
+    f'{html.escape(results.metric.about)} in per cent, and the change '
     'from the teacher in points; beside them as marks, a ring for the teacher '
     'and bars for delta, the fainter the longer the interval. A dash stands '
-    f'for a class that occurs in {html.escape(results["metric"]["absent"])}.'
+    f'for a class that occurs in {html.escape(results.metric.absent)}.'
   )
   return _table(caption, head, body, total)
 
@@ -170,25 +167,25 @@ def _dots(teacher: float | None, deltas: Sequence[float | None]) -> str:
   )
 
 
-def layer_table(layers: Sequence[Mapping]) -> str:
+def layer_table(layers: Sequence[LayerChoice]) -> str:
   """What every layer costs and which candidate it chose."""
   colours = candidate_colours(layers)
   body = ''
   for layer in layers:
-    name, macs = layer['chosen'], layer['candidates'][layer['chosen']]
+    name, macs = layer.chosen, layer.candidates[layer.chosen]
     chosen = swatch(colour(colours[name])) + html.escape(name)
     cells = [
-      _shown(layer['teacher'] / 1e6, 2),
+      _shown(layer.teacher / 1e6, 2),
       _shown(macs / 1e6, 2),
-      _shown(ratio(macs, layer['teacher']), 2),
-      _shown(layer['probability'][name], 2),
+      _shown(ratio(macs, layer.teacher), 2),
+      _shown(layer.probability[name], 2),
     ]
     body += (
-      f'<tr><th scope="row">{html.escape(layer["path"])}</th>'
+      f'<tr><th scope="row">{html.escape(layer.path)}</th>'
       f'<td class="left">{chosen}</td>{_cells(cells)}</tr>'
     )
-  before = sum(layer['teacher'] for layer in layers)
-  after = sum(layer['candidates'][layer['chosen']] for layer in layers)
+  before = sum(layer.teacher for layer in layers)
+  after = sum(layer.candidates[layer.chosen] for layer in layers)
   sums = [_shown(before / 1e6, 2), _shown(after / 1e6, 2)]
   sums += [_shown(ratio(after, before), 2), '']
   total = f'<tr><th scope="row">all of them</th><td></td>{_cells(sums)}</tr>'

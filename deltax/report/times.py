@@ -1,8 +1,8 @@
 """Milliseconds of single frames, beside what their multiply-accumulates say."""
 
 import html
-from collections.abc import Mapping
 
+from deltax.report.contents import Results, StreamTimes
 from deltax.report.document import table
 from deltax.report.summary import digits, floor, floor_gap, number, ratio
 
@@ -12,41 +12,39 @@ CAPTION = (
   'multiply-accumulates.'
 )
 
-PERCENTILES = 'p50', 'p95', 'p99', 'mean'
 
-
-def rows(results: Mapping) -> list[list[str]]:
+def rows(results: Results) -> list[list[str]]:
   """Cells of a table of frames: a name, GMACs, share, ms, share.
 
   Args:
-    results: as `deltax.report.write` takes it, with intervals.
+    results: of a run, with intervals.
   """
-  ms, gmacs = results['ms'], results['gmacs']
-  macs, time = digits(gmacs['key']), digits(ms['teacher'])
+  ms, gmacs = results.ms, results.gmacs
+  macs, time = digits(gmacs.key), digits(ms.teacher)
 
   def row(name: str, own: float | None, took: float | None) -> list[str]:
     return [
       name,
       number(own, macs),
-      number(ratio(own, gmacs['key']), 2),
+      number(ratio(own, gmacs.key), 2),
       number(took, time),
-      number(ratio(took, ms['teacher']), 2),
+      number(ratio(took, ms.teacher), 2),
     ]
 
   found = [
-    row('teacher', results['teacher']['gmacs'], ms['teacher']),
-    row('key frame', gmacs['key'], ms['key']),
-    row('later frame', gmacs['later'], ms['later']),
+    row('teacher', results.teacher.gmacs, ms.teacher),
+    row('key frame', gmacs.key, ms.key),
+    row('later frame', gmacs.later, ms.later),
   ]
-  if ms.get('predicted') is not None:
-    found.append(row('later frame, predicted', None, ms['predicted']))
-  return [*found, row('later frame, floor', None, floor(results))]
+  if ms.predicted is not None:
+    found.append(row('later frame, predicted', None, ms.predicted))
+  return [*found, row('later frame, floor', None, floor(ms, gmacs))]
 
 
-def sentences(results: Mapping) -> str:
+def sentences(results: Results) -> str:
   """How far a later frame is from its floor and from what was predicted."""
-  ms = results['ms']
-  gap, off = floor_gap(results), ratio(ms.get('predicted'), ms['later'])
+  ms = results.ms
+  gap, off = floor_gap(ms, results.gmacs), ratio(ms.predicted, ms.later)
   said = []
   if number(gap, 2) != number(None, 2):
     said.append(
@@ -63,30 +61,33 @@ def sentences(results: Mapping) -> str:
   return ' '.join(said)
 
 
-def section_of(results: Mapping) -> str:
+def section_of(results: Results) -> str:
   """The table and the sentences as HTML; nothing without intervals."""
-  if not results['delta']:
+  if not results.delta:
     return ''
   heads = ['', 'GMACs', 'share of GMACs', 'ms', 'share of ms']
   body = [[html.escape(name), *cells] for name, *cells in rows(results)]
   return (
     f'<p>{sentences(results)}</p>{table(CAPTION, heads, body)}'
-    f'{_streams(results.get("streams"))}'
+    f'{_streams(results.streams)}'
   )
 
 
-def _streams(found: Mapping | None) -> str:
+def _streams(streams: StreamTimes | None) -> str:
   """A table of the frame times of parallel streams."""
-  if found is None:
+  if streams is None:
     return ''
   caption = (
-    f'Milliseconds until all of {found["count"]} parallel streams have their '
-    f'next frame, at interval {found["interval"]}: with the key frames of all '
+    f'Milliseconds until all of {streams.count} parallel streams have their '
+    f'next frame, at interval {streams.interval}: with the key frames of all '
     'in the same step, and spread over the interval.'
   )
   heads = ['key frames', 'median', '95%', '99%', 'mean']
   body = [
-    [name, *(number(found[name][each], 1) for each in PERCENTILES)]
-    for name in ('at once', 'staggered')
+    [name, *(number(value, 1) for value in times)]
+    for name, times in (
+      ('at once', streams.at_once),
+      ('staggered', streams.staggered),
+    )
   ]
   return table(caption, heads, body)

@@ -1,22 +1,27 @@
-"""Distill-and-select: networks that find copies of videos, fast and slow."""
+"""Distill-and-select: networks that find copies of videos, fast and slow.
 
-import functools
-from typing import Any
+To search: an `Index` of videos that a `System` encoded, opened by a `Searcher`.
+`deltax.systems` makes both from video files. To build a search of one's own:
+`create` a network, `encode` videos, `make_compare` one query with many of them
+and `find_segments` that match.
+"""
 
-import flax.linen as nn
-
+from deltax.retrieval.compare.bits import pack, unpack
+from deltax.retrieval.compare.many import make_compare
+from deltax.retrieval.compare.segments import Segment, find_segments
+from deltax.retrieval.fitting import (
+  Whitening,
+  fit_whitening,
+  whiten,
+  whitening,
+)
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.networks import NETWORKS, create
 from deltax.retrieval.networks.coarse import CoarseStudent
 from deltax.retrieval.networks.comparator import STRIDE, Comparator
 from deltax.retrieval.networks.fine import Comparison, VideoSimilarity
 from deltax.retrieval.networks.itq import fit_itq
-from deltax.retrieval.networks.regions import (
-  Whitening,
-  fit_whitening,
-  pad_short,
-  region_pool,
-  whiten,
-  whitening,
-)
+from deltax.retrieval.networks.regions import pad_short, region_pool
 from deltax.retrieval.networks.selector import Selector
 from deltax.retrieval.networks.similarity import (
   chamfer,
@@ -24,59 +29,38 @@ from deltax.retrieval.networks.similarity import (
   symmetric_chamfer,
   unit,
 )
+from deltax.retrieval.search.searcher import Budget, Searcher
+from deltax.retrieval.system import Network, System, encode
 
 __all__ = [
   'NETWORKS',
   'STRIDE',
+  'Budget',
   'CoarseStudent',
   'Comparator',
   'Comparison',
+  'Index',
+  'Network',
+  'Searcher',
+  'Segment',
   'Selector',
+  'System',
   'VideoSimilarity',
   'Whitening',
   'chamfer',
   'create',
+  'encode',
+  'find_segments',
   'fit_itq',
   'fit_whitening',
   'frame_similarity',
+  'make_compare',
+  'pack',
   'pad_short',
   'region_pool',
   'symmetric_chamfer',
   'unit',
+  'unpack',
   'whiten',
   'whitening',
 ]
-
-_visil = functools.partial(VideoSimilarity, index='dot', padding='replicate')
-NETWORKS = {
-  'visil': _visil,
-  'visil_symmetric': functools.partial(_visil, symmetric=True),
-  'fine_attention': VideoSimilarity,
-  'fine_binary': functools.partial(VideoSimilarity, index='binary'),
-  'fine_plain': functools.partial(VideoSimilarity, index='none'),
-  's2vs': functools.partial(VideoSimilarity, mask_output=True),
-  'coarse': CoarseStudent,
-  'selector': Selector,
-}
-
-
-def create(name: str, **options: Any) -> nn.Module:
-  """A network by its name.
-
-  Args:
-    name: one of `NETWORKS`.
-    **options: attributes of the module.
-
-  Returns:
-    A module.
-
-  Raises:
-    ValueError: if no network has that name.
-
-  Example:
-    >>> create('fine_binary').index
-    'binary'
-  """
-  if name not in NETWORKS:
-    raise ValueError(f'no network {name!r}; known: {", ".join(NETWORKS)}')
-  return NETWORKS[name](**options)

@@ -6,10 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
-from flax import traverse_util
 
 from deltax.retrieval.compare import bits
 from deltax.retrieval.compare.many import bucket_length
@@ -17,22 +15,29 @@ from deltax.types import Array
 
 
 class Network(NamedTuple):
-  """A network and its variables, `{}` if it has none."""
+  """A network and its variables.
 
-  net: nn.Module
+  Attributes:
+    net: a linen module, as `deltax.retrieval.create` makes it.
+    variables: what `net.apply` takes; `{}` if it has none.
+  """
+
+  net: Any
   variables: Any
 
 
 class System(NamedTuple):
-  """Everything that retrieval needs; two equal ones give the same scores.
+  """All networks that a search needs, from frames to scores.
 
   Attributes:
     extract: uint8 `[T, H, W, 3]` RGB frames to float32 `[T, R, D]` regions.
-    coarse: one vector per video.
-    fine: codes of every frame, and the comparator.
-    selector: which pairs deserve the fine student; None: the best coarse ones.
+    coarse: makes one vector of a video.
+    fine: makes codes of every frame, and compares those of two videos.
+    selector: says which pairs need the fine student; None: those of the best
+      coarse scores.
     description: plain values that say what it is made of.
-    fingerprint: of the description and every array.
+    fingerprint: a short name of the description and every array. Systems of
+      equal fingerprints give equal scores; an index accepts no other.
   """
 
   extract: Callable[[np.ndarray], np.ndarray]
@@ -58,11 +63,16 @@ class Codes(NamedTuple):
 
 
 def encode(system: System, regions: np.ndarray) -> Codes:
-  """The codes of one video, compiled once per bucket of lengths.
+  """Encodes one video: all that an index stores to compare it later.
+
+  Compiled once for each of few lengths that videos are padded to.
 
   Args:
     system: the networks.
-    regions: float32 `[T, R, D]`.
+    regions: float32 `[T, R, D]`, of T real frames, vectors of length 1.
+
+  Returns:
+    The codes.
 
   Raises:
     ValueError: regions of another shape, of no frames, or with NaN.
@@ -93,20 +103,20 @@ def encode_coarse(coarse: Network, regions: np.ndarray) -> np.ndarray:
 def needs(
   selector: Network, query: np.ndarray, targets: np.ndarray, coarse: np.ndarray
 ) -> np.ndarray:
-  """How much pairs of one query need the fine student.
+  """How much the pairs of one query with N videos need the fine student.
 
   Args:
     selector: the network.
-    query: float32 `[]`, the selector's number of the query.
-    targets: float32 `[N]`, of the videos.
-    coarse: float32 `[N]`, coarse scores.
+    query: float32 `[]`, the selector's number of the query (see `Codes`).
+    targets: float32 `[N]`, the same of the videos.
+    coarse: float32 `[N]`, coarse scores of the pairs, -1 to 1.
 
   Returns:
     float32 `[N]` logits, the larger the more.
   """
   run = _run(selector.net, 'decide')
-  own = np.broadcast_to(query, coarse.shape)
-  return np.asarray(run(selector.variables, own, targets, coarse))
+  queries = np.broadcast_to(query, coarse.shape)
+  return np.asarray(run(selector.variables, queries, targets, coarse))
 
 
 def _padded(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,10 +134,10 @@ def _padded(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fine(fine, regions, mask):
-  found = _run(fine.net, 'encode')(fine.variables, regions)
-  found = np.asarray(found)[0, : int(mask.sum())]
+  codes = _run(fine.net, 'encode')(fine.variables, regions)
+  codes = np.asarray(codes)[0, : int(mask.sum())]
   binary = getattr(fine.net, 'index', None) == 'binary'
-  return np.asarray(bits.pack(found)) if binary else found
+  return np.asarray(bits.pack(codes)) if binary else codes
 
 
 def fingerprint(description: Mapping[str, Any], arrays: Any) -> str:
@@ -141,14 +151,43 @@ def fingerprint(description: Mapping[str, Any], arrays: Any) -> str:
     Sixteen hexadecimal digits.
   """
   digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-  flat = traverse_util.flatten_dict(arrays, sep='/')
-  for name in sorted(flat):
-    array = np.ascontiguousarray(flat[name])
-    digest.update(f'{name}{array.dtype}{array.shape}'.encode())
+  by_path = flatten(arrays)
+  for path in sorted(by_path):
+    array = np.ascontiguousarray(by_path[path])
+    digest.update(f'{path}{array.dtype}{array.shape}'.encode())
     digest.update(array.tobytes())
   return digest.hexdigest()[:16]
 
 
+def flatten(arrays: Any) -> dict[str, Any]:
+  """The arrays of nested dicts by their path.
+
+  >>> flatten({'params': {'dense': {'bias': 0}}, 'empty': {}})
+  {'params/dense/bias': 0}
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(arrays)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+    for path, leaf in leaves
+  }
+
+
+def nest(by_path: Mapping[str, Any]) -> dict[str, Any]:
+  """The inverse of `flatten`.
+
+  >>> nest({'params/dense/bias': 0, 'params/scale': 1})
+  {'params': {'dense': {'bias': 0}, 'scale': 1}}
+  """
+  whole: dict[str, Any] = {}
+  for path, leaf in by_path.items():
+    *folders, name = path.split('/')
+    inner = whole
+    for folder in folders:
+      inner = inner.setdefault(folder, {})
+    inner[name] = leaf
+  return whole
+
+
 @functools.cache
-def _run(net: nn.Module, method: str | None = None) -> Callable[..., Array]:
+def _run(net: Any, method: str | None = None) -> Callable[..., Array]:
   return jax.jit(functools.partial(net.apply, method=method))

@@ -1,1 +1,59 @@
-"""Retrieval systems: networks, extractor and whitening that work together."""
+"""Retrieval systems: made, saved and opened, and what they do with many videos.
+
+from deltax import retrieval, systems
+
+systems.index_files('my.index', ['films/'])
+index, system = systems.open_index('my.index')
+query = systems.read_video(system, 'query.mp4')
+retrieval.Searcher(index, system).search(query.regions, times=query.times)
+"""
+
+from deltax.systems.extractors import (
+  EXTRACTORS,
+  Extractor,
+  make_delta_extractor,
+  make_extractor,
+  read_whitening,
+)
+from deltax.systems.folder import (
+  UNTRAINED,
+  Part,
+  make_system,
+  open_system,
+  save_system,
+)
+from deltax.systems.indexing import (
+  Added,
+  ReadVideo,
+  add_videos,
+  index_features,
+  index_files,
+  open_index,
+  read_video,
+)
+from deltax.systems.runs import read_part
+from deltax.systems.scoring import Scores, score_all, score_pairs
+
+__all__ = [
+  'EXTRACTORS',
+  'UNTRAINED',
+  'Added',
+  'Extractor',
+  'Part',
+  'ReadVideo',
+  'Scores',
+  'add_videos',
+  'index_features',
+  'index_files',
+  'make_delta_extractor',
+  'make_extractor',
+  'make_system',
+  'open_index',
+  'open_system',
+  'read_part',
+  'read_video',
+  'read_whitening',
+  'save_system',
+  'score_all',
+  'score_pairs',
+]

@@ -18,7 +18,8 @@ from deltax import convert, delta, models
 from deltax.convert import torch_file
 from deltax.convert.packaged import packaged_weights
 from deltax.models.inputs import normalise
-from deltax.retrieval.networks.regions import Whitening, region_pool, whiten
+from deltax.retrieval.fitting import Whitening, whiten
+from deltax.retrieval.networks.regions import region_pool
 from deltax.retrieval.system import fingerprint
 from deltax.types import Array
 

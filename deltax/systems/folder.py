@@ -1,4 +1,4 @@
-"""Saves and loads what `deltax index` and `deltax search` run with.
+"""Makes, saves and opens what `deltax index` and `deltax search` run with.
 
 A folder holds `system.json`, what it is made of, and `arrays.npz`, its weights.
 Weights that come as a package are not copied.
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax import traverse_util
 
 from deltax import files, retrieval
-from deltax.retrieval.system import Network, System, fingerprint
+from deltax.retrieval.system import Network, System, fingerprint, flatten, nest
 from deltax.systems import extractors
 from deltax.systems.extractors import Extractor
 
@@ -23,7 +22,13 @@ ROLES = ('coarse', 'fine', 'selector')
 
 
 class Part(NamedTuple):
-  """A network by name, as `deltax.retrieval.create` takes it."""
+  """A network by name, and its variables.
+
+  Attributes:
+    name: as `deltax.retrieval.create` takes it.
+    options: the same; plain values.
+    variables: of the network, `{}` if it has none.
+  """
 
   name: str
   options: Mapping[str, Any]
@@ -40,15 +45,16 @@ UNTRAINED = {
 
 
 def make_system(
-  extractor: Extractor, parts: Mapping[str, Part | None] | None = None
+  extractor: Extractor | None, parts: Mapping[str, Part | None] | None = None
 ) -> System:
   """Joins an extractor and networks.
 
   Args:
-    extractor: of region features.
+    extractor: of region features; None where videos come as regions, which such
+      a system indexes and searches, but cannot make.
     parts: 'coarse', 'fine' and 'selector' (or None); without parts, what needs
-      no training: the mean of all regions as the vector of a video, and the
-      Chamfer similarity of its frames.
+      no training, `UNTRAINED`: the mean of all regions as the vector of a
+      video, and the Chamfer similarity of its frames.
 
   Returns:
     The system.
@@ -61,7 +67,8 @@ def make_system(
     raise ValueError(
       f'a system has the parts {", ".join(ROLES)}; got {", ".join(parts)}'
     )
-  networks, description = {}, {'extractor': dict(extractor.description)}
+  networks, description = {}, {}
+  description['extractor'] = extractor and dict(extractor.description)
   for role in ROLES:
     part = parts[role]
     if part is None:
@@ -71,9 +78,19 @@ def make_system(
     networks[role] = Network(net, part.variables)
     description[role] = {'name': part.name, 'options': dict(part.options)}
   arrays = {role: part.variables for role, part in parts.items() if part}
-  name = fingerprint({**description, 'of': extractor.fingerprint}, arrays)
+  source = extractor and extractor.fingerprint
   return System(
-    extract=extractor, description=description, fingerprint=name, **networks
+    extract=extractor or _no_frames,
+    description=description,
+    fingerprint=fingerprint({**description, 'of': source}, arrays),
+    **networks,
+  )
+
+
+def _no_frames(frames: np.ndarray) -> np.ndarray:
+  raise ValueError(
+    f'frames of shape {frames.shape} for a system without an extractor: '
+    'expected regions, or a system of make_system(extractor)'
   )
 
 
@@ -86,12 +103,17 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
 
   Raises:
     FileExistsError: the folder is there already.
-    ValueError: the extractor has students.
+    ValueError: there is no extractor, or it has students.
   """
   folder = pathlib.Path(folder)
   if folder.exists():
     raise FileExistsError(f'{folder} is there already; nothing was written')
   extractor = system.extract
+  if not isinstance(extractor, Extractor):
+    raise ValueError(
+      f'{folder}: a system without an extractor cannot be saved; expected one '
+      'of make_extractor'
+    )
   if 'interval' in extractor.description:
     raise ValueError(
       f'{folder}: an extractor with students cannot be saved; expected one of '
@@ -106,24 +128,23 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
     arrays['whitening'] = extractor.arrays['whitening']
   if not extractors.is_packaged(extractor):
     arrays['backbone'] = extractor.arrays['variables']
-  flat = traverse_util.flatten_dict(arrays, sep='/')
+  by_path = {path: np.asarray(x) for path, x in flatten(arrays).items()}
   about = {
     'version': VERSION,
     'fingerprint': system.fingerprint,
     'description': system.description,
   }
   with files.filling(folder) as beside:
-    np.savez(
-      beside / 'arrays.npz', **{k: np.asarray(v) for k, v in flat.items()}
-    )
+    np.savez(beside / 'arrays.npz', **by_path)
     files.write_json(beside / 'system.json', about)
 
 
-def load_system(folder: str | os.PathLike | None = None) -> System:
-  """The system of a folder; without one, the one that needs no training.
+def open_system(folder: str | os.PathLike | None = None) -> System:
+  """Opens a system that was saved, or the one that needs no training.
 
   Args:
-    folder: as `save_system` wrote it.
+    folder: as `save_system` or `deltax bundle` wrote it. None: features of
+      ImageNet by the packaged `efficientnet_lite0`, compared as they are.
 
   Returns:
     The system.
@@ -139,7 +160,7 @@ def load_system(folder: str | os.PathLike | None = None) -> System:
   name, roles, saved = _read(folder)
   try:
     with open(folder / 'arrays.npz', 'rb') as raw, np.load(raw) as file:
-      arrays = traverse_util.unflatten_dict(dict(file), sep='/')
+      arrays = nest(dict(file))
   except Exception as error:
     raise ValueError(f'{folder / "arrays.npz"} is broken: {error}') from error
   whitening = arrays.get('whitening')

@@ -10,7 +10,7 @@ import tqdm
 from deltax import retrieval
 from deltax.data.features.similarities import Similarities
 from deltax.retrieval.compare.many import bucket_length
-from deltax.retrieval.search.fine import FineSearch
+from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.system import (
   Network,
   System,

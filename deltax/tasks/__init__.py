@@ -48,7 +48,7 @@ def make_report(*run: Any, options: dict[str, Any], **others: Any):
   Args:
     *run: params and model_state.
     options: keyword arguments of `make_task`, its name included.
-    **others: see `report_parts.gather`.
+    **others: see `deltax.tasks.video.report.gather`.
   """
   options = dict(options)
   report = _known(options.pop('name'), REPORTS)

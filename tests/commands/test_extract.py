@@ -7,8 +7,7 @@ from deltax import commands
 from deltax.data.features.hdf5 import write_hdf5
 from deltax.data.features.store import FeatureStore
 from deltax.data.video.files import read_video, write_video
-from deltax.retrieval.networks import moments
-from deltax.retrieval.networks.regions import fit_whitening
+from deltax.retrieval import fitting
 from deltax.systems import extractors
 
 
@@ -113,7 +112,7 @@ def test_a_whitening_is_that_of_all_regions_at_once(
   told = capsys.readouterr().out
   assert '6 to 4 numbers, fitted to 414 regions of 4 videos' in told
   found = extractors.read_whitening(out)
-  expected = fit_whitening(samples, 4)
+  expected = fitting.fit_whitening(samples, 4)
   np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
   signs = np.sign((found.projection * expected.projection).sum(0))
   np.testing.assert_allclose(
@@ -134,8 +133,8 @@ def test_by_default_words_of_bits_are_filled(tmp_path, channels, size):
 
 def test_whitened_features_are_uncorrelated(raw):
   _, samples = raw
-  sums = moments.moments([samples[:100], samples[100:].reshape(-1, 2, 6)])
-  fitted = moments.whitening_from_moments(sums, 6)
+  sums = fitting.moments([samples[:100], samples[100:].reshape(-1, 2, 6)])
+  fitted = fitting.whitening_from_moments(sums, 6)
   white = (samples - fitted.mean[None]) @ fitted.projection
   np.testing.assert_allclose(white.T @ white, np.eye(6), atol=1e-4)
 

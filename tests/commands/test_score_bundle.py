@@ -97,7 +97,7 @@ def test_a_bundle_is_a_system_of_its_runs(tmp_path, extractor, capsys):
   )
   (name, options), *_ = extractor
   assert (name, str(options['weights'])) == ('resnet50', 'r.pth')
-  system = retrieval_system.load_system(tmp_path / 'system')
+  system = retrieval_system.open_system(tmp_path / 'system')
   assert f': system {system.fingerprint}' in capsys.readouterr().out
   for role, part in PARTS.items():
     assert system.description[role]['name'] == part.name
@@ -108,7 +108,7 @@ def test_a_bundle_is_a_system_of_its_runs(tmp_path, extractor, capsys):
 def test_a_bundle_may_lack_a_selector(tmp_path, extractor):
   out = tmp_path / 'system'
   commands.main(['bundle', str(out), '--coarse', 'coarse', '--fine', 'fine'])
-  assert retrieval_system.load_system(out).selector is None
+  assert retrieval_system.open_system(out).selector is None
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from PIL import Image
 from deltax import commands, retrieval
 from deltax.commands.videos import search
 from deltax.data.video.files import write_video
+from deltax.errors import STOPPED
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, Where
 from deltax.retrieval.system import Network, System
@@ -67,7 +68,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def use_fake_system(monkeypatch):
-  monkeypatch.setattr(retrieval_system, 'load_system', fake_system)
+  monkeypatch.setattr(retrieval_system, 'open_system', fake_system)
 
 
 def run(*arguments):
@@ -88,7 +89,7 @@ def built(videos, tmp_path_factory):
   """An index of the folder, and what making it printed."""
   folder = tmp_path_factory.mktemp('index') / 'my.index'
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(retrieval_system, 'load_system', fake_system)
+    patch.setattr(retrieval_system, 'open_system', fake_system)
     patch.setattr(sys, 'stdout', told := io.StringIO())
     run('index', videos / 'db', '--out', folder)
   return folder, told.getvalue()
@@ -164,9 +165,8 @@ def test_a_second_run_adds_nothing_and_another_file_of_a_name_is_told(
   assert '4 videos, 0 of them new; 4 were there' in capsys.readouterr().out
   other = tmp_path / 'a.mp4'
   other.write_bytes((videos / 'db/b.mp4').read_bytes())
-  run('add', built[0], other)
-  told = capsys.readouterr().out
-  assert 'left out: a.mp4: ' in told and 'another video of this name' in told
+  told = refused(capsys, 'add', built[0], other)
+  assert 'a.mp4: ' in told and 'another video of this name' in told
   assert len(Index(built[0])) == 4
 
 
@@ -198,9 +198,56 @@ def test_add_remove_and_info_follow_each_other(videos, tmp_path, capsys):
 
 
 def test_an_empty_index_tells_its_size(videos, tmp_path, capsys):
-  run('index', videos / 'db/empty.mp4', '--out', tmp_path / 'i')
+  run('index', videos / 'db/a.mp4', '--out', tmp_path / 'i')
+  run('remove', tmp_path / 'i', 'a.mp4')
   run('info', tmp_path / 'i')
   assert '0 videos, 0.00 hours' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_where_nothing_can_be_indexed_no_index_is_made(
+  videos, tmp_path, capsys, begun
+):
+  broken = tmp_path / 'broken'
+  broken.mkdir()
+  for number in range(5):
+    (broken / f'{number}.mp4').write_bytes(b'no video' * 100)
+  (tmp_path / 'none').mkdir()
+  out = tmp_path / 'out'
+  if begun:
+    out.mkdir()  # an empty folder may become an index
+  before = sorted(tmp_path.rglob('*'))
+  for place, expected in (
+    (videos / 'db/empty.mp4', 'no video could be added: empty.mp4: '),
+    (broken, '2.mp4: '),
+    (tmp_path / 'none', 'no videos in '),
+  ):
+    told = refused(capsys, 'index', place, '--out', out)
+    assert expected in told
+  assert 'and 2 more' in refused(capsys, 'index', broken, '--out', out)
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_where_nothing_can_be_added_the_index_stays_as_it_was(
+  videos, tmp_path, capsys
+):
+  out = tmp_path / 'i'
+  run('index', videos / 'db/a.mp4', '--out', out)
+
+  def files():
+    paths = [path for path in out.rglob('*') if path.is_file()]
+    return {path: path.read_bytes() for path in paths}
+
+  before = files()
+  for words in (['add', out], ['index', '--out', out]):
+    told = refused(capsys, *words, videos / 'db/empty.mp4')
+    assert 'could be added: empty.mp4: ' in told and 'file is empty' in told
+    assert files() == before
+  # What is there already is no failure, whatever else is broken.
+  run('add', out, videos / 'db/a.mp4', videos / 'db/empty.mp4')
+  told = capsys.readouterr().out
+  assert '0 of them new; 1 were there already' in told
+  assert 'left out: empty.mp4: ' in told and files() == before
 
 
 def test_another_model_is_refused_naming_both(built, videos, capsys):
@@ -236,7 +283,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
 def test_what_is_done_stays_when_adding_is_interrupted(
   videos, tmp_path, monkeypatch
 ):
-  real, seen = indexing.read, []
+  real, seen = indexing.read_video, []
 
   def read(system, path):
     seen.append(path)
@@ -244,10 +291,11 @@ def test_what_is_done_stays_when_adding_is_interrupted(
       raise KeyboardInterrupt
     return real(system, path)
 
-  monkeypatch.setattr(indexing, 'read', read)
+  monkeypatch.setattr(indexing, 'read_video', read)
   words = ['index', videos / 'db', '--out', tmp_path / 'i']
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(SystemExit) as left:
     run(*words)
+  assert left.value.code == STOPPED
   assert Index(tmp_path / 'i').names == ['a.mp4', 'b.mp4'][: len(seen) - 1]
   run(*words)
   assert len(Index(tmp_path / 'i')) == 4
@@ -255,7 +303,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
 
 def moving(where):
   """A match with a picture each second, and a query of 10 seconds."""
-  query = indexing.Read(
+  query = indexing.ReadVideo(
     regions=np.zeros((10, 1, 1)),
     pictures=[b'q%d' % n for n in range(10)],
     times=np.arange(10.0),

@@ -1,11 +1,11 @@
-"""Batches, augmentation and reading ahead."""
+"""Batches and augmentation."""
 
 import cv2
 import jax
 import numpy as np
 import pytest
 
-from deltax.data import augment, clips, pipeline, prefetch
+from deltax.data import augment, clips, pipeline
 
 
 def numbered(element, rng):
@@ -194,38 +194,3 @@ def test_a_pair_has_every_distance_up_to_the_largest():
   assert {key for key, _ in pairs} == {0, 1, 2, 3, 4}
   assert max(later for _, later in pairs) == 5
   assert clips.choose(rng, 4, 4, 3) == [0, 1, 2, 3]
-
-
-def test_prefetch_gives_the_batches_in_order():
-  class Squares:
-    def __getitem__(self, index):
-      return index**2
-
-  assert list(prefetch(Squares(), 3, 40)) == [k**2 for k in range(3, 40)]
-
-
-def test_prefetch_brings_the_error_of_a_batch_when_its_turn_comes():
-  class Broken:
-    def __getitem__(self, index):
-      if index == 3:
-        raise OSError('frame 3 is broken')
-      return index
-
-  batches = prefetch(Broken(), 0, 10)
-  assert [next(batches) for _ in range(3)] == [0, 1, 2]
-  with pytest.raises(OSError, match='frame 3 is broken'):
-    next(batches)
-
-
-def test_prefetch_stops_reading_when_it_is_left():
-  read = []
-
-  class Endless:
-    def __getitem__(self, index):
-      read.append(index)
-      return index
-
-  batches = prefetch(Endless(), 0, 10**9, ahead=3)
-  next(batches)
-  batches.close()
-  assert max(read) <= 4

@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 from deltax import report
-from deltax.report.tables import candidate_colours
+from deltax.delta import spec
+from deltax.report.contents import (
+  Boxes,
+  BoxShot,
+  Curves,
+  GateHistory,
+  LabelShot,
+  LayerChoice,
+  Page,
+)
+from deltax.report.style import LIGHT
+from deltax.report.tables import OWN_COLOURS, candidate_colours
 
 VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
 CLASSES = ['sky', 'road', 'car <b>&']
@@ -18,6 +29,8 @@ PALETTE = [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
 
 
 def results(**changes):
+  """As `results.json` holds them."""
+
   def scores(score, car=0.3):
     return {
       'score': score,
@@ -39,6 +52,7 @@ def results(**changes):
 
   base = {
     'title': 'A street & <more>',
+    'data': 'street',
     'metric': {
       'name': 'mIoU',
       'text': 'mean IoU',
@@ -68,41 +82,40 @@ def results(**changes):
 def layers():
   candidates = {'low_rank_4_out': 200_000, 'full': 1_000_000}
   return [
-    {
-      'path': f'layer{i}/conv<{i}>',
-      'candidates': candidates,
-      'teacher': 1_000_000,
-      'chosen': chosen,
-      'probability': {'full': 0.25, 'low_rank_4_out': 0.75},
-    }
+    LayerChoice(
+      path=f'layer{i}/conv<{i}>',
+      candidates=candidates,
+      teacher=1_000_000,
+      chosen=chosen,
+      probability={'full': 0.25, 'low_rank_4_out': 0.75},
+    )
     for i, chosen in enumerate(['full', 'low_rank_4_out', 'low_rank_4_out'])
   ]
 
 
 def history():
-  paths = [layer['path'] for layer in layers()]
-  gates = {
-    'steps': [0, 10, 30],
-    'probability': {path: [0.27, 0.4, 0.9] for path in paths},
-  }
+  steps = [0, 10, 30]
+  gates = {layer.path: [0.27, 0.4, 0.9] for layer in layers()}
   curves = {
-    'steps': list(range(60)),
     'task': [1 / (1 + t) for t in range(60)],
     'miou <val>': [0.5 if t % 20 == 0 else None for t in range(60)],
     'never': [None] * 60,
   }
-  return {'gates': gates, 'curves': curves}
+  return {
+    'gates': GateHistory(steps, gates),
+    'curves': Curves(list(range(60)), curves),
+  }
 
 
 def film():
   label = np.array([[0, 1, 255], [2, 2, 255]], np.uint8)
-  shot = {
-    'frame': np.full((2, 3, 3), 127, np.uint8),
-    'label': label,
-    'teacher': np.minimum(label, 2),
-    'delta': np.zeros_like(label),
-    'caption': 'world 7 & <frame 12>',
-  }
+  shot = LabelShot(
+    frame=np.full((2, 3, 3), 127, np.uint8),
+    label=label,
+    teacher=np.minimum(label, 2),
+    delta=np.zeros_like(label),
+    caption='world 7 & <frame 12>',
+  )
   return [shot, shot]
 
 
@@ -131,9 +144,14 @@ class Reader(html.parser.HTMLParser):
     self.text.append(data)
 
 
+def read(given):
+  return report.results_from_json(given)
+
+
 def page_of(folder, **parts):
   path = folder / 'report.html'
-  report.write(path, **{'results': results(), **parts})
+  given = read(parts.pop('results', None) or results())
+  report.write(path, Page(given, **parts))
   return path.read_text(encoding='utf-8')
 
 
@@ -217,26 +235,42 @@ def test_without_times_no_floor_is_claimed(tmp_path):
 
 def test_a_choice_that_costs_nothing_is_still_to_be_seen(tmp_path):
   """Blocks and layers have other candidates; one in three chose to skip."""
-  layer = {**layers()[0], 'path': 'conv1_0-conv1_3'}
-  candidates = {**layer['candidates'], 'skip': 0, 'teacher': 1_000_000}
-  free = {
-    **layer,
-    'path': 'layer1_0',
-    'candidates': candidates,
-    'chosen': 'skip',
-    'probability': dict.fromkeys(candidates, 0.25),
-  }
+  layer = layers()[0]._replace(path='conv1_0-conv1_3')
+  candidates = {**layer.candidates, 'skip': 0, 'teacher': 1_000_000}
+  free = layer._replace(
+    path='layer1_0',
+    candidates=candidates,
+    chosen='skip',
+    probability=dict.fromkeys(candidates, 0.25),
+  )
   page = page_of(tmp_path, layers=[layer, free, layer])
   assert 'skip (1 of 3 layers)' in page and 'conv1_0-conv1_3' in page
   assert page.count('<title>layer1_0: skip, 0.00 of 1.00 million') == 3
 
 
+def chosen_of(names, chosen):
+  layer = layers()[0]._replace(candidates=dict.fromkeys(names, 1.0))
+  return [layer._replace(chosen=name) for name in chosen]
+
+
+def test_every_candidate_there_is_has_a_colour_and_no_other_name_has():
+  made = [
+    make()
+    for table in (spec.CANDIDATES, spec.BLOCK_CANDIDATES)
+    for make in table.values()
+  ]
+  names = sorted({candidate.name for candidate in made})
+  found = candidate_colours(chosen_of(names, names))
+  assert set(found) == set(names)
+  assert set(found.values()) <= set(LIGHT)
+  # A colour of its own is given to candidates that exist, by their names.
+  assert set(OWN_COLOURS) <= set(names)
+
+
 def test_candidates_that_are_chosen_never_share_a_colour():
   names = ['teacher', *(f'narrow_{i}' for i in range(9)), 'skip', 'full']
   chosen = ['narrow_8', 'narrow_7', 'skip', 'narrow_3', 'teacher', 'narrow_0']
-  found = candidate_colours(
-    [{'candidates': names, 'chosen': name} for name in chosen]
-  )
+  found = candidate_colours(chosen_of(names, chosen))
   assert set(found) == set(names) and found['full'] == 'candidate0'
   assert len({found[name] for name in [*chosen, 'full']}) == 7
 
@@ -270,6 +304,7 @@ def test_scores_that_were_not_measured_are_dashes():
     ms=None, score=math.nan, others={'consistency': None}
   )
   changed['delta'][0].update(share=math.nan, teacher_score=None)
+  changed = read(changed)
   text = report.table(changed)
   assert text.splitlines()[1].split()[-2:] == ['-', '-']
   assert report.headline(changed) == (
@@ -284,10 +319,16 @@ def test_missing_parts_are_left_out(tmp_path):
   assert Reader(page).open == []
 
 
-def test_all_but_the_film_may_come_from_json(tmp_path):
-  parts = {'results': results(), 'layers': layers(), **history()}
-  again = json.loads(json.dumps(parts))
-  assert page_of(tmp_path, **again) == page_of(tmp_path, **parts)
+def test_results_are_the_same_after_their_way_through_a_file():
+  given = read(results())
+  again = json.loads(json.dumps(report.to_json(given)))
+  assert again == report.to_json(given) == results()
+  assert read(again) == given
+  times = {'p50': 1.0, 'p95': 2.0, 'p99': 3.0, 'mean': 1.5}
+  streams = {'count': 4, 'interval': 5, 'at once': times, 'staggered': times}
+  written = {**results(), 'streams': streams, 'floor_gap': 1.5}
+  assert report.to_json(read(written)) == written
+  assert read(written).streams.at_once.p95 == 2.0
 
 
 def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
@@ -317,35 +358,42 @@ def test_the_page_says_which_figure_it_lacks(tmp_path):
   unlike['delta'][0]['others'] = {}
   with pytest.raises(ValueError, match=r"interval 3 are \[\], .*\['consist"):
     page_of(tmp_path, results=unlike)
-  gates = {'steps': [0, 1], 'probability': {'conv1': [0.5]}}
+  gates = GateHistory([0, 1], {'conv1': [0.5]})
   with pytest.raises(ValueError, match='gate conv1 has 1 values for 2 steps'):
     page_of(tmp_path, gates=gates)
-  with pytest.raises(ValueError, match=r"a layer lacks .*'chosen'"):
-    page_of(tmp_path, layers=[{'path': 'conv1'}])
+  curves = Curves([0, 1], {'task': [0.5]})
+  with pytest.raises(ValueError, match='curve task has 1 values for 2 steps'):
+    page_of(tmp_path, curves=curves)
+  lean = results(metric={'name': 'mIoU', 'text': 'mean IoU'})
+  with pytest.raises(ValueError, match=r"metric lacks \['of_class', 'about'"):
+    page_of(tmp_path, results=lean)
+  short = results()
+  del short['ms']['later']
+  with pytest.raises(ValueError, match=r"results\['ms'\] lacks \['later'\]"):
+    page_of(tmp_path, results=short)
 
 
 def test_a_normalised_frame_is_refused(tmp_path):
   shot = film()[0]
-  shot['frame'] = shot['frame'] / np.float32(255)
+  shot = shot._replace(frame=shot.frame / np.float32(255))
   with pytest.raises(ValueError, match=r'float32 \(2, 3, 3\), expected uint8'):
     page_of(tmp_path, film=[shot])
 
 
 def boxes(count=2, **others):
   corners = np.array([[1, 1, 12, 9], [3, 2, 15, 15.0]], np.float32)
-  found = {'boxes': corners[:count], 'classes': np.array([2, 0])[:count]}
-  return {**found, **others}
+  return Boxes(corners[:count], np.array([2, 0])[:count], **others)
 
 
 def film_of_boxes():
   found = boxes(scores=np.array([0.87, 0.41], np.float32))
-  shot = {
-    'frame': np.full((16, 20, 3), 127, np.uint8),
-    'truth': boxes(),
-    'teacher': found,
-    'delta': found,
-    'caption': 'world 7 & <frame 12>',
-  }
+  shot = BoxShot(
+    frame=np.full((16, 20, 3), 127, np.uint8),
+    truth=boxes(),
+    teacher=found,
+    delta=found,
+    caption='world 7 & <frame 12>',
+  )
   return [shot, shot, shot]
 
 
@@ -382,23 +430,18 @@ def test_other_scores_may_be_left_out(tmp_path):
   for row in (plain['teacher'], *plain['delta']):
     del row['others']
   assert 'AP, %' not in page_of(tmp_path, results=plain)
-  lines = report.table(plain).splitlines()
+  lines = report.table(read(plain)).splitlines()
   assert lines[0].split() == ['AP50', 'lost', 'GMACs', 'share', 'ms']
 
 
 def test_a_film_says_what_its_boxes_lack(tmp_path):
-  shot = film_of_boxes()[0]
-  del shot['caption']
-  with pytest.raises(ValueError, match=r"with boxes lacks \['caption'\]"):
-    page_of(tmp_path, film=[shot])
-  shot = film_of_boxes()[0]
-  shot['delta'] = boxes()
-  with pytest.raises(ValueError, match=r"delta of frame .* lacks \['scores'\]"):
+  shot = film_of_boxes()[0]._replace(delta=boxes())
+  with pytest.raises(ValueError, match=r'delta of frame .* lacks scores'):
     page_of(tmp_path, film=[shot])
 
 
 def test_a_choice_outside_the_candidates_is_named(tmp_path):
-  layer = {**layers()[0], 'chosen': 'low_rank_2_out'}
+  layer = layers()[0]._replace(chosen='low_rank_2_out')
   with pytest.raises(
     ValueError, match=r"low_rank_2_out.*\['full', 'low_rank_4"
   ):
@@ -406,14 +449,14 @@ def test_a_choice_outside_the_candidates_is_named(tmp_path):
 
 
 def test_without_gates_or_curves_there_is_nothing_to_plot(tmp_path):
-  gates, curves = {'steps': [], 'probability': {}}, {'steps': []}
+  gates, curves = GateHistory([], {}), Curves([], {})
   page = page_of(tmp_path, gates=gates, curves=curves)
   assert page == page_of(tmp_path)
 
 
 def test_one_step_of_training_is_already_a_report(tmp_path):
-  gates = {'steps': [0], 'probability': {'conv1': [0.3]}}
-  curves = {'steps': [0], 'task': [1.5], 'budget': [0.0]}
+  gates = GateHistory([0], {'conv1': [0.3]})
+  curves = Curves([0], {'task': [1.5], 'budget': [0.0]})
   assert '<h2>Training</h2>' in page_of(tmp_path, gates=gates, curves=curves)
 
 
@@ -427,7 +470,7 @@ def test_without_matplotlib_the_error_says_what_to_install(
 
 
 def test_the_text_table_has_a_row_for_every_interval():
-  lines = report.table(results()).splitlines()
+  lines = report.table(read(results())).splitlines()
   assert len(lines) == 4 and len(set(map(len, lines))) == 1
   assert lines[1].split()[-5:] == ['66.0', '3.20', '1.00', '38.1', '93.1']
   assert lines[2].startswith('delta, interval 3 ')
@@ -437,7 +480,7 @@ def test_the_text_table_has_a_row_for_every_interval():
 
 
 def test_the_headline_says_what_was_won():
-  assert report.headline(results()) == (
+  assert report.headline(read(results())) == (
     "With a key frame every 3 frames, delta needs 0.48 of the teacher's "
     'multiply-accumulates and loses 0.9 points of mean IoU; a later frame runs '
     '1.7 times as fast as the teacher.'
@@ -447,7 +490,7 @@ def test_the_headline_says_what_was_won():
 def test_the_headline_is_honest_about_a_loss():
   lost = results(ms={'teacher': 20.0, 'key': 40.0, 'later': 30.0})
   lost['delta'][0].update(share=1.1, score=0.665)
-  assert report.headline(lost) == (
+  assert report.headline(read(lost)) == (
     "With a key frame every 3 frames, delta needs 1.10 of the teacher's "
     'multiply-accumulates (more, not fewer) and gains 0.5 points of mean IoU; '
     'a later frame takes 1.5 times as long as the teacher.'
@@ -455,7 +498,7 @@ def test_the_headline_is_honest_about_a_loss():
 
 
 def test_the_details_hold_every_class_distance_and_time():
-  lines = report.details(results()).splitlines()
+  lines = report.details(read(results())).splitlines()
   assert any(line.split() == ['sky', '90.0', '90.0', '90.0'] for line in lines)
   delta = next(line for line in lines if line.startswith('interval 3, delta'))
   assert delta.split()[-3:] == ['66.0', '65.0', '64.0']
@@ -469,7 +512,8 @@ def test_a_run_of_the_teacher_alone_has_a_page_too(tmp_path):
     ms={'teacher': 38.1, 'key': None, 'later': None},
     gmacs={'key': None, 'later': None},
   )
-  report.write(tmp_path / 'page.html', results=alone)
+  alone = read(alone)
+  report.write(tmp_path / 'page.html', Page(alone))
   assert 'Mean IoU of 66.0' in (tmp_path / 'page.html').read_text()
   assert len(report.table(alone).splitlines()) == 2
   assert 'later' not in report.details(alone)

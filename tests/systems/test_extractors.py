@@ -11,7 +11,7 @@ from small_backbone import CHANNELS, CHUNK, NAME
 from deltax import delta, models
 from deltax.models.inputs import normalise
 from deltax.retrieval import region_pool
-from deltax.retrieval.networks.regions import Whitening, whiten
+from deltax.retrieval.fitting import Whitening, whiten
 from deltax.systems import extractors
 
 

@@ -9,7 +9,7 @@ import small_backbone
 from small_backbone import CHANNELS, NAME, Small
 
 from deltax import delta, retrieval
-from deltax.retrieval.networks.regions import Whitening
+from deltax.retrieval.fitting import Whitening
 from deltax.retrieval.system import encode
 from deltax.systems import extractors, folder
 from deltax.systems.folder import Part
@@ -70,7 +70,7 @@ def codes(system):
 
 
 def test_a_loaded_system_gives_the_same_codes(system, saved):
-  loaded = folder.load_system(saved)
+  loaded = folder.open_system(saved)
   assert loaded.fingerprint == system.fingerprint
   assert loaded.description == system.description
   assert sorted(p.name for p in saved.parent.iterdir()) == ['system']
@@ -82,7 +82,7 @@ def test_a_system_that_needs_no_training_is_saved_too(extractor, tmp_path):
   made = folder.make_system(extractor)
   assert made.selector is None
   folder.save_system(tmp_path / 'plain', made)
-  loaded = folder.load_system(tmp_path / 'plain')
+  loaded = folder.open_system(tmp_path / 'plain')
   assert loaded.fingerprint == made.fingerprint
   assert loaded.selector is None
 
@@ -101,11 +101,11 @@ def test_packaged_weights_are_not_copied_but_others_are(
     with np.load(tmp_path / name / 'arrays.npz') as file:
       copied = any(key.startswith('backbone/') for key in file)
     assert copied == (name == 'other')
-    loaded = folder.load_system(tmp_path / name)
+    loaded = folder.open_system(tmp_path / name)
     assert loaded.fingerprint == system.fingerprint
   # 'same' was saved without its weights, and the package has changed since.
   with pytest.raises(ValueError, match='the packaged weights have changed'):
-    folder.load_system(tmp_path / 'same')
+    folder.open_system(tmp_path / 'same')
 
 
 def test_changed_arrays_are_refused(saved):
@@ -116,14 +116,14 @@ def test_changed_arrays_are_refused(saved):
   arrays[key] = arrays[key] + np.float32(1e-3)
   np.savez(path, **arrays)
   with pytest.raises(ValueError, match=r'was saved as .* and is now'):
-    folder.load_system(saved)
+    folder.open_system(saved)
 
 
 def test_a_file_that_was_cut_is_refused(saved):
   path = saved / 'arrays.npz'
   path.write_bytes(path.read_bytes()[:1000])
   with pytest.raises(ValueError, match=r'arrays\.npz is broken'):
-    folder.load_system(saved)
+    folder.open_system(saved)
 
 
 @pytest.mark.parametrize(
@@ -146,17 +146,17 @@ def test_a_changed_description_is_refused(saved, change, message):
   change(about)
   path.write_text(json.dumps(about))
   with pytest.raises(ValueError, match=message):
-    folder.load_system(saved)
+    folder.open_system(saved)
 
 
 def test_a_folder_without_a_system_is_named(tmp_path):
   with pytest.raises(
     FileNotFoundError, match=r'holds no system: no system\.json'
   ):
-    folder.load_system(tmp_path)
+    folder.open_system(tmp_path)
   (tmp_path / 'system.json').write_text('junk')
   with pytest.raises(ValueError, match=r'system\.json is broken'):
-    folder.load_system(tmp_path)
+    folder.open_system(tmp_path)
 
 
 def test_nothing_is_overwritten(system, saved):

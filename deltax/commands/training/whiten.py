@@ -18,7 +18,7 @@ from deltax import files, training
 from deltax.commands import folders
 from deltax.data.features.store import FeatureStore, open_features
 from deltax.retrieval import whiten
-from deltax.retrieval.networks.moments import moments, whitening_from_moments
+from deltax.retrieval.fitting import moments, whitening_from_moments
 from deltax.systems import extractors
 from deltax.systems.extractors import CHUNK
 

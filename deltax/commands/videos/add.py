@@ -11,15 +11,16 @@ what any video scores against them.
 import argparse
 import pathlib
 
-from deltax.data.video import find
-from deltax.systems import indexing
+from deltax import systems, training
+from deltax.commands.videos import options
+from deltax.data.video.find import find_videos
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
   parser.add_argument('index', type=pathlib.Path, help='folder of the index')
-  indexing.add_videos_argument(parser)
-  indexing.add_model(parser, 'the one that the index was built with')
+  options.add_videos(parser)
+  options.add_model(parser, 'the one that the index was built with')
   parser.add_argument(
     '--background',
     action='store_true',
@@ -32,11 +33,16 @@ def run(arguments: argparse.Namespace) -> None:
 
   Raises:
     FileNotFoundError: there is no index, no model, or no such file.
-    ValueError: the model is another, or there are no videos.
+    ValueError: the model is another, there are no videos, or none that can be
+      added.
   """
-  videos = find.find_videos(arguments.videos)
-  index, system = indexing.open_index(arguments.index, arguments.model)
-  added = indexing.add_videos(
-    index, system, videos, background=arguments.background
+  videos = find_videos(arguments.videos)
+  index, system = systems.open_index(arguments.index, arguments.model)
+  added = systems.add_videos(
+    index,
+    system,
+    videos,
+    background=arguments.background,
+    progress=training.wants_bar(),
   )
-  print('\n'.join(indexing.tell(index, added)))
+  print('\n'.join(options.tell(arguments.index, added)))

@@ -4,27 +4,27 @@
 
 Without a model, features of ImageNet are compared as they are. Every few videos
 are on the disk for good: if this is stopped, run it again, and it goes on where
-it was. Files that cannot be read are named and left out.
+it was. Files that cannot be read are named and left out; where none can be
+read, no index is made.
 """
 
 import argparse
 import pathlib
 
+from deltax import systems, training
 from deltax.commands import folders
-from deltax.data.video import find
-from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.manifest import MANIFEST
-from deltax.retrieval.search.coarse import KINDS
-from deltax.systems import folder, indexing
+from deltax.commands.videos import options
+from deltax.data.video.find import find_videos
+from deltax.retrieval.search.coarse_search import KINDS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
-  indexing.add_videos_argument(parser)
+  options.add_videos(parser)
   parser.add_argument(
     '--out', type=pathlib.Path, required=True, help='the index, new or begun'
   )
-  indexing.add_model(parser, 'one that needs no training')
+  options.add_model(parser, 'one that needs no training')
   parser.add_argument(
     '--coarse',
     choices=KINDS,
@@ -39,21 +39,16 @@ def run(arguments: argparse.Namespace) -> None:
 
   Raises:
     FileNotFoundError: there is no model, or no such file.
-    ValueError: there are no videos, or OUT is something else or was built with
-      another model.
+    ValueError: there are no videos, or none that can be read; OUT is something
+      else or was built with another model.
   """
-  videos = find.find_videos(arguments.videos)
+  videos = find_videos(arguments.videos)
   folders.check_apart(arguments.out, *videos.values(), arguments.model)
-  if (arguments.out / MANIFEST).exists():
-    index, system = indexing.open_index(arguments.out, arguments.model)
-  else:
-    system = folder.load_system(arguments.model)
-    index = Index.create(
-      arguments.out,
-      fingerprint=system.fingerprint,
-      description=system.description,
-      model=arguments.model and str(arguments.model.resolve()),
-      coarse_search=arguments.coarse,
-    )
-  added = indexing.add_videos(index, system, videos)
-  print('\n'.join(indexing.tell(index, added)))
+  added = systems.index_files(
+    arguments.out,
+    arguments.videos,
+    model=arguments.model,
+    coarse_search=arguments.coarse,
+    progress=training.wants_bar(),
+  )
+  print('\n'.join(options.tell(arguments.out, added)))

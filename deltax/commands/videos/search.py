@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from deltax import systems
 from deltax.commands import folders
+from deltax.commands.videos import options
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Found, Match, Where
 from deltax.retrieval.search.searcher import Budget, Searcher
-from deltax.systems import indexing
 
 SHOWN = 8  # pairs of pictures of a match, at most
 SCALES = 'not compared frame by frame; these scores are on another scale:'
@@ -61,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--html', type=pathlib.Path, help='write a page with pictures'
   )
-  indexing.add_model(parser, 'the one that the index was built with')
+  options.add_model(parser, 'the one that the index was built with')
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -75,8 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
     folders.check_apart(
       *(arguments.html, arguments.index, arguments.query, arguments.model)
     )
-  index, system = indexing.open_index(arguments.index, arguments.model)
-  query = indexing.read(system, arguments.query)
+  index, system = systems.open_index(arguments.index, arguments.model)
+  query = systems.read_video(system, arguments.query)
   found = Searcher(index, system).search(
     query.regions,
     times=query.times,
@@ -162,7 +163,7 @@ def notes(found: Found) -> list[str]:
 def write_page(
   path: pathlib.Path,
   name: str,
-  query: indexing.Read,
+  query: systems.ReadVideo,
   index: Index,
   found: Found,
 ) -> None:
@@ -193,7 +194,7 @@ def _dated(index: Index, row: int) -> dict[float, bytes]:
 
 
 def side_by_side(
-  query: indexing.Read, match: Match, pictures: dict[float, bytes]
+  query: systems.ReadVideo, match: Match, pictures: dict[float, bytes]
 ) -> list[dict[str, Any]]:
   """Pictures of a match, and of the query where the same should be seen.
 

@@ -1,7 +1,7 @@
 """What people do to videos that they copy.
 
-Every edit is `(clip, host, rng) -> clip`; all that it draws comes from the
-generator. The host is a clip of something else, to be shown inside of.
+Every edit is `(clip, host, rng) -> clip` of `Footage`; all that it draws comes
+from the generator. The host shows something else, to put the clip into.
 """
 
 import string
@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 
-class Clip(NamedTuple):
-  """Frames, and when the source shows them.
+class Footage(NamedTuple):
+  """Frames of a copy, and when its source shows them.
 
   Attributes:
     frames: uint8 `[T, H, W, 3]` RGB.
@@ -31,37 +31,38 @@ class Clip(NamedTuple):
 # thicker strokes would not have the coloured ones in their middle.
 _AROUND = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y] + [(0, 0)]
 
-Edit = Callable[[Clip, Clip, np.random.Generator], Clip]
+Edit = Callable[[Footage, Footage, np.random.Generator], Footage]
 
 
-def whole(frames: np.ndarray, rate: float) -> Clip:
-  """A source as a clip."""
-  return Clip(frames, rate, np.arange(len(frames)) / rate)
+def whole(frames: np.ndarray, rate: float) -> Footage:
+  """A source as footage of itself."""
+  return Footage(frames, rate, np.arange(len(frames)) / rate)
 
 
-def segments(clip: Clip) -> list[list[float]]:
+def segments(clip: Footage) -> list[list[float]]:
   """Where a copy shows its source.
 
   Returns:
     `[copy start, copy end, source start, source end]` in seconds for each
     stretch of the copy.
 
-  >>> clip = Clip(np.zeros((4, 2, 2, 3)), 2.0, np.array([np.nan, 1, 2, np.nan]))
+  >>> times = np.array([np.nan, 1, 2, np.nan])
+  >>> clip = Footage(np.zeros((4, 2, 2, 3)), 2.0, times)
   >>> segments(clip)
   [[0.5, 1.5, 1.0, 3.0]]
   """
   shown = np.flatnonzero(np.isfinite(clip.times))
-  found = []
+  stretches = []
   for run in np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1):
     if len(run):
       first, last = clip.times[run[0]], clip.times[run[-1]]
       pace = (last - first) / max(len(run) - 1, 1) or 1 / clip.rate
       bounds = run[0] / clip.rate, (run[-1] + 1) / clip.rate, first, last + pace
-      found.append([round(float(bound), 3) for bound in bounds])
-  return found
+      stretches.append([round(float(bound), 3) for bound in bounds])
+  return stretches
 
 
-def speed(clip: Clip, host: Clip, rng) -> Clip:
+def speed(clip: Footage, host: Footage, rng) -> Footage:
   """Half to twice as fast, by showing frames again or leaving them out."""
   pace = 2 ** (rng.choice([-1, 1]) * rng.uniform(0.35, 1))
   count = len(clip.frames)
@@ -69,7 +70,7 @@ def speed(clip: Clip, host: Clip, rng) -> Clip:
   return _pick(clip, np.minimum(shown, count - 1))
 
 
-def trim(clip: Clip, host: Clip, rng) -> Clip:
+def trim(clip: Footage, host: Footage, rng) -> Footage:
   """40 to 75% of it."""
   count = len(clip.frames)
   kept = max(1, round(rng.uniform(0.4, 0.75) * count))
@@ -77,29 +78,33 @@ def trim(clip: Clip, host: Clip, rng) -> Clip:
   return _pick(clip, np.arange(start, start + kept))
 
 
-def flip(clip: Clip, host: Clip, rng) -> Clip:
+def flip(clip: Footage, host: Footage, rng) -> Footage:
   """Left and right exchanged."""
   return clip._replace(frames=clip.frames[:, :, ::-1])
 
 
-def crop(clip: Clip, host: Clip, rng) -> Clip:
+def crop(clip: Footage, host: Footage, rng) -> Footage:
   """A part with 55 to 85% of the sides, enlarged."""
   height, width = clip.frames.shape[1:3]
   share = rng.uniform(0.55, 0.85)
   h, w = int(share * height), int(share * width)
   y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
-  return _each(clip, lambda f: _resize(f[y : y + h, x : x + w], height, width))
+  return _change_frames(
+    clip, lambda f: _resize(f[y : y + h, x : x + w], height, width)
+  )
 
 
-def rotation(clip: Clip, host: Clip, rng) -> Clip:
+def rotation(clip: Footage, host: Footage, rng) -> Footage:
   """3 to 12 degrees, black in the corners."""
   height, width = clip.frames.shape[1:3]
   angle = rng.choice([-1, 1]) * rng.uniform(3, 12)
   turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
-  return _each(clip, lambda f: cv2.warpAffine(f, turn, (width, height)))
+  return _change_frames(
+    clip, lambda f: cv2.warpAffine(f, turn, (width, height))
+  )
 
 
-def tone(clip: Clip, host: Clip, rng) -> Clip:
+def tone(clip: Footage, host: Footage, rng) -> Footage:
   """Other brightness, contrast and colours; grey in one of three."""
   gamma, contrast = rng.uniform(0.6, 1.6), rng.uniform(0.7, 1.3)
   tint = rng.uniform(0.8, 1.2, 3)
@@ -112,10 +117,10 @@ def tone(clip: Clip, host: Clip, rng) -> Clip:
     image = 0.5 + contrast * (image - 0.5)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
-  return _each(clip, change)
+  return _change_frames(clip, change)
 
 
-def picture_in_picture(clip: Clip, host: Clip, rng) -> Clip:
+def picture_in_picture(clip: Footage, host: Footage, rng) -> Footage:
   """At 55 to 80% of its size within another video."""
   height, width = clip.frames.shape[1:3]
   share = rng.uniform(0.55, 0.8)
@@ -127,7 +132,7 @@ def picture_in_picture(clip: Clip, host: Clip, rng) -> Clip:
   return clip._replace(frames=around)
 
 
-def splice(clip: Clip, host: Clip, rng) -> Clip:
+def splice(clip: Footage, host: Footage, rng) -> Footage:
   """30 to 60% of it between two pieces of another video, at least as long."""
   count = len(clip.frames)
   kept = max(1, round(rng.uniform(0.3, 0.6) * count))
@@ -136,14 +141,14 @@ def splice(clip: Clip, host: Clip, rng) -> Clip:
   outer = _of_host(host, clip, round(rng.uniform(1, 1.5) * kept), rng)
   cut = int(rng.integers(1, max(2, len(outer))))
   gaps = np.full(cut, np.nan), np.full(len(outer) - cut, np.nan)
-  return Clip(
+  return Footage(
     np.concatenate([outer[:cut], inner.frames, outer[cut:]]),
     clip.rate,
     np.concatenate([gaps[0], inner.times, gaps[1]]),
   )
 
 
-def caption(clip: Clip, host: Clip, rng) -> Clip:
+def caption(clip: Footage, host: Footage, rng) -> Footage:
   """A line of text, on a band or not, above or below."""
   height, width = clip.frames.shape[1:3]
   letters = rng.choice(
@@ -171,10 +176,10 @@ def caption(clip: Clip, host: Clip, rng) -> Clip:
       )
     return frame
 
-  return _each(clip, write)
+  return _change_frames(clip, write)
 
 
-def low_resolution(clip: Clip, host: Clip, rng) -> Clip:
+def low_resolution(clip: Footage, host: Footage, rng) -> Footage:
   """Sides of 50 to 75%, coded as poor JPEG, and enlarged again."""
   height, width = clip.frames.shape[1:3]
   share, quality = rng.uniform(0.5, 0.75), int(rng.integers(15, 45))
@@ -186,7 +191,7 @@ def low_resolution(clip: Clip, host: Clip, rng) -> Clip:
     small = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
     return _resize(small, height, width)
 
-  return _each(clip, spoil)
+  return _change_frames(clip, spoil)
 
 
 # in the order in which several are made
@@ -200,7 +205,7 @@ EDITS: dict[str, Edit] = {
 HOSTED = frozenset(['picture_in_picture', 'splice'])  # show another video too
 
 
-def apply(names, clip: Clip, host: Clip, rng) -> Clip:
+def apply(names, clip: Footage, host: Footage, rng) -> Footage:
   """The edits of these names, in the order of `EDITS`.
 
   Raises:
@@ -216,11 +221,13 @@ def apply(names, clip: Clip, host: Clip, rng) -> Clip:
   return clip
 
 
-def _each(clip: Clip, change: Callable[[np.ndarray], np.ndarray]) -> Clip:
+def _change_frames(
+  clip: Footage, change: Callable[[np.ndarray], np.ndarray]
+) -> Footage:
   return clip._replace(frames=np.stack([change(f) for f in clip.frames]))
 
 
-def _pick(clip: Clip, places: np.ndarray) -> Clip:
+def _pick(clip: Footage, places: np.ndarray) -> Footage:
   return clip._replace(frames=clip.frames[places], times=clip.times[places])
 
 
@@ -232,7 +239,7 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
   )
 
 
-def _of_host(host: Clip, clip: Clip, count: int, rng) -> np.ndarray:
+def _of_host(host: Footage, clip: Footage, count: int, rng) -> np.ndarray:
   """`count` frames of the host from anywhere, as large and fast as the clip."""
   height, width = clip.frames.shape[1:3]
   start = rng.integers(len(host.frames))

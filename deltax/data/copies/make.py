@@ -6,6 +6,7 @@ rendered streets; their copies are edited as people edit what they copy.
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import pathlib
@@ -19,11 +20,10 @@ import tqdm
 from absl import logging
 
 from deltax import files
-from deltax.data.copies import edits as copies_edits
-from deltax.data.copies import plan as copies_plan
-from deltax.data.copies.edits import Clip
+from deltax.data.copies import edits, plan
+from deltax.data.copies.annotate import about, write_annotations
+from deltax.data.copies.edits import Footage
 from deltax.data.copies.plan import Original
-from deltax.data.features.similarities import labelled, write_similarities
 from deltax.data.street import film
 from deltax.data.video import packaged
 from deltax.data.video.files import (
@@ -32,11 +32,9 @@ from deltax.data.video.files import (
   read_video,
   write_video,
 )
-from deltax.data.video.packaged import Found
+from deltax.data.video.packaged import PackagedClip
 
 VERSION = 3  # of what is written: change it when any of it changes
-_NEGATIVES = 16  # of an anchor, half of them hard, to train a teacher on
-_UNSORTED = 64  # drawn from all, to train a selector on
 _CRF = (20, 36)  # how well copies are coded
 _ASPECT = 1.5  # of rendered streets
 
@@ -63,7 +61,7 @@ def make_copies(
     hosts/NAME.mp4: videos that are seen inside of copies of others only.
     annotations.json: `{'videos': {name: {'source', 'edits', 'split', 'group',
       'host', 'segments'}}, 'queries': [names of sources]}`; segments are those
-      of `copies_edits.segments`, and `host` is None or a name.
+      of `edits.segments`, and `host` is None or a name.
     train.json, test.json: queries and database as `read_copies` reads them.
     train_pairs.json: labelled pairs as `read_similarities` reads them, with
       few and hard negatives.
@@ -101,67 +99,68 @@ def make_copies(
     'seed': seed,
   }
   with _locked(folder):
-    listed = _plan(folder, made)
+    listed = _planned(folder, made)
     if (folder / 'annotations.json').exists():
       return folder
     for name in ('videos', 'hosts', 'parts'):
       (folder / name).mkdir(exist_ok=True)
-    with futures.ThreadPoolExecutor(workers) as pool:
-
-      def run(what, function, items):
-        logging.info('%s: making %s for %d videos', folder, what, len(items))
-        start = time.monotonic()
-        tasks = [pool.submit(function, folder, item, made) for item in items]
-        done = futures.as_completed(tasks)
-        bar = tqdm.tqdm(done, what, len(tasks), disable=not progress)
-        try:
-          for task in bar:
-            task.result()
-        except BaseException:
-          pool.shutdown(wait=True, cancel_futures=True)
-          raise
-        spent = time.monotonic() - start
-        logging.info('%s: %s are made, in %.0f seconds', folder, what, spent)
-
-      run('originals', _make_original, listed)
-      hosts = {'train': [], 'test': []}
-      for each in listed:
-        if each.role == 'host':
-          hosts[each.split].append(each.name)
-      sources = [x for x in listed if x.role == 'source' and not x.copy_of]
-      jobs = [(source, hosts[source.split]) for source in sources]
-      run('copies', _make_copies, jobs)
-    _annotate(folder, listed)
+    stage = functools.partial(_run, folder, made, workers, progress)
+    stage('originals', _make_original, listed)
+    hosts = {'train': [], 'test': []}
+    for original in listed:
+      if original.role == 'host':
+        hosts[original.split].append(original.name)
+    sources = [x for x in listed if x.role == 'source' and not x.copy_of]
+    jobs = [(source, hosts[source.split]) for source in sources]
+    stage('copies', _make_copies, jobs)
+    write_annotations(folder, listed)
     shutil.rmtree(folder / 'parts')
   return folder
 
 
-def _plan(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
+def _run(folder, made, workers: int, progress: bool, what, make, items):
+  """Calls `make(folder, item, made)` for all items, in threads."""
+  logging.info('%s: making %s for %d videos', folder, what, len(items))
+  start = time.monotonic()
+  with futures.ThreadPoolExecutor(workers) as pool:
+    tasks = [pool.submit(make, folder, item, made) for item in items]
+    done = futures.as_completed(tasks)
+    try:
+      for task in tqdm.tqdm(done, what, len(tasks), disable=not progress):
+        task.result()
+    except BaseException:  # what has not begun is left to the next call
+      pool.shutdown(wait=True, cancel_futures=True)
+      raise
+  spent = time.monotonic() - start
+  logging.info('%s: %s are made, in %.0f seconds', folder, what, spent)
+
+
+def _planned(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
   """What is being made here: as planned before, or planned now."""
   path = folder / 'plan.json'
   if not path.exists():
-    found = _readable(packaged.find_clips())
-    listed = copies_plan.originals(found, made['worlds'], made['seed'])
-    copies_plan.check_names(listed, made['copies'])
+    clips = _readable(packaged.find_clips())
+    listed = plan.originals(clips, made['worlds'], made['seed'])
+    plan.check_names(listed, made['copies'])
     files.write_json(path, {'made': made, 'originals': listed})
-  plan = json.loads(path.read_text('utf-8'))
-  if plan['made'] != made:
+  before = json.loads(path.read_text('utf-8'))
+  if before['made'] != made:
     raise ValueError(
-      f'{folder} holds videos made with {plan["made"]}, asked for {made}; '
+      f'{folder} holds videos made with {before["made"]}, asked for {made}; '
       'choose another folder or remove it'
     )
-  return [Original(*each) for each in plan['originals']]
+  return [Original(*fields) for fields in before['originals']]
 
 
-def _readable(found: list[Found]) -> list[Found]:
+def _readable(clips: list[PackagedClip]) -> list[PackagedClip]:
   """Those clips that can be read, and whose originals can be."""
   kept = []
-  for clip in found:
+  for clip in clips:
     if clip.copy_of and clip.copy_of not in [other.name for other in kept]:
       logging.warning('%s is left out like %s', clip.path, clip.copy_of)
       continue
     try:
-      _start(clip.path, copies_plan.LONGEST, 32)
+      _start(clip.path, plan.LONGEST, 32)
     except VideoError as error:
       logging.warning('a clip is left out: %s', error)
     else:
@@ -176,7 +175,7 @@ def _make_original(folder, original: Original, made) -> None:
   if not original.path:
     height = made['short_side']
     size = height, 2 * round(_ASPECT * height / 2)
-    film.film(path, original.world, copies_plan.DRIVE, original.stretch, size)
+    film.film(path, original.world, plan.DRIVE, original.stretch, size)
     return
   frames, rate = _start(original.path, original.stretch[1], made['short_side'])
   height, width = (side // 2 * 2 for side in frames.shape[1:3])
@@ -205,15 +204,15 @@ def _make_copies(folder, job, made) -> None:
     return
   clip = _read(_path(folder, source))
   seed, entries = made['seed'], {}
-  planned = copies_plan.edits(source.name, made['copies'], seed)
+  planned = plan.edits(source.name, made['copies'], seed)
   for number, names in enumerate(planned):
-    name = copies_plan.copy_name(source.name, number)
-    rng = copies_plan.generator(name, seed)
+    name = plan.copy_name(source.name, number)
+    rng = plan.generator(name, seed)
     host = str(rng.choice(hosts))
     around = clip  # of no use
-    if copies_plan.needs_host(names):
+    if plan.needs_host(names):
       around = _read(folder / 'hosts' / f'{host}.mp4')
-    copy = copies_edits.apply(names, clip, around, rng)
+    copy = edits.apply(names, clip, around, rng)
     write_video(
       folder / 'videos' / f'{name}.mp4',
       copy.frames,
@@ -221,63 +220,11 @@ def _make_copies(folder, job, made) -> None:
       crf=int(rng.integers(*_CRF)),
     )
     entries[name] = {
-      **_entry(source, source.name, names),
-      'host': host if copies_plan.needs_host(names) else None,
-      'segments': copies_edits.segments(copy),
+      **about(source, source.name, names),
+      'host': host if plan.needs_host(names) else None,
+      'segments': edits.segments(copy),
     }
   files.write_json(path, entries)
-
-
-def _annotate(folder: pathlib.Path, listed: list[Original]) -> None:
-  videos = {}
-  for each in listed:
-    if each.role == 'host':
-      continue
-    edits = ['found'] if each.copy_of else []
-    videos[each.name] = _entry(each, each.copy_of or each.name, edits)
-    part = folder / 'parts' / f'{each.name}.json'
-    if part.exists():
-      videos |= json.loads(part.read_text('utf-8'))
-  queries = [
-    each.name for each in listed if each.role == 'source' and not each.copy_of
-  ]
-  for split in ('train', 'test'):
-    there = {n: video for n, video in videos.items() if video['split'] == split}
-    relevant = {
-      query: [
-        name
-        for name, video in there.items()
-        if video['source'] == query != name
-      ]
-      for query in queries
-      if query in there
-    }
-    annotation = {'relevant': relevant, 'database': list(there)}
-    files.write_json(folder / f'{split}.json', annotation)
-    if split == 'train':
-      contents = {
-        name: [video['source'], *filter(None, [video['host']])]
-        for name, video in there.items()
-      }
-      near = {name: video['group'] for name, video in there.items()}
-      hard = labelled(contents, negatives=_NEGATIVES, near=near)
-      write_similarities(folder / 'train_pairs.json', hard)
-      mixed = labelled(contents, negatives=_UNSORTED)
-      write_similarities(folder / 'selector_pairs.json', mixed)
-  files.write_json(
-    folder / 'annotations.json', {'videos': videos, 'queries': queries}
-  )
-
-
-def _entry(original: Original, source: str, edits: list[str]) -> dict[str, Any]:
-  return {
-    'source': source,
-    'edits': edits,
-    'split': original.split,
-    'group': original.group,
-    'host': None,
-    'segments': [],
-  }
 
 
 def _path(folder: pathlib.Path, original: Original) -> pathlib.Path:
@@ -285,10 +232,10 @@ def _path(folder: pathlib.Path, original: Original) -> pathlib.Path:
   return folder / below / f'{original.name}.mp4'
 
 
-def _read(path: pathlib.Path) -> Clip:
+def _read(path: pathlib.Path) -> Footage:
   """All frames of a video that was made here."""
   video = read_video(path, rate=1000.0, short_side=None, crop=None)
-  return copies_edits.whole(video.frames, _rate(video.times))
+  return edits.whole(video.frames, _rate(video.times))
 
 
 def _rate(times: np.ndarray) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.data.copies.edits import EDITS, HOSTED
-from deltax.data.video.packaged import Found
+from deltax.data.video.packaged import PackagedClip
 
 FIRST_WORLD = 2_000_000  # seeds of streets that no other data set has
 DRIVE = 44.0  # seconds, in which three stretches are filmed
@@ -46,7 +46,9 @@ class Original(NamedTuple):
   copy_of: str = ''
 
 
-def originals(found: list[Found], worlds: int, seed: int) -> list[Original]:
+def originals(
+  packaged: list[PackagedClip], worlds: int, seed: int
+) -> list[Original]:
   """Sources, distractors and hosts of both splits.
 
   A street gives two sources and, by turns, a host and a distractor: other
@@ -55,7 +57,7 @@ def originals(found: list[Found], worlds: int, seed: int) -> list[Original]:
   has streets only then.
   """
   rng = np.random.default_rng([seed, 0xC0])
-  groups = [clip.name for clip in found if not clip.copy_of]
+  groups = [clip.name for clip in packaged if not clip.copy_of]
   split = _split(groups, rng)
   listed = [
     Original(
@@ -63,7 +65,7 @@ def originals(found: list[Found], worlds: int, seed: int) -> list[Original]:
       *('source', clip.path, (0.0, LONGEST)),
       copy_of=clip.copy_of,
     )
-    for clip in found
+    for clip in packaged
   ]
   drives = [f'street_{number:03d}' for number in range(worlds)]
   split = _split(drives, rng)
@@ -104,17 +106,17 @@ def copy_name(source: str, number: int) -> str:
 def check_names(listed: list[Original], copies: int) -> None:
   """Raises ValueError if two videos, or copies of them, would have one name."""
   taken = {}
-  for each in listed:
-    names = [copy_name(each.name, number) for number in range(copies)]
-    is_copied = each.role == 'source' and not each.copy_of
-    for name in [each.name, *(names if is_copied else ())]:
+  for original in listed:
+    names = [copy_name(original.name, number) for number in range(copies)]
+    copied = original.role == 'source' and not original.copy_of
+    for name in [original.name, *(names if copied else ())]:
       if name in taken:
-        two = [x.path or 'a street' for x in (taken[name], each)]
+        two = [x.path or 'a street' for x in (taken[name], original)]
         raise ValueError(
           f'two videos would be named {name!r}: of {two[0]} and of {two[1]}; '
           'rename one'
         )
-      taken[name] = each
+      taken[name] = original
 
 
 def needs_host(names: list[str]) -> bool:

@@ -1,6 +1,5 @@
 """From video files to a feature store: resumable, and no file is fatal."""
 
-import collections
 import datetime
 import json
 import os
@@ -8,7 +7,6 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent import futures
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +15,7 @@ from absl import logging
 
 from deltax import files
 from deltax.data.features.store import FeatureStore
+from deltax.data.prefetch import ahead
 from deltax.data.video.files import Video, read_chunks
 
 CHUNK = 16  # frames that an extractor gets at once
@@ -83,7 +82,7 @@ def extract(
     _Failures(store, videos) as failures,
     _Progress(len(videos), len(skipped), progress) as bar,
   ):
-    for name, part in _ahead(_decoded(todo)):
+    for name, part in ahead(_decoded(todo), _AHEAD):
       if isinstance(part, Video):
         regions.append(_regions(extractor, part.frames))
         bar.frames(len(part.frames))
@@ -141,21 +140,6 @@ def _decoded(videos: Mapping[str, Path]) -> Iterator[tuple]:
       yield name, str(error)
     else:
       yield name, None
-
-
-def _ahead(items: Iterator) -> Iterator:
-  """The same items, made by a thread before they are asked for."""
-  with futures.ThreadPoolExecutor(1, 'decode') as pool:
-    waiting = collections.deque(
-      pool.submit(next, items, None) for _ in range(_AHEAD)
-    )
-    try:
-      while (item := waiting.popleft().result()) is not None:
-        waiting.append(pool.submit(next, items, None))
-        yield item
-    finally:
-      for item in waiting:
-        item.cancel()
 
 
 class _Failures:

@@ -27,7 +27,7 @@ FIVR_RELEVANT = ('ND', 'DS')
 MOST = 5000  # pairs of each class in an epoch
 
 
-class Pair(NamedTuple):
+class VideoPair(NamedTuple):
   """Two videos by name, and what is known of them."""
 
   query: str
@@ -157,10 +157,10 @@ def make_scored_pairs(
   )
 
 
-def deserves(pair: Pair, threshold: float = 0.2) -> bool:
+def deserves(pair: VideoPair, threshold: float = 0.2) -> bool:
   """Whether the coarse score of a pair is far from the fine one.
 
-  >>> deserves(Pair('a', 'b', fine=0.0, coarse=0.6))
+  >>> deserves(VideoPair('a', 'b', fine=0.0, coarse=0.6))
   False
   """
   return abs(pair.fine / 2 + 0.5 - pair.coarse) > threshold
@@ -180,10 +180,10 @@ class _Annotated(Sequence):
   def __len__(self) -> int:
     return len(self._targets)
 
-  def __getitem__(self, index: int) -> Pair:
+  def __getitem__(self, index: int) -> VideoPair:
     query = self._queries[np.searchsorted(self._ends, index, side='right')]
     target = self._database[self._targets[index]]
-    return Pair(query, target, float(target in self._relevant[query]))
+    return VideoPair(query, target, float(target in self._relevant[query]))
 
 
 def _read(path) -> Copies:
@@ -198,7 +198,7 @@ def _read(path) -> Copies:
   return Copies(relevant, fivr.database)
 
 
-def _annotated(videos, annotations) -> Sequence[Pair]:
+def _annotated(videos, annotations) -> Sequence[VideoPair]:
   queries, database = list(annotations.relevant), annotations.database
   database = list(videos.names) if database is None else sorted(database)
   needed = dict.fromkeys([*queries, *database])
@@ -209,14 +209,14 @@ def _annotated(videos, annotations) -> Sequence[Pair]:
   return _Annotated(queries, database, annotations.relevant)
 
 
-def _scored(videos, fine, coarse) -> list[Pair]:
+def _scored(videos, fine, coarse) -> list[VideoPair]:
   fine, missing = present(fine, videos)
   warn_missing('pairs', missing)
   pairs = []
   for query, both in fine.pairs.items():
     cheap = collections.ChainMap(*coarse.pairs.get(query, ()))
     pairs += [
-      Pair(query, target, relevant, score, cheap[target])
+      VideoPair(query, target, relevant, score, cheap[target])
       for relevant, scores in zip((1.0, 0.0), both, strict=True)
       for target, score in scores.items()
       if target in cheap
@@ -237,7 +237,7 @@ def _guessed(fine: Similarities) -> Similarities:
   )
 
 
-def _split(pairs: list[Pair], split: str) -> list[Pair]:
+def _split(pairs: list[VideoPair], split: str) -> list[VideoPair]:
   order = np.random.default_rng(0).permutation(len(pairs))
   held_out = set(order[: round(VALIDATION * len(pairs))].tolist())
   return [
@@ -248,8 +248,8 @@ def _split(pairs: list[Pair], split: str) -> list[Pair]:
 
 
 def _balanced(
-  pairs: list[Pair], threshold: float, seed: int
-) -> list[list[Pair]]:
+  pairs: list[VideoPair], threshold: float, seed: int
+) -> list[list[VideoPair]]:
   """Equally many parts of both kinds; an epoch shows one pair of each part."""
   rng = np.random.default_rng(seed)
   kinds = [
@@ -273,7 +273,7 @@ def _places(names) -> dict[str, int]:
   return {name: place for place, name in enumerate(names)}
 
 
-def _example(videos, places, pair: Pair) -> dict[str, np.ndarray]:
+def _example(videos, places, pair: VideoPair) -> dict[str, np.ndarray]:
   numbers = {
     'query_id': np.int32(places[pair.query]),
     'target_id': np.int32(places[pair.target]),

@@ -7,9 +7,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from deltax.data import augment_boxes as augment
-from deltax.data import clips, images, pipeline
-from deltax.data.folders import imagenet_vid_builder as builders
+from deltax.data import augment_boxes, clips, images, pipeline
+from deltax.data.folders.imagenet_vid_builder import prepare, stretches
 
 PAIRS = ('sorted', 'anchor_first')
 
@@ -73,57 +72,44 @@ def make_imagenet_vid(
       'clips of imagenet_vid have 1 or 2 frames in training and at least 1 in '
       f'evaluation (videos differ in length), got clip_length={clip_length}'
     )
-  builder = builders.prepare(root, data_dir)
+  builder = prepare(root, data_dir)
   if train and stills and 'stills' not in builder.info.splits:
     raise ValueError(
       f'{builder.data_dir} was made without the stills of DET; give '
       'stills=False, or delete it and add Data/DET to the root'
     )
-  encoded = {'frame': tfds.decode.SkipDecoding()}
-  shapes = augment.shapes_of(sides) if sides else (size,)
+  shapes = augment_boxes.shapes_of(sides) if sides else (size,)
   if jax.process_count() > 1:
+    # The frames of all processes have one shape: the one that holds any.
     shapes = shapes[-1:]
-  join = functools.partial(augment.pad_alike, shapes=shapes)
+  options = {
+    'batch_size': batch_size,
+    'join': functools.partial(augment_boxes.pad_alike, shapes=shapes),
+  }
 
   def finish(clip):
     clip = (
-      augment.resize_sides(clip, sides)
+      augment_boxes.resize_sides(clip, sides)
       if sides
-      else augment.letterbox(clip, size)
+      else augment_boxes.letterbox(clip, size)
     )
-    return augment.keep_largest(clip, max_boxes)
+    return augment_boxes.keep_largest(clip, max_boxes)
 
   if not train:
-    records = builder.as_data_source(split, decoders=encoded)
-    windows = [
-      ([video.first + k for k in shown], real)
-      for video in builders.stretches(builder, split)
-      for shown, real in clips.windows(len(video.labelled), clip_length)
-    ]
+    windows = _windows(builder, split, clip_length)
+    records = _records(builder, split)
 
-    def window(places):
-      shown, real = places
-      return finish(augment.hide(_read(records, shown), ~real))
+    def window(place):
+      shown, real = place
+      return finish(augment_boxes.hide(_read(records, shown), ~real))
 
-    return pipeline.evaluation(
-      windows, window, batch_size=batch_size, join=join
-    )
+    return pipeline.evaluation(windows, window, **options)
 
-  sources = [split, 'stills'] if stills else [split]
-  records = {
-    name: builder.as_data_source(name, decoders=encoded) for name in sources
-  }
+  splits = [split, 'stills'] if stills else [split]
+  # As published: pairs that are sorted begin at every second frame only.
   step = 2 if clip_length == 2 and pairs == 'sorted' else 1
-  anchors, empty = [], 0
-  for name in sources:
-    for video in builders.stretches(builder, name):
-      for anchor in clips.middles(len(video.labelled))[::step]:
-        if video.labelled[anchor]:
-          anchors.append((name, video.first, len(video.labelled), anchor))
-        else:
-          empty += 1
-  if empty:
-    logging.info('imagenet_vid: %d frames without boxes are left out', empty)
+  anchors = _anchors(builder, splits, step)
+  records = {name: _records(builder, name) for name in splits}
 
   def example(place, rng):
     name, first, frames, anchor = place
@@ -131,21 +117,52 @@ def make_imagenet_vid(
     if clip_length == 2:
       shown = clips.partner(rng, anchor, frames, pairs)
     clip = _read(records[name], [first + k for k in shown])
-    return finish(augment.flip(clip, rng))
+    return finish(augment_boxes.flip(clip, rng))
 
-  return pipeline.training(
-    anchors, example, batch_size=batch_size, seed=seed, join=join
-  )
+  return pipeline.training(anchors, example, seed=seed, **options)
 
 
-def _read(records, shown: list[int]) -> augment.Clip:
+def _windows(builder, split: str, length: int) -> list[tuple]:
+  """The numbers of the records of each clip, and which of them are real."""
+  return [
+    ([video.first + k for k in shown], real)
+    for video in stretches(builder, split)
+    for shown, real in clips.windows(len(video.labelled), length)
+  ]
+
+
+def _anchors(builder, splits: list[str], step: int) -> list[tuple]:
+  """Frames with boxes that a training clip is made around.
+
+  Returns:
+    `(split, first record of the video, its frames, number of the frame)`.
+  """
+  anchors, empty = [], 0
+  for name in splits:
+    for video in stretches(builder, name):
+      for anchor in clips.middles(len(video.labelled))[::step]:
+        if video.labelled[anchor]:
+          anchors.append((name, video.first, len(video.labelled), anchor))
+        else:
+          empty += 1
+  if empty:
+    logging.info('imagenet_vid: %d frames without boxes are left out', empty)
+  return anchors
+
+
+def _records(builder, split: str):
+  encoded = {'frame': tfds.decode.SkipDecoding()}
+  return builder.as_data_source(split, decoders=encoded)
+
+
+def _read(records, shown: list[int]) -> augment_boxes.BoxClip:
   read = {k: records[k] for k in set(shown)}
   frames = {k: _decode(record) for k, record in read.items()}
   shapes = {frame.shape for frame in frames.values()}
   if len(shapes) > 1:
     name = _name(read[shown[0]])
     raise ValueError(f'{name}: frames of one video differ in shape: {shapes}')
-  return augment.make_clip(
+  return augment_boxes.make_clip(
     np.stack([frames[k] for k in shown]),
     [read[k]['boxes'] for k in shown],
     [read[k]['classes'] for k in shown],

@@ -13,7 +13,7 @@ from absl import logging
 from tqdm import tqdm
 
 from deltax.data import images
-from deltax.data.folders import imagenet_vid_tree as tree
+from deltax.data.folders import imagenet_vid_tree
 from deltax.data.prepared import prepared
 
 VARIABLE = 'DELTAX_IMAGENET_VID'
@@ -52,7 +52,7 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     'Unpack ILSVRC2015_VID.tar.gz, and ILSVRC2015_DET.tar.gz for the stills, '
     'into one folder, so that it has Data/VID, Annotations/VID (and Data/DET, '
-    f'Annotations/DET, ImageSets/VID/{tree.STILLS}).'
+    f'Annotations/DET, ImageSets/VID/{imagenet_vid_tree.STILLS}).'
   )
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -79,9 +79,9 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
   def _split_generators(self, dl_manager):
     root = dl_manager.manual_dir
     splits = {
-      'train': tree.find_videos(root, 'train'),
-      'val': tree.find_videos(root, 'val'),
-      'stills': tree.find_stills(root),
+      'train': imagenet_vid_tree.find_videos(root, 'train'),
+      'val': imagenet_vid_tree.find_videos(root, 'val'),
+      'stills': imagenet_vid_tree.find_stills(root),
     }
     return {
       split: self._generate_examples(split, videos)
@@ -94,8 +94,8 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
     for video in tqdm(videos, f'imagenet_vid: {split}', unit='video'):
       labelled = ''
       for index, (picture, truth) in enumerate(video.files()):
-        data, size = tree.read_picture(picture)
-        found = tree.read_objects(truth, size)
+        data, size = imagenet_vid_tree.read_picture(picture)
+        found = imagenet_vid_tree.read_objects(truth, size)
         outside += found.outside
         labelled += '1' if len(found.boxes) else '0'
         record = found._asdict()

@@ -30,8 +30,8 @@ _MARKS = ('trackid', 'occluded', 'generated')
 _CLASSES = {wordnet: k for k, wordnet in enumerate(IMAGENET_VID_IDS)}
 
 
-class Video(NamedTuple):
-  """Frames of one video, or one still.
+class VideoFiles(NamedTuple):
+  """Where the frames of one video lie, or one still.
 
   Attributes:
     name: unique in its split.
@@ -71,7 +71,7 @@ class Objects(NamedTuple):
   outside: int
 
 
-def find_videos(root, split: str) -> list[Video]:
+def find_videos(root, split: str) -> list[VideoFiles]:
   """All videos of VID's 'train' or 'val', by name.
 
   Raises:
@@ -99,7 +99,7 @@ def find_videos(root, split: str) -> list[Video]:
       [truths / name / f'{stem}.xml' for stem in missing],
       f'an annotation of every frame of {folder}',
     )
-    videos.append(Video(name, folder, truths / name, tuple(stems)))
+    videos.append(VideoFiles(name, folder, truths / name, tuple(stems)))
   if not videos:
     inner = _FOLDERS[split].replace('*/*', 'PART/VIDEO').replace('*', 'VIDEO')
     raise FileNotFoundError(
@@ -108,7 +108,7 @@ def find_videos(root, split: str) -> list[Video]:
   return videos
 
 
-def find_stills(root) -> list[Video]:
+def find_stills(root) -> list[VideoFiles]:
   """The stills of DET that the list names; none where there is no DET.
 
   Raises:
@@ -135,7 +135,7 @@ def find_stills(root) -> list[Video]:
         f"{found[0]}, line {number}: expected 'train/PART/NAME 1', got {line!r}"
       )
     folders = pictures / part, truths / part
-    stills.append(Video(f'{part}/{stem}', *folders, (stem,)))
+    stills.append(VideoFiles(f'{part}/{stem}', *folders, (stem,)))
   images.check_files(
     (path for still in stills for pair in still.files() for path in pair),
     f'the pictures and annotations that {found[0]} names',

@@ -6,11 +6,9 @@ The records are those of `street`, drawn once for both.
 import numpy as np
 import tensorflow_datasets as tfds
 
-from deltax.data import augment_boxes as augment
-from deltax.data import clips, images, pipeline
-from deltax.data.augment import jitter as jitter_colours
+from deltax.data import augment, augment_boxes, clips, images, pipeline
 from deltax.data.labels import NO_BOX, STREET_BOX_LABELS
-from deltax.data.street import builder as street_builder
+from deltax.data.street.builder import prepare
 
 # Class of a box by its label in the records.
 _CLASSES = np.full(256, NO_BOX, np.int32)
@@ -64,7 +62,7 @@ def make_street_boxes(
     worlds: how many to train on and to validate on.
     frames: frames of a world.
     size: height and width.
-    data_dir: where the data set is or will be; see `street_builder.prepare`.
+    data_dir: where the data set is or will be; see `builder.prepare`.
 
   Returns:
     Batches of boxes, see `make_dataset`; classes 0 car, 1 truck, 2 person.
@@ -74,18 +72,18 @@ def make_street_boxes(
   """
   images.check_split(split, ('train', 'validation'))
   clips.check(clip_length, frames, train, max_distance)
-  builder = street_builder.prepare(worlds, frames, size, data_dir)
+  builder = prepare(worlds, frames, size, data_dir)
   skipped = {'motion': tfds.decode.SkipDecoding()}
   records = builder.as_data_source(split, decoders=skipped)
 
   def read(shown):
     found = [records[k] for k in shown]
-    clip = augment.make_clip(
+    clip = augment_boxes.make_clip(
       np.stack([record['frame'] for record in found]),
       [record['boxes'] for record in found],
       [_classes(record, min_shown) for record in found],
     )
-    return augment.drop_small(clip, min_side)
+    return augment_boxes.drop_small(clip, min_side)
 
   if not train:
     windows = [
@@ -96,18 +94,20 @@ def make_street_boxes(
 
     def window(places):
       shown, real = places
-      return augment.keep_largest(augment.hide(read(shown), ~real), max_boxes)
+      return augment_boxes.keep_largest(
+        augment_boxes.hide(read(shown), ~real), max_boxes
+      )
 
     return pipeline.evaluation(windows, window, batch_size=batch_size)
 
   def example(world, rng):
     shown = clips.choose(rng, frames, clip_length, max_distance)
-    clip = augment.flip(read([world * frames + k for k in shown]), rng)
-    clip = jitter_colours(clip, rng, jitter)
+    clip = augment_boxes.flip(read([world * frames + k for k in shown]), rng)
+    clip = augment.jitter(clip, rng, jitter)
     if scales is not None:
-      clip = augment.scale_and_crop(clip, rng, size, scales)
-      clip = augment.drop_small(clip, min_side)
-    return augment.keep_largest(clip, max_boxes)
+      clip = augment_boxes.scale_and_crop(clip, rng, size, scales)
+      clip = augment_boxes.drop_small(clip, min_side)
+    return augment_boxes.keep_largest(clip, max_boxes)
 
   videos = range(len(records) // frames)
   return pipeline.training(videos, example, batch_size=batch_size, seed=seed)

@@ -12,7 +12,7 @@ def develop(colours, depth, look, time: float, rng) -> np.ndarray:
   Args:
     colours: uint8 `[s * H, s * W, 3]` renderings while the shutter is open.
     depth: float `[H, W]`, metres; inf in the sky.
-    look: weather and camera, a `street_scene.Look`.
+    look: weather and camera, a `scene.Look`.
     time: seconds since the clip's start.
     rng: numpy generator, for the noise.
 
@@ -48,7 +48,7 @@ def motion(previous, current, fov: float):
   """Where each pixel was in the frame before, from depth and poses.
 
   Args:
-    previous, current: `street_renderer.Picture`s of two times.
+    previous, current: `renderer.Picture`s of two times.
     fov: horizontal field of view, degrees.
 
   Returns:

@@ -7,18 +7,16 @@ seed gives the same picture whatever else the caller drew before.
 
 import importlib.util
 import os
-import pathlib
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent import futures
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from deltax.data import labels as label_sets
+from deltax.data.prefetch import map_ahead
 
 FPS = 17.0
 VERSION = '1.0.0'  # of the pictures: change it when any pixel changes
@@ -98,44 +96,11 @@ def render_worlds(
   workers: int = 2,
 ) -> Iterator[tuple[int, World]]:
   """`(seed, world)` in the order of the seeds, drawn by parallel processes."""
-  with futures.ThreadPoolExecutor(workers) as pool:
-    waiting = []
-    try:
-      for seed in seeds:
-        waiting.append((seed, pool.submit(render_world, seed, frames, size)))
-        if len(waiting) > workers:
-          seed, world = waiting.pop(0)
-          yield seed, world.result()
-      for seed, world in waiting:
-        yield seed, world.result()
-    finally:
-      pool.shutdown(wait=True, cancel_futures=True)
 
+  def draw(seed: int) -> tuple[int, World]:
+    return seed, render_world(seed, frames, size)
 
-def write_cityscapes(
-  world: World,
-  root,
-  split: str,
-  city: str,
-  sequence: int,
-  labelled: int = 19,
-) -> None:
-  """Writes a world as one 30-frame snippet of the Cityscapes folder layout.
-
-  Frames go to `leftImg8bit_sequence/SPLIT/CITY`, and the labels of frame
-  `labelled` to `gtFine/SPLIT/CITY` as `labelIds`.
-  """
-  root = pathlib.Path(root)
-  images = root / 'leftImg8bit_sequence' / split / city
-  truths = root / 'gtFine' / split / city
-  images.mkdir(parents=True, exist_ok=True)
-  truths.mkdir(parents=True, exist_ok=True)
-  for index, frame in enumerate(world.frames):
-    name = f'{city}_{sequence:06d}_{index:06d}_leftImg8bit.png'
-    cv2.imwrite(str(images / name), frame[..., ::-1])
-  name = f'{city}_{sequence:06d}_{labelled:06d}_gtFine_labelIds.png'
-  ids = label_sets.label_ids_from_street(world.labels[labelled])
-  cv2.imwrite(str(truths / name), ids)
+  return map_ahead(draw, seeds, threads=workers, ahead=workers)
 
 
 def _python_path() -> str:
@@ -155,13 +120,14 @@ def _boxes(instances, labels):
 
 def _draw(seed: int, frames: int, size) -> World:
   """Draws a world in this process; once per process."""
+  # Of the engine's state there is one a process: only the child may have it.
   from deltax.data.street import camera
-  from deltax.data.street import renderer as street_renderer
-  from deltax.data.street import scene as street_scene
+  from deltax.data.street.renderer import Renderer
+  from deltax.data.street.scene import build
 
   cv2.setNumThreads(1)
-  scene = street_scene.build(seed, frames / FPS)
-  renderer = street_renderer.Renderer(scene, size)
+  scene = build(seed, frames / FPS)
+  renderer = Renderer(scene, size)
   rng = np.random.default_rng([seed, 0xCA])
   count = 1 + 2 * int(np.ceil(scene.look.shutter / 0.25))
   moments = np.linspace(-0.5, 0.5, count) * scene.look.shutter

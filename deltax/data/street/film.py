@@ -21,7 +21,7 @@ def film(
   stretch: tuple[float, float],
   size: tuple[int, int],
 ) -> None:
-  """Writes a video of 6 frames a second, beside the file and renamed.
+  """Writes a video of 6 frames a second, whole or not at all.
 
   Args:
     path: of the video.
@@ -52,12 +52,12 @@ def _draw(seed, seconds, start, end, size) -> Iterator[np.ndarray]:
   import cv2
 
   from deltax.data.street import camera
-  from deltax.data.street import renderer as street_renderer
-  from deltax.data.street import scene as street_scene
+  from deltax.data.street.renderer import Renderer
+  from deltax.data.street.scene import build
 
   cv2.setNumThreads(1)
-  scene = street_scene.build(seed, seconds)
-  renderer = street_renderer.Renderer(scene, size)
+  scene = build(seed, seconds)
+  renderer = Renderer(scene, size)
   rng = np.random.default_rng([seed, int(start * RATE)])
   for index in range(round((end - start) * RATE)):
     time = start + index / RATE

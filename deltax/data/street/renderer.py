@@ -10,7 +10,7 @@ import numpy as np
 from panda3d import core
 
 from deltax.data.labels import ROAD, SKY
-from deltax.data.street.world.actors import Thing
+from deltax.data.street.world.things import Thing
 
 NEAR, FAR = 0.4, 450.0
 DEPTH_STEP, DEPTH_STEPS = 0.1, 4096  # metres per texel of the depth ramp

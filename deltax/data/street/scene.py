@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.data.labels import BUILDING, SKY, VEGETATION
-from deltax.data.street.world import actors, fixtures, mesh, traffic
-from deltax.data.street.world import town as street_town
-from deltax.data.street.world.actors import Thing
+from deltax.data.street.world import fixtures, mesh, traffic
+from deltax.data.street.world.ground import ground
+from deltax.data.street.world.things import Thing, number
+from deltax.data.street.world.town import AHEAD, palette, plan
 
 
 class Look(NamedTuple):
@@ -61,10 +62,10 @@ def build(seed: int, seconds: float) -> Scene:
   """The world of a seed, long enough to drive through for `seconds`."""
   rng = np.random.default_rng([seed, 0x57])
   speed = rng.uniform(5, 14)
-  town = street_town.plan(rng, speed * seconds * 1.1 + street_town.AHEAD)
-  images = street_town.palette(town)
+  town = plan(rng, speed * seconds * 1.1 + AHEAD)
+  images = palette(town)
   things = [
-    *fixtures.ground(town),
+    *ground(town),
     *fixtures.buildings(town),
     *fixtures.greenery(town),
     *fixtures.furniture(town),
@@ -72,7 +73,7 @@ def build(seed: int, seconds: float) -> Scene:
     *traffic.traffic(town, speed, seconds),
     *traffic.people(town, speed * seconds),
   ]
-  things = actors.number(things) + _distance(rng)
+  things = number(things) + _distance(rng)
   camera = _ego(town, speed)
   return Scene(things, images, camera, rng.uniform(58, 82), _look(rng))
 

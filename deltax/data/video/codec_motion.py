@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data.video import stream as video_stream
-from deltax.data.video.stream import VideoError
+from deltax.data.video.stream import VideoError, decode, find_stream
 
 INTRA_PIXELS = 16.0  # the side of a block of H.264: nothing of it is left
 _CUT = 0.5  # share of new blocks from which on it is another picture
@@ -101,10 +100,10 @@ def _read(source, name) -> Motion:
   predicted = told = False
   try:
     with av.open(source, metadata_errors='replace') as container:
-      stream = video_stream.find_stream(container, name)
+      stream = find_stream(container, name)
       stream.codec_context.options = {'flags2': '+export_mvs'}
       codec = stream.codec_context.name
-      for frame in video_stream.decode(container, stream):
+      for frame in decode(container, stream):
         if frame is None:
           continue
         kind = PictureType(frame.pict_type).name

@@ -15,8 +15,14 @@ import cv2
 import numpy as np
 
 from deltax import files
-from deltax.data.video import stream as video_stream
-from deltax.data.video.stream import VideoError
+from deltax.data.video.stream import (
+  VideoError,
+  announced,
+  clock,
+  decode,
+  find_stream,
+  frame_rate,
+)
 
 _CUT_SECONDS, _CUT_SHARE = 0.5, 0.05  # missing at the end: the file is cut off
 
@@ -103,14 +109,14 @@ def read_chunks(
     raise VideoError(f'{path}: the file is empty')
   try:
     with av.open(str(path), metadata_errors='replace') as container:
-      stream = video_stream.find_stream(container, path)
+      stream = find_stream(container, path)
       stream.thread_type = 'AUTO'
-      timing = video_stream.clock(container, stream)
-      period = max(1, round(video_stream.frame_rate(stream) / rate))
+      timing = clock(container, stream)
+      period = max(1, round(frame_rate(stream) / rate))
       number = damaged = 0
       first = end = None
       pictures, times = [], []
-      for frame in video_stream.decode(container, stream):
+      for frame in decode(container, stream):
         if frame is None:
           damaged += 1
           continue
@@ -131,12 +137,11 @@ def read_chunks(
         number += 1
       if not number:
         raise VideoError(f'{path}: not one frame can be decoded')
-      announced = video_stream.announced(container, stream)
-      missing = announced - end
-      if missing > max(_CUT_SECONDS, _CUT_SHARE * announced):
+      seconds = announced(container, stream)
+      if seconds - end > max(_CUT_SECONDS, _CUT_SHARE * seconds):
         raise VideoError(
           f'{path}: the file is cut off: it ends after {end:.1f} of '
-          f'{announced:.1f} seconds'
+          f'{seconds:.1f} seconds'
         )
       yield _part(pictures, times, end - first, damaged)
   except (av.error.FFmpegError, cv2.error) as error:
@@ -151,7 +156,7 @@ def write_video(
   *,
   crf: int = 18,
 ) -> None:
-  """Writes H.264, beside the file and renamed.
+  """Writes H.264; the file is there whole or not at all.
 
   The same frames give the same pictures; with .mp4, the same bytes too.
 

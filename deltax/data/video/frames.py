@@ -1,20 +1,16 @@
-"""Every frame of a video, ahead of whoever takes them."""
+"""Every frame of a video, and at the size that a network takes."""
 
 import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent import futures
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from deltax.data.augment_boxes import MEAN_COLOUR
-from deltax.data.video import stream as video_stream
 from deltax.data.video.files import read_chunks
-
-_END = object()
+from deltax.data.video.stream import announced, find_stream, frame_rate
 
 
 class Header(NamedTuple):
@@ -34,9 +30,9 @@ def read_header(path: str | os.PathLike) -> Header:
   import av
 
   with av.open(str(path), metadata_errors='replace') as container:
-    stream = video_stream.find_stream(container, path)
-    rate = video_stream.frame_rate(stream)
-    seconds = video_stream.announced(container, stream)
+    stream = find_stream(container, path)
+    rate = frame_rate(stream)
+    seconds = announced(container, stream)
     return Header(rate, stream.frames or round(rate * seconds) or None)
 
 
@@ -94,28 +90,3 @@ def fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   whole[:] = MEAN_COLOUR
   whole[:rows, :columns] = resize(frame, (rows, columns))
   return whole
-
-
-def ahead(items: Iterable, count: int = 4) -> Iterator:
-  """The items in order, each made by a thread before it is asked for.
-
-  Args:
-    items: whose iterator does the work; only the one thread touches it.
-    count: how many items may wait.
-
-  Raises:
-    Exception: whatever making an item raised, when its turn comes.
-
-  >>> list(ahead('delta', 2))
-  ['d', 'e', 'l', 't', 'a']
-  """
-  items = iter(items)
-  with futures.ThreadPoolExecutor(1, 'ahead') as pool:
-    waiting = deque(pool.submit(next, items, _END) for _ in range(count))
-    try:
-      while (item := waiting.popleft().result()) is not _END:
-        waiting.append(pool.submit(next, items, _END))
-        yield item
-    finally:
-      for future in waiting:
-        future.cancel()

@@ -12,8 +12,8 @@ from typing import NamedTuple
 ENDINGS = ('.avi', '.mkv', '.mov', '.mp4', '.mpg', '.webm')
 
 
-class Found(NamedTuple):
-  """A video file.
+class PackagedClip(NamedTuple):
+  """A video file that needs no download.
 
   Attributes:
     name: of the video, without spaces.
@@ -43,22 +43,24 @@ _INSTALLED = (
 )
 
 
-def find_clips() -> list[Found]:
+def find_clips() -> list[PackagedClip]:
   """All that there are; an original always comes before its copy.
 
   Raises:
     FileNotFoundError: DELTAX_CLIPS names a folder that does not exist.
   """
-  found = [
-    Found(name, str(path), original)
+  clips = [
+    PackagedClip(name, str(path), original)
     for package, file, name, original in _PACKAGED
     if (path := _packaged(package, file))
   ]
-  found += [
-    Found(name, path) for path, name in _INSTALLED if os.path.isfile(path)
+  clips += [
+    PackagedClip(name, path)
+    for path, name in _INSTALLED
+    if os.path.isfile(path)
   ]
-  return found + [
-    Found('_'.join(path.stem.split()), str(path)) for path in _own()
+  return clips + [
+    PackagedClip('_'.join(path.stem.split()), str(path)) for path in _your_own()
   ]
 
 
@@ -71,7 +73,7 @@ def _packaged(package: str, file: str) -> pathlib.Path | None:
   return next((path for path in paths if os.path.isfile(path)), None)
 
 
-def _own() -> list[pathlib.Path]:
+def _your_own() -> list[pathlib.Path]:
   paths = []
   for folder in filter(None, os.environ.get('DELTAX_CLIPS', '').split(':')):
     if not os.path.isdir(folder):

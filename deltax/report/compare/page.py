@@ -112,7 +112,7 @@ def _escaped(cells):
 def _plots(compared: Comparison) -> str:
   runs = _runs(compared)
   shown = {name: colour(paint) for name, (paint, _) in runs.items()}
-  metric = html.escape(sentence(compared.metric['text']))
+  metric = html.escape(sentence(compared.metric.text))
   rings = {'teachers': colour('teacher')}
   plots = [_plot(compared, cost) for cost in AXES if compared.fronts[cost]]
   return (
@@ -160,8 +160,8 @@ def _plot(compared: Comparison, cost: str) -> str:
       _mark(axes, where, runs.get(point.run), gid)
       if point in front and point.interval > 1:
         _label(axes, where[:, 0], str(point.interval))
-      titles[gid] = _told(point, compared.metric['name'])
-    axes.set_title(f'{compared.metric["name"]}, %')
+      titles[gid] = _told(point, compared.metric.name)
+    axes.set_title(f'{compared.metric.name}, %')
     axes.set_xlabel(AXES[cost])
     axes.set_xscale('log')
     axes.xaxis.get_major_locator().set_params(subs=TICKS)
@@ -170,8 +170,8 @@ def _plot(compared: Comparison, cost: str) -> str:
     axes.margins(0.07)
     return titles
 
-  ends = '; '.join(_told(point, compared.metric['name']) for point in front)
-  label = f'{compared.metric["name"]} against {AXES[cost]}. The front: {ends}'
+  ends = '; '.join(_told(point, compared.metric.name) for point in front)
+  label = f'{compared.metric.name} against {AXES[cost]}. The front: {ends}'
   return svg.plot(draw, name=cost, label=label, size=(560, 400), least=340)
 
 

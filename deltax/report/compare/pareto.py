@@ -3,8 +3,10 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from deltax.report import stored
+from deltax.report.contents import Metric, Results
 from deltax.report.summary import (
   aligned,
   digits,
@@ -15,7 +17,6 @@ from deltax.report.summary import (
 )
 
 COSTS = ('gmacs', 'ms')
-NEEDED = 'title data metric classes size device teacher delta ms gmacs'.split()
 
 
 class Point(NamedTuple):
@@ -42,7 +43,7 @@ class Comparison(NamedTuple):
   """What is drawn and told of several runs.
 
   Attributes:
-    metric: texts about the score, as `deltax.report.write` takes them.
+    metric: texts about the score.
     about: what all runs have in common.
     devices: that they were timed on.
     points: teachers first, then the runs as given, smallest interval first.
@@ -52,7 +53,7 @@ class Comparison(NamedTuple):
     fronts: points that no other one beats, by cost: 'gmacs', 'ms'.
   """
 
-  metric: Mapping[str, str]
+  metric: Metric
   about: str
   devices: tuple[str, ...]
   points: tuple[Point, ...]
@@ -60,12 +61,12 @@ class Comparison(NamedTuple):
   fronts: dict[str, list[Point]]
 
 
-def compare(runs: Mapping[str, Mapping]) -> Comparison:
+def compare(written: Mapping[str, Any]) -> Comparison:
   """Puts the results of runs side by side.
 
   Args:
-    runs: results by name, as `deltax.report.write` takes them, with `data`, the
-      name of the data set.
+    written: by a run's name what its `results.json` holds, whichever version
+      of `eval.py` wrote it.
 
   Returns:
     The comparison. A teacher of several runs is one point, its milliseconds
@@ -75,22 +76,21 @@ def compare(runs: Mapping[str, Mapping]) -> Comparison:
     ValueError: there are none, something is no results of a run on video, or
       they are of different metrics, data, classes or sizes of frames.
   """
-  if not runs:
+  if not written:
     raise ValueError('there are no results to compare')
-  for name, results in runs.items():
-    _check(name, results)
+  runs = {name: _read(name, given) for name, given in written.items()}
   first, *others = runs
   for name in others:
     _check_same(first, runs[first], name, runs[name])
   results = runs[first]
-  height, width = results['size']
+  height, width = results.size
   found = (*_teachers(runs.values()), *_points(runs))
   return Comparison(
-    results['metric'],
-    f'{results["data"]}, {height} x {width} pixels',
-    tuple(dict.fromkeys(each['device'] for each in runs.values())),
+    results.metric,
+    f'{results.data}, {height} x {width} pixels',
+    tuple(dict.fromkeys(each.device for each in runs.values())),
     found,
-    {name: _later(own) for name, own in runs.items() if own['delta']},
+    {name: _later(own) for name, own in runs.items() if own.delta},
     {cost: front(found, cost) for cost in COSTS},
   )
 
@@ -129,7 +129,7 @@ def front(found: Sequence[Point], cost: str) -> list[Point]:
 
 def columns(compared: Comparison) -> list[str]:
   """Names of the cells of `rows`."""
-  name = compared.metric['name']
+  name = compared.metric.name
   return ['interval', name, 'lost', 'GMACs', 'ms', 'on the front of']
 
 
@@ -190,24 +190,26 @@ def text(compared: Comparison) -> str:
   )
 
 
-def _check(name: str, results: Mapping) -> None:
-  missing = NEEDED
-  if isinstance(results, Mapping):
-    missing = [key for key in NEEDED if key not in results]
+def _read(name: str, written: Any) -> Results:
+  """Raises a ValueError where that is no result of a run on video."""
+  missing = stored.needed(Results)
+  if isinstance(written, Mapping):
+    missing = [key for key in missing if key not in written]
   if missing:
     raise ValueError(
       f'{name} holds no results of a run on video, it lacks '
       f'{", ".join(missing)}; eval.py writes them'
     )
+  return stored.results_from_json(written)
 
 
-def _check_same(first: str, one: Mapping, name: str, other: Mapping) -> None:
+def _check_same(first: str, one: Results, name: str, other: Results) -> None:
   """Raises a ValueError where scores or costs cannot be compared."""
   for what, key in (
-    ('the metric', lambda r: r['metric']['name']),
-    ('data', lambda r: r['data']),
-    ('classes', lambda r: ', '.join(r['classes'])),
-    ('frames of', lambda r: ' x '.join(map(str, r['size']))),
+    ('the metric', lambda r: r.metric.name),
+    ('data', lambda r: r.data),
+    ('classes', lambda r: ', '.join(r.classes)),
+    ('frames of', lambda r: ' x '.join(map(str, r.size))),
   ):
     if key(one) != key(other):
       raise ValueError(
@@ -224,37 +226,37 @@ def _teachers(runs) -> list[Point]:
   """Each teacher once, however many runs it has."""
   times = {}
   for results in runs:
-    own = results['teacher']
-    key = own['name'], _number(own['score']), _number(own['gmacs'])
-    times.setdefault(key, []).append(_number(own['ms']))
+    own = results.teacher
+    key = own.name, _number(own.score), _number(own.gmacs)
+    times.setdefault(key, []).append(_number(own.ms))
   return [
     Point(f'teacher {name}', 1, score, 0.0, gmacs, statistics.median(ms))
     for (name, score, gmacs), ms in times.items()
   ]
 
 
-def _points(runs: Mapping[str, Mapping]) -> list[Point]:
+def _points(runs: Mapping[str, Results]) -> list[Point]:
   return [
     Point(
       name,
-      row['interval'],
-      _number(row['score']),
-      points(row['teacher_score']) - points(row['score']),
-      _number(row['gmacs']),
-      _number(row['ms']),
+      row.interval,
+      _number(row.score),
+      points(row.teacher_score) - points(row.score),
+      _number(row.gmacs),
+      _number(row.ms),
     )
     for name, results in runs.items()
-    for row in sorted(results['delta'], key=lambda row: row['interval'])
+    for row in sorted(results.delta, key=lambda row: row.interval)
   ]
 
 
-def _later(results: Mapping) -> dict[str, float]:
-  ms, gmacs = results['ms'], results['gmacs']
+def _later(results: Results) -> dict[str, float]:
+  ms, gmacs = results.ms, results.gmacs
   return {
-    'share': ratio(gmacs['later'], gmacs['key']),
-    'ms': _number(ms['later']),
-    'speed': ratio(ms['teacher'], ms['later']),
-    'gap': floor_gap(results),
-    'predicted': _number(ms.get('predicted')),
-    'off': ratio(ms.get('predicted'), ms['later']),
+    'share': ratio(gmacs.later, gmacs.key),
+    'ms': _number(ms.later),
+    'speed': ratio(ms.teacher, ms.later),
+    'gap': floor_gap(ms, gmacs),
+    'predicted': _number(ms.predicted),
+    'off': ratio(ms.predicted, ms.later),
   }

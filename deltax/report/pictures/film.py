@@ -1,45 +1,44 @@
 """Frames of the evaluation as pictures, side by side."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from deltax.report.contents import BoxShot, Film, LabelShot, Results
 from deltax.report.pictures import labels
 from deltax.report.summary import number
 from deltax.report.tables import legend
 
 
-def strip(film: Sequence[Mapping], results: Mapping) -> str:
+def strip(film: Film, results: Results) -> str:
   """The film as HTML; of label maps or of boxes.
 
   Args:
-    film: see `deltax.report.write`.
-    results: with `classes` and `palette`.
+    film: at least one frame.
+    results: of the run, for the classes and their colours.
   """
   colours = {
     name: f'rgb({red},{green},{blue})'
     for name, (red, green, blue) in zip(
-      results['classes'], results['palette'], strict=True
+      results.classes, results.palette, strict=True
     )
   }
-  if 'truth' in film[0]:
+  if isinstance(film[0], BoxShot):
     return _boxes(film, results, colours)
-  return _labels(film, results['palette'], colours)
+  return _labels(film, results.palette, colours)
 
 
 def _labels(film, palette, colours) -> str:
   """A column for each frame, as films run."""
   rows = {
-    'frame': lambda shot: shot['frame'],
-    'label': lambda shot: labels.colourise(shot['label'], palette),
-    'teacher': lambda shot: labels.colourise(shot['teacher'], palette),
-    'delta': lambda shot: labels.colourise(shot['delta'], palette),
-    'errors': lambda shot: labels.errors(
-      shot['label'], shot['teacher'], shot['delta']
-    ),
+    'frame': lambda shot: shot.frame,
+    'label': lambda shot: labels.colourise(shot.label, palette),
+    'teacher': lambda shot: labels.colourise(shot.teacher, palette),
+    'delta': lambda shot: labels.colourise(shot.delta, palette),
+    'errors': lambda shot: labels.errors(shot.label, shot.teacher, shot.delta),
     'delta against teacher': lambda shot: labels.changes(
-      shot['teacher'], shot['delta']
+      shot.teacher, shot.delta
     ),
   }
   cells = ['<div class="corner"></div>', *(_caption(s) for s in film)]
@@ -47,7 +46,7 @@ def _labels(film, palette, colours) -> str:
     cells.append(f'<div class="row">{name}</div>')
     for shot in film:
       picture = labels.thin(np.asarray(paint(shot), np.uint8))
-      cells.append(_picture(picture, f'{name}: {shot["caption"]}'))
+      cells.append(_picture(picture, f'{name}: {shot.caption}'))
   columns = f'4.5rem repeat({len(film)},minmax(9.5rem,1fr))'
   return (
     f'{legend({**colours, "no label": "#000000"})}{_grid(cells, columns)}'
@@ -62,15 +61,15 @@ def _boxes(film, results, colours) -> str:
   cells = ['<div class="corner"></div>']
   cells += [f'<div class="caption">{name}</div>' for name in columns.values()]
   for shot in film:
-    cells.append(f'<div class="row">{html.escape(shot["caption"])}</div>')
+    cells.append(f'<div class="row">{html.escape(shot.caption)}</div>')
     for key, name in columns.items():
       picture = labels.draw_boxes(
-        shot['frame'],
-        **shot[key],
-        palette=results['palette'],
-        names=results['classes'],
+        shot.frame,
+        *getattr(shot, key),
+        palette=results.palette,
+        names=results.classes,
       )
-      cells.append(_picture(picture, f'{name}: {shot["caption"]}'))
+      cells.append(_picture(picture, f'{name}: {shot.caption}'))
   about = f'Detections with a score of {number(labels.SHOWN, 1)} or more.'
   return (
     f'<p class="about">{about}</p>{legend(colours)}'
@@ -78,8 +77,8 @@ def _boxes(film, results, colours) -> str:
   )
 
 
-def _caption(shot: Mapping) -> str:
-  return f'<div class="caption">{html.escape(shot["caption"])}</div>'
+def _caption(shot: LabelShot | BoxShot) -> str:
+  return f'<div class="caption">{html.escape(shot.caption)}</div>'
 
 
 def _picture(picture: np.ndarray, about: str) -> str:

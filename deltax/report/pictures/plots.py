@@ -1,9 +1,10 @@
 """The plots of the page, each as inline SVG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from deltax.report.contents import Curves, GateHistory, LayerChoice, Results
 from deltax.report.pictures import svg
 from deltax.report.style import LIGHT
 from deltax.report.summary import number, sentence
@@ -12,51 +13,55 @@ from deltax.report.tables import candidate_colours
 SMOOTHED = 50  # points; a curve with more of them is also shown averaged
 
 
-def per_distance(results: Mapping) -> list[str]:
+def per_distance(results: Results) -> list[str]:
   """The score by distance to the key frame: a plot for every interval."""
-  metric = sentence(results['metric']['text'])
+  metric = sentence(results.metric.text)
   scores = [
-    100 * np.array([row['per_distance'], row['teacher_per_distance']], float)
-    for row in results['delta']
+    100 * np.array([row.per_distance, row.teacher_per_distance], float)
+    for row in results.delta
   ]
   seen = np.concatenate([s[np.isfinite(s)] for s in scores] or [np.zeros(0)])
   low, high = (seen.min(), seen.max()) if seen.size else (0, 100)
   margin = max(0.08 * (high - low), 0.5)
 
-  def plot(interval: int, delta: np.ndarray, teacher: np.ndarray) -> str:
-    def draw(figure):
-      axes = figure.subplots()
-      axes.plot(teacher, 'o--', color=LIGHT['teacher'], markerfacecolor='none')
-      axes.plot(delta, 's-', color=LIGHT['delta'])
-      axes.set_title(f'interval {interval}')
-      axes.set_xlabel('frames after the key frame')
-      axes.set_xlim(-0.3, len(delta) - 0.7)
-      axes.set_xticks(range(len(delta)))
-      axes.set_ylim(low - margin, high + margin)
-      return {}
-
-    lines = ', '.join(
-      f'{t}: teacher {number(a, 1)}, delta {number(b, 1)}'
-      for t, (a, b) in enumerate(zip(teacher, delta, strict=True))
-    )
-    label = f'{metric} in per cent by distance to the key frame. {lines}'
-    return svg.plot(
-      draw, name=f'distance{interval}', label=label, size=(370, 260), least=280
-    )
-
+  limits = low - margin, high + margin
   return [
-    plot(row['interval'], *pair)
-    for row, pair in zip(results['delta'], scores, strict=True)
+    _distance_plot(metric, row.interval, *pair, limits)
+    for row, pair in zip(results.delta, scores, strict=True)
   ]
 
 
-def depth(layers: Sequence[Mapping]) -> str:
+def _distance_plot(metric, interval, delta, teacher, limits) -> str:
+  """Scores in per cent of both networks, 0, 1, ... frames after a key frame."""
+
+  def draw(figure):
+    axes = figure.subplots()
+    axes.plot(teacher, 'o--', color=LIGHT['teacher'], markerfacecolor='none')
+    axes.plot(delta, 's-', color=LIGHT['delta'])
+    axes.set_title(f'interval {interval}')
+    axes.set_xlabel('frames after the key frame')
+    axes.set_xlim(-0.3, len(delta) - 0.7)
+    axes.set_xticks(range(len(delta)))
+    axes.set_ylim(*limits)
+    return {}
+
+  lines = ', '.join(
+    f'{t}: teacher {number(a, 1)}, delta {number(b, 1)}'
+    for t, (a, b) in enumerate(zip(teacher, delta, strict=True))
+  )
+  label = f'{metric} in per cent by distance to the key frame. {lines}'
+  return svg.plot(
+    draw, name=f'distance{interval}', label=label, size=(370, 260), least=280
+  )
+
+
+def depth(layers: Sequence[LayerChoice]) -> str:
   """MACs of the chosen candidate and of the teacher, layer by layer."""
   colours = candidate_colours(layers)
-  teacher = np.array([layer['teacher'] for layer in layers], float)
-  chosen = np.array([l['candidates'][l['chosen']] for l in layers], float)
+  teacher = np.array([layer.teacher for layer in layers], float)
+  chosen = np.array([l.candidates[l.chosen] for l in layers], float)
   share = chosen / np.maximum(teacher, 1)
-  paint = [LIGHT[colours[layer['chosen']]] for layer in layers]
+  paint = [LIGHT[colours[layer.chosen]] for layer in layers]
   places = np.arange(len(layers))
 
   def draw(figure):
@@ -77,7 +82,7 @@ def depth(layers: Sequence[Mapping]) -> str:
     strip.set_yticks([])
     strip.grid(False)
     strip.spines['bottom'].set_visible(False)
-    strip.set_xticks(places, [layer['path'] for layer in layers])
+    strip.set_xticks(places, [layer.path for layer in layers])
     strip.tick_params('x', length=0, labelsize=9)
     for text in strip.get_xticklabels():
       text.set(rotation=90, rotation_mode='anchor', ha='right', va='center')
@@ -102,19 +107,19 @@ def depth(layers: Sequence[Mapping]) -> str:
   )
 
 
-def _bar_title(layer: Mapping, share: float) -> str:
-  macs = layer['candidates'][layer['chosen']]
+def _bar_title(layer: LayerChoice, share: float) -> str:
+  macs = layer.candidates[layer.chosen]
   return (
-    f'{layer["path"]}: {layer["chosen"]}, {number(macs / 1e6, 2)} of '
-    f'{number(layer["teacher"] / 1e6, 2)} million ({number(share, 2)})'
+    f'{layer.path}: {layer.chosen}, {number(macs / 1e6, 2)} of '
+    f'{number(layer.teacher / 1e6, 2)} million ({number(share, 2)})'
   )
 
 
-def gates(history: Mapping) -> tuple[str, str]:
+def gates(history: GateHistory) -> tuple[str, str]:
   """Every layer's probability of its first candidate, and who chooses it."""
-  steps = np.asarray(history['steps'], float)
-  paths = list(history['probability'])
-  values = np.array([history['probability'][path] for path in paths], float)
+  steps = np.asarray(history.steps, float)
+  paths = list(history.probability)
+  values = np.array([history.probability[path] for path in paths], float)
   every = -(-len(paths) // 75)  # so many layers apart are the names
 
   def heat(figure):
@@ -173,36 +178,37 @@ def _opacity(values: np.ndarray) -> np.ndarray:
   return painted
 
 
-def curves(history: Mapping) -> list[str]:
+def curves(history: Curves) -> list[str]:
   """What was logged while training: a small plot for each name."""
-  steps = np.asarray(history['steps'], float)
+  return [
+    _curve(place, name, history) for place, name in enumerate(history.values)
+  ]
 
-  def plot(place: int, name: str) -> str:
-    values = np.array(history[name], float)  # None becomes NaN
-    here = np.isfinite(values)
-    x, y = steps[here], values[here]
 
-    def draw(figure):
-      axes = figure.subplots()
-      thick = {'color': LIGHT['ink'], 'linewidth': 1.5}
-      if len(y) >= SMOOTHED:
-        axes.plot(x, y, color=LIGHT['muted'], linewidth=0.7, alpha=0.5)
-        axes.plot(x, _smooth(y), **thick)
-      else:
-        axes.plot(x, y, 'o-' if len(y) < 20 else '-', markersize=3, **thick)
-      if len(y) and y.min() > 0 and y.max() > 30 * y.min():
-        axes.set_yscale('log')
-      axes.set_title(name)
-      axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-      axes.locator_params('x', nbins=4)
-      return {}
+def _curve(place: int, name: str, history: Curves) -> str:
+  steps = np.asarray(history.steps, float)
+  values = np.array(history.values[name], float)  # None becomes NaN
+  here = np.isfinite(values)
+  x, y = steps[here], values[here]
 
-    end = number(y[-1], 4) if len(y) else 'nothing logged'
-    label = f'{name} over the steps, at the end {end}'
-    return svg.plot(draw, name=f'curve{place}', label=label, size=(280, 190))
+  def draw(figure):
+    axes = figure.subplots()
+    thick = {'color': LIGHT['ink'], 'linewidth': 1.5}
+    if len(y) >= SMOOTHED:
+      axes.plot(x, y, color=LIGHT['muted'], linewidth=0.7, alpha=0.5)
+      axes.plot(x, _smooth(y), **thick)
+    else:
+      axes.plot(x, y, 'o-' if len(y) < 20 else '-', markersize=3, **thick)
+    if len(y) and y.min() > 0 and y.max() > 30 * y.min():
+      axes.set_yscale('log')
+    axes.set_title(name)
+    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    axes.locator_params('x', nbins=4)
+    return {}
 
-  names = [name for name in history if name != 'steps']
-  return [plot(place, name) for place, name in enumerate(names)]
+  end = number(y[-1], 4) if len(y) else 'nothing logged'
+  label = f'{name} over the steps, at the end {end}'
+  return svg.plot(draw, name=f'curve{place}', label=label, size=(280, 190))
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -8,20 +8,13 @@ from deltax.report import document
 from deltax.report.document import notes, panels, section, table
 from deltax.report.retrieval import plots as retrieval_plots
 from deltax.report.retrieval import summary
+from deltax.report.retrieval.contents import RetrievalResults
 from deltax.report.style import colour
 from deltax.report.summary import MISSING, number, points
 from deltax.report.tables import legend
 
 WORST = 10  # queries that are listed
 LISTED = 50  # names of a kind that are
-NEEDED = {
-  'results': (
-    'title device notes metric queries videos students trade_off by_query '
-    'judged missing empty unscored failed'
-  ),
-  'a student': 'name scores bytes seconds',
-  'a row of a trade-off': 'share pairs scores seconds bytes',
-}
 
 STYLE = """
 .bar { display: inline-block; width: 6rem; height: .55em; margin-left: .6em;
@@ -38,81 +31,58 @@ STYLE = """
 """
 
 
-def write_retrieval_page(path: str | os.PathLike, results: Mapping) -> None:
+def write_retrieval_page(
+  path: str | os.PathLike, results: RetrievalResults
+) -> None:
   """Writes the page; what is empty is left out of it.
-
-  Everything can come from JSON. What was not measured is None or NaN and shown
-  as a dash.
 
   Args:
     path: the HTML file, written beside itself and renamed. Missing folders are
       made.
-    results: `title`, `device` (texts), `notes` (list of text), `metric` (the
-      name of the score that is plotted), `queries` and `videos` (counts);
-      `students`: a list of `name`, `scores` ({name: 0 to 1}), `bytes` a video
-      and `seconds` a query;
-      `trade_off`: by name what `retrieval.search.rerank.trade_off` returns;
-      `by_query`, `missing`, `empty`, `unscored`: what
-      `deltax.metrics.protocols.evaluate` returns for what `judged` (text) is;
-      `failed`: {video: reason}, those that could not be read.
+    results: what it shows.
 
   Raises:
-    ValueError: something needed is missing.
+    ValueError: a student, a query or a share lacks the score that is plotted.
     ImportError: matplotlib is not installed.
   """
   _check(results)
   parts = [
     _head(results),
-    section('Students', results['students'] and _students(results)),
+    section('Students', results.students and _students(results)),
     section('What re-ranking costs', _trade_off(results)),
     section('Hardest queries', _queries(results)),
     section('What is missing', _missing(results)),
-    section('How it was measured', notes(results['notes'])),
+    section('How it was measured', notes(results.notes)),
   ]
-  document.write(path, results['title'], parts, style=STYLE)
+  document.write(path, results.title, parts, style=STYLE)
 
 
-def _check(results: Mapping) -> None:
-  """Raises a ValueError that names what a report lacks."""
-  _need('results', results)
-  for student in results['students']:
-    _need('a student', student)
-  for rows in results['trade_off'].values():
-    for row in rows:
-      _need('a row of a trade-off', row)
-  scored = [*results['students'], *results['by_query'].values()]
-  scored += [row for rows in results['trade_off'].values() for row in rows]
-  metric = results['metric']
-  for row in scored:
-    scores = row.get('scores', row)
-    if metric not in scores:
+def _check(results: RetrievalResults) -> None:
+  """Raises a ValueError where the score that is plotted is missing."""
+  shares = [row for rows in results.trade_off.values() for row in rows]
+  scored = [row.scores for row in (*results.students, *shares)]
+  for scores in (*scored, *results.by_query.values()):
+    if results.metric not in scores:
       raise ValueError(
-        f'there is no {metric!r} among the scores {list(scores)}'
+        f'there is no {results.metric!r} among the scores {list(scores)}'
       )
 
 
-def _need(what: str, given: Mapping) -> None:
-  missing = [name for name in NEEDED[what].split() if name not in given]
-  if missing:
-    raise ValueError(f'{what} lacks {missing}; it needs {NEEDED[what].split()}')
-
-
-def _head(results: Mapping) -> str:
+def _head(results: RetrievalResults) -> str:
   about = (
-    f'{results["queries"]:,} queries, {results["videos"]:,} videos, '
-    f'{results["device"]}'
+    f'{results.queries:,} queries, {results.videos:,} videos, {results.device}'
   )
   return (
-    f'<header><h1>{html.escape(results["title"])}</h1>'
+    f'<header><h1>{html.escape(results.title)}</h1>'
     f'<p class="lead">{html.escape(summary.headline(results))}</p>'
     f'<p class="about">{html.escape(about)}</p></header>'
   )
 
 
-def _students(results: Mapping) -> str:
+def _students(results: RetrievalResults) -> str:
   *scores, stored, time = summary.columns(results)
   shown = [f'{name}, %' for name in scores]
-  main = scores.index(results['metric'])
+  main = scores.index(results.metric)
   rows = []
   for name, cells in summary.rows(results):
     score = cells[main]
@@ -132,8 +102,8 @@ def _bar(score: str) -> str:
   return f'{score}<span class="bar"><span style="width:{score}%"></span></span>'
 
 
-def _trade_off(results: Mapping) -> str:
-  if not results['trade_off']:
+def _trade_off(results: RetrievalResults) -> str:
+  if not results.trade_off:
     return ''
   (head, names), *lines = summary.steps(results)
   paints = retrieval_plots.colours(results)
@@ -156,21 +126,21 @@ def _trade_off(results: Mapping) -> str:
   )
 
 
-def _queries(results: Mapping) -> str:
+def _queries(results: RetrievalResults) -> str:
   worst = summary.worst(results, WORST)
   if not worst:
     return ''
-  metric = results['metric']
+  metric = results.metric
   others = list(
-    dict.fromkeys(n for row in results['by_query'].values() for n in row)
+    dict.fromkeys(n for row in results.by_query.values() for n in row)
   )
   others.remove(metric)
   rows = []
   for query, score in worst:
-    scores = results['by_query'][query]
+    scores = results.by_query[query]
     cells = [number(points(scores.get(name)), 1) for name in others]
     rows.append([html.escape(query), _bar(number(points(score), 1)), *cells])
-  caption = f'The lowest {metric} of {results["judged"]}.'
+  caption = f'The lowest {metric} of {results.judged}.'
   heads = [f'{name}, %' for name in (metric, *others)]
   return (
     f'<div class="aside"><div>{table(caption, ["query", *heads], rows)}</div>'
@@ -178,9 +148,9 @@ def _queries(results: Mapping) -> str:
   )
 
 
-def _missing(results: Mapping) -> str:
+def _missing(results: RetrievalResults) -> str:
   """What is absent, by name; that nothing is, in a sentence."""
-  failed, parts = results['failed'], []
+  failed, parts = results.failed, []
   if failed:
     rows = [
       [html.escape(name), html.escape(reason)]
@@ -189,14 +159,14 @@ def _missing(results: Mapping) -> str:
     caption = f'Videos that could not be read: {len(failed):,}.'
     listed = table(caption, ['video', 'reason'], rows, left=2)
     parts.append(listed + _more(failed))
-  if results['unscored']:
+  if results.unscored:
     parts.append(
       '<p class="about">Videos of the database without a score: '
-      f'{results["unscored"]:,}. They count as not found.</p>'
+      f'{results.unscored:,}. They count as not found.</p>'
     )
   parts += [
-    _names('Queries without scores, which count nowhere', results['missing']),
-    _names('Queries with nothing to find', results['empty']),
+    _names('Queries without scores, which count nowhere', results.missing),
+    _names('Queries with nothing to find', results.empty),
   ]
   found = ''.join(parts)
   return found or '<p>Nothing: every video was read, every query scored.</p>'

@@ -1,7 +1,7 @@
 """A folder of encoded videos that survives whatever happens to its writer.
 
-    manifest.json      version, model, segments, what was removed
-    segments/000001/   see `index_segment.py`
+    manifest.json      version, model, shards, what was removed
+    segments/000001/   see `shard.py`
     lock               held by whoever writes
 
 Everything new is written beside, waited for, renamed, and only then named in a
@@ -27,18 +27,18 @@ from deltax.retrieval.index.manifest import (
   read_manifest,
   write_manifest,
 )
-from deltax.retrieval.index.segment import (
+from deltax.retrieval.index.shard import (
   ROW,
   IndexedVideo,
-  Segment,
+  Shard,
   check,
   describe,
-  write_segment,
+  write_shard,
 )
 
-FULL = 4096  # videos; a segment of so many is not merged with others
-MERGED = 8  # segments of about one size are merged when there are so many
-STALE = 0.25  # a segment is rewritten when this share of it is removed
+FULL = 4096  # videos; a shard of so many is not merged with others
+MERGED = 8  # shards of about one size are merged when there are so many
+STALE = 0.25  # a shard is rewritten when this share of it is removed
 
 
 class Index:
@@ -50,7 +50,7 @@ class Index:
   Attributes:
     manifest: what the folder says of itself.
     names: N names, and `paths`, where their files were.
-    table: `[N]`, dtype `index_segment.ROW`: numbers of each video.
+    table: `[N]`, dtype `shard.ROW`: numbers of each video.
 
   Raises:
     FileNotFoundError: there is no index.
@@ -116,14 +116,14 @@ class Index:
     if rows is None:
       parts = [
         part.vectors()[alive]
-        for part, alive in zip(self._segments, self._alive, strict=True)
+        for part, alive in zip(self._shards, self._alive, strict=True)
       ]
       return np.concatenate([np.zeros((0, size), np.float32), *parts])
     places = self._places[np.asarray(rows, int)]
     found = np.zeros((len(places), size), np.float32)
     for number in np.unique(places[:, 0]):
       own = places[:, 0] == number
-      found[own] = self._segments[number].coarse[places[own, 1]]
+      found[own] = self._shards[number].coarse[places[own, 1]]
     return found
 
   def fine(self, row: int) -> np.ndarray:
@@ -179,7 +179,7 @@ class Index:
         self._rewrite(manifest, records)
 
   def remove(self, names: Iterable[str]) -> None:
-    """Marks videos as removed; rewrites a segment that has lost many.
+    """Marks videos as removed; rewrites a shard that has lost many.
 
     Raises:
       ValueError: a name is not there; nothing is removed.
@@ -188,15 +188,13 @@ class Index:
     with self._writing() as manifest:
       for name in names:
         self.row(name)
-      for part, record in zip(
-        self._segments, manifest['segments'], strict=True
-      ):
+      for part, record in zip(self._shards, manifest['segments'], strict=True):
         gone = names.intersection(part.names) - set(record['removed'])
         record['removed'] = sorted([*record['removed'], *gone])
     self.compact(STALE)
 
   def compact(self, share: float = 0) -> None:
-    """Rewrites the segments that have lost at least this share of videos."""
+    """Rewrites the shards that have lost at least this share of videos."""
     stale = [
       record['name']
       for record in self.manifest['segments']
@@ -207,32 +205,32 @@ class Index:
       with self._writing() as manifest:
         self._rewrite(manifest, stale)
 
-  def _at(self, row: int) -> tuple[Segment, int]:
+  def _at(self, row: int) -> tuple[Shard, int]:
     number, row = self._places[row]
-    return self._segments[number], int(row)
+    return self._shards[number], int(row)
 
   def _read(self) -> None:
     """Opens what the manifest names, again if it was replaced meanwhile."""
     for last in (False, False, True):
       self.manifest = read_manifest(self.folder)
       try:
-        self._segments = [self._open(r) for r in self.manifest['segments']]
+        self._shards = [self._open(r) for r in self.manifest['segments']]
         break
       except FileNotFoundError as error:
         if last:
           raise ValueError(
             f'{self.folder} is damaged: {error.filename} is missing'
           ) from error
-    self._opened = {part.folder.name: part for part in self._segments}
+    self._opened = {part.folder.name: part for part in self._shards}
     self._alive = [
       np.flatnonzero(~np.isin(part.names, record['removed']))
       if record['removed']
       else np.arange(record['videos'])
       for part, record in zip(
-        self._segments, self.manifest['segments'], strict=True
+        self._shards, self.manifest['segments'], strict=True
       )
     ]
-    pairs = list(zip(self._segments, self._alive, strict=True))
+    pairs = list(zip(self._shards, self._alive, strict=True))
     self._places = np.concatenate(
       [
         np.zeros((0, 2), int),
@@ -272,21 +270,21 @@ class Index:
   def _write(
     self, manifest: dict[str, Any], videos: Iterable[IndexedVideo]
   ) -> dict[str, Any]:
-    """A new segment, whole; the manifest does not name it yet."""
+    """A new shard, whole; the manifest does not name it yet."""
     manifest['next_segment'] += 1
     path = self.folder / 'segments' / f'{manifest["next_segment"]:06d}'
     with files.filling(path) as beside:
-      record = write_segment(beside, videos)
+      record = write_shard(beside, videos)
     files.sync(path.parent)
     return {**record, 'name': path.name}
 
-  def _open(self, record: Mapping[str, Any]) -> Segment:
-    """A segment; it never changes, so it is opened once."""
+  def _open(self, record: Mapping[str, Any]) -> Shard:
+    """A shard; it never changes, so it is opened once."""
     folder = self.folder / 'segments' / record['name']
-    return self._opened.get(record['name']) or Segment(folder, record)
+    return self._opened.get(record['name']) or Shard(folder, record)
 
   def _alike(self) -> list[list[str]]:
-    """Names of segments to merge: a video is rewritten about four times."""
+    """Names of shards to merge: a video is rewritten about four times."""
     sizes = collections.defaultdict(list)
     for record in self.manifest['segments']:
       if record['videos'] < FULL:
@@ -294,10 +292,10 @@ class Index:
     return [names for names in sizes.values() if len(names) >= MERGED]
 
   def _rewrite(self, manifest: dict[str, Any], names: Sequence[str]) -> None:
-    """Puts what is left of some segments into one new one."""
+    """Puts what is left of some shards into one new one."""
     parts = [
       (part, alive)
-      for part, alive in zip(self._segments, self._alive, strict=True)
+      for part, alive in zip(self._shards, self._alive, strict=True)
       if part.folder.name in names
     ]
     kept = [r for r in manifest['segments'] if r['name'] not in names]

@@ -21,8 +21,7 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
   Raises:
     ValueError: there is something in the folder already.
   """
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise ValueError(f'{folder} is there already')
+  check_free(folder)
   with files.filling(folder) as beside:
     (beside / 'segments').mkdir()
     manifest = {
@@ -34,6 +33,17 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
       'segments': [],
     }
     write_manifest(beside, manifest)
+
+
+def check_free(folder: pathlib.Path) -> None:
+  """Raises ValueError if there is a file there, or something in the folder."""
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise ValueError(f'{folder} is there already')
+
+
+def is_index(folder: pathlib.Path) -> bool:
+  """Whether an index was begun in the folder, whole or damaged."""
+  return (folder / MANIFEST).exists()
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""From the feature maps of a backbone to vectors of regions, and whitening."""
+"""From the feature maps of a backbone to vectors of regions."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +10,6 @@ from deltax.retrieval.networks.similarity import unit
 from deltax.types import Array
 
 _WINDOWS = (28, 14, 6, 3)  # of stages with strides 4, 8, 16 and 32
-_VARIANCE = 1e-7  # added before the root
-_ROWS = 8192  # samples that are converted to float64 at once
 _FEWEST = 4  # frames, what the comparator needs
 
 
@@ -91,87 +88,3 @@ def pad_short(regions: np.ndarray) -> np.ndarray:
   while len(regions) < _FEWEST:
     regions = np.concatenate([regions, regions])
   return regions
-
-
-class Whitening(NamedTuple):
-  """Principal components, each divided by its spread.
-
-  Attributes:
-    mean: `[C]`, subtracted first.
-    projection: `[C, D]`, applied to rows from the right.
-  """
-
-  mean: Array
-  projection: Array
-
-
-def whiten(whitening: Whitening, x: Array) -> Array:
-  """Whitens regions.
-
-  Args:
-    whitening: from C to D features.
-    x: `[..., C]`.
-
-  Returns:
-    `[..., D]` unit vectors. What was zero is so no longer: pad afterwards.
-  """
-  mean = jnp.expand_dims(whitening.mean, range(x.ndim - 1))
-  return unit((x - mean) @ whitening.projection)
-
-
-def whitening(
-  mean: np.ndarray, variances: np.ndarray, directions: np.ndarray, size: int
-) -> Whitening:
-  """The whitening by the directions of most variance.
-
-  Args:
-    mean: `[C]` of the samples.
-    variances: `[C]` along the directions, to any common scale.
-    directions: `[C, C]` unit vectors, in columns.
-    size: D, number of directions that are kept.
-
-  Returns:
-    Float32 arrays.
-
-  Raises:
-    ValueError: there are fewer directions than `size`.
-  """
-  if not 0 < size <= len(variances):
-    raise ValueError(
-      f'whitening to {size} features; expected 1 to {len(variances)}, as many '
-      'as there are directions'
-    )
-  kept = np.argsort(-variances, kind='stable')[:size]
-  projection = directions[:, kept] / np.sqrt(variances[kept] + _VARIANCE)[None]
-  return Whitening(np.float32(mean), np.float32(projection))
-
-
-def fit_whitening(samples: np.ndarray, size: int) -> Whitening:
-  """Learns a whitening.
-
-  Args:
-    samples: `[N, C]` regions, as `region_pool` gives them; N more than `size`.
-    size: D, features that are kept.
-
-  Returns:
-    Float32 arrays.
-
-  Raises:
-    ValueError: there are too few samples, or fewer than `size` features.
-
-  Source: Jegou & Chum, "Negative evidences and co-occurrences in image
-  retrieval", ECCV 2012.
-  """
-  samples = np.asarray(samples)
-  if samples.ndim != 2 or len(samples) <= size:
-    raise ValueError(
-      f'samples of shape {samples.shape}; expected [N, C] with N more than '
-      f'{size}, the features to keep'
-    )
-  mean = samples.mean(0, dtype=np.float64)
-  scatter = np.zeros((samples.shape[1],) * 2)
-  for start in range(0, len(samples), _ROWS):
-    centred = samples[start : start + _ROWS] - mean[None]
-    scatter += centred.T @ centred
-  variances, directions = np.linalg.eigh(scatter)
-  return whitening(mean, np.maximum(variances, 0), directions, size)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.retrieval.search import scores
-from deltax.retrieval.search.fine import Pair
+from deltax.retrieval.search.fine_search import Pair
 
 
 class Scale(NamedTuple):

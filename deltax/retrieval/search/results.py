@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.retrieval.compare.segments import find_segments
-from deltax.retrieval.search.fine import Pair
+from deltax.retrieval.search.fine_search import Pair
 from deltax.retrieval.search.scores import calibrate
 
 

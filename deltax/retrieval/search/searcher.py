@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.search.coarse import open_coarse
-from deltax.retrieval.search.fine import FineSearch, Pair
+from deltax.retrieval.search.coarse_search import open_coarse
+from deltax.retrieval.search.fine_search import FineSearch, Pair
 from deltax.retrieval.search.readable import Scale
 from deltax.retrieval.search.rerank import by_budget, rank
 from deltax.retrieval.search.results import Found, Match, find_where

@@ -3,12 +3,14 @@
 Source: Habibian et al., ECCV 2022, section 4.1.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from deltax.delta import Delta
 from deltax.models.inputs import normalise
 from deltax.task import Task
 from deltax.tasks.detection.detectors import Detector
@@ -22,6 +24,7 @@ from deltax.tasks.detection.parts import (
 from deltax.tasks.parts import delta_params, fold
 from deltax.tasks.start import start
 from deltax.tasks.video.objective import make_objective
+from deltax.types import Array, Batch, Params
 
 
 def make_delta_task(
@@ -34,7 +37,7 @@ def make_delta_task(
   intervals: Sequence[int] = (3, 5, 10),
   task_weight: float = 1.0,
   imitation_weight: float = 0.0,
-  **objective: Any,
+  **options: Any,
 ) -> Task:
   """The task of a delta network, trained on clips whose frame 0 is the key.
 
@@ -49,15 +52,15 @@ def make_delta_task(
     task_weight: of the detector's own losses, on all frames of the clip.
     imitation_weight: of the difference of a later frame's outputs from the
       teacher's own, as the detector measures it.
-    **objective: options of `delta_objective.make_objective`.
+    **options: see `deltax.tasks.video.objective.make_objective`.
 
   Returns:
     The task.
   """
-  distilled = make_objective(
-    detector.net, detector.training_net, axis_name=axis_name, **objective
+  objective = make_objective(
+    detector.net, detector.training_net, axis_name=axis_name, **options
   )
-  delta = distilled.delta
+  delta = objective.delta
 
   def init(key, batch):
     frame = normalise(batch['frames'][:1, 0])
@@ -67,45 +70,36 @@ def make_delta_task(
       teacher=teacher,
       new_head=False,
     )
-    return distilled.init(key, variables, frame)
+    return objective.init(key, variables, frame)
 
   def losses(params, model_state, batch, key):
     key, sampling = jax.random.split(key)
-
-    def terms(variables, outs, targets):
-      flat = jax.tree.map(fold, outs)
-      found = {
-        name: task_weight * value
-        for name, value in frame_losses(
-          detector, variables, flat, batch, sampling
-        ).items()
-      }
-      if imitation_weight:
-        found['imitation'] = imitation_weight * imitation(
-          detector, outs, targets
-        )
-      return found
-
     clip = normalise(batch['frames'])
-    return distilled.losses(params, model_state, clip, key, terms)
+    passed = objective.losses(params, model_state, clip, key)
+    outs = jax.tree.map(fold, passed.outs)
+    own = frame_losses(detector, passed.teacher, outs, batch, sampling)
+    named = {name: task_weight * value for name, value in own.items()}
+    if imitation_weight:
+      named['imitation'] = imitation_weight * imitation(
+        detector, passed.outs, passed.targets
+      )
+    return {**named, **passed.losses}, passed.model_state
 
   def evaluate(params, model_state, batch):
     whole = delta_params(params, model_state)
     clip = normalise(batch['frames'])
-
     # An interval of 1 is the teacher. All runs are one compiled rollout.
-    def run(interval):
-      outs = jax.tree.map(fold, delta.rollout(whole, clip, interval))
-      return detections_on('', detector, whole['teacher'], outs, batch)
-
-    found = jax.lax.map(run, jnp.array([1, *intervals]))
+    detections = jax.lax.map(
+      functools.partial(detections_at, detector, delta, whole, clip, batch),
+      jnp.array([1, *intervals]),
+    )
     names = ['teacher', *(f'delta_{n}' for n in intervals)]
     return {
       **truths(batch),
       **{
-        f'{name}{key}': value[i]
+        f'{name}{field}': value[i]
         for i, name in enumerate(names)
-        for key, value in found.items()
+        for field, value in detections.items()
       },
     }
 
@@ -115,4 +109,26 @@ def make_delta_task(
       scores |= scores_of(f'delta_{interval}', arrays, num_classes, interval)
     return scores
 
-  return Task(init, losses, evaluate, summarise, distilled.watch, stack=True)
+  return Task(init, losses, evaluate, summarise, objective.watch, stack=True)
+
+
+def detections_at(
+  detector: Detector,
+  delta: Delta,
+  whole: Params,
+  clip: Array,
+  batch: Batch,
+  interval: Array,
+) -> dict[str, Array]:
+  """Detections of a rollout by '/<field>', as `detections_on` gives them.
+
+  Args:
+    detector: the teacher.
+    delta: its delta network.
+    whole: parameters of the delta network.
+    clip: float32 `[B, T, H, W, 3]`.
+    batch: see `deltax.tasks.detection.task.make_task`.
+    interval: `[]` distance of key frames; may be traced.
+  """
+  outs = jax.tree.map(fold, delta.rollout(whole, clip, interval))
+  return detections_on('', detector, whole['teacher'], outs, batch)

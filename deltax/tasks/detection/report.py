@@ -7,20 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deltax.report.contents import Boxes, BoxShot, Metric, Page
 from deltax.tasks.detection.detectors import make_detector
 from deltax.tasks.detection.parts import precision_of, scores_of
 from deltax.tasks.detection.task import make_task
 from deltax.tasks.parts import teacher_beside, variables_of
-from deltax.tasks.video.report import Kind, gather
+from deltax.tasks.video.evaluated import Kind
+from deltax.tasks.video.report import gather
 from deltax.types import ModelState, Params
 
-METRIC = {
-  'name': 'AP50',
-  'text': 'AP50',
-  'of_class': 'AP50',
-  'about': 'Average precision at IoU 0.5',
-  'absent': 'no ground truth',
-}
+METRIC = Metric(
+  name='AP50',
+  text='AP50',
+  of_class='AP50',
+  about='Average precision at IoU 0.5',
+  absent='no ground truth',
+)
 OTHERS = {'AP': ('ap', 'AP: the same, the mean over IoU 0.5 to 0.95.')}
 NOTES = (
   'AP50: average precision at IoU 0.5 over all frames, the mean over the '
@@ -38,17 +40,14 @@ def make_report(
   *,
   options: Mapping[str, Any],
   **others: Any,
-) -> dict[str, Any]:
-  """Evaluates a run, and gathers what `deltax.report.write` takes.
+) -> Page:
+  """Evaluates a run, and gathers its page.
 
   Args:
     params: of the run.
     model_state: of the run.
     options: keyword arguments of `make_task` of the task.
-    **others: see `report_parts.gather`.
-
-  Returns:
-    Keyword arguments of `deltax.report.write`.
+    **others: see `deltax.tasks.video.report.gather`.
   """
   network = {key: options[key] for key in NETWORK if key in options}
   detector = make_detector(
@@ -62,18 +61,23 @@ def make_report(
   teacher = own if started_from is None else started_from
   detect = jax.jit(detector.detect)
 
-  def found(variables, outs, size):
+  def detections(variables, outs, size):
     one = detect(variables, outs, jnp.asarray(size)[None])
-    return {name: np.asarray(x[0]) for name, x in one._asdict().items()}
+    return Boxes(
+      *(np.asarray(x[0]) for x in (one.boxes, one.classes, one.scores))
+    )
 
-  def shot(batch, row, t, teacher_outs, delta_outs):
+  def shot(batch, row, t, caption, teacher_outs, delta_outs):
     if not batch['real'][row, t]:
       return None
-    return {
-      'truth': {key: batch[key][row, t] for key in ('boxes', 'classes')},
-      'teacher': found(teacher, teacher_outs, batch['size'][row]),
-      'delta': found(own, delta_outs, batch['size'][row]),
-    }
+    size = batch['size'][row]
+    return BoxShot(
+      batch['frames'][row, t],
+      caption,
+      truth=Boxes(batch['boxes'][row, t], batch['classes'][row, t]),
+      teacher=detections(teacher, teacher_outs, size),
+      delta=detections(own, delta_outs, size),
+    )
 
   classes = options['num_classes']
   kind = Kind(

@@ -95,17 +95,10 @@ def make_task(
     variables = variables_of(params, model_state)
     frames = fold(normalise(batch['frames']))
     key, dropout = jax.random.split(key)
-    if batch_statistics:
-      outs, updates = made.training_net.apply(
-        variables,
-        frames,
-        train=True,
-        mutable=['batch_stats'],
-        rngs={'dropout': dropout},
-      )
-      model_state = {**model_state, **updates}
-    else:
-      outs = made.training_net.apply(variables, frames)
+    outs, updates = _trained(
+      made.training_net, variables, frames, dropout, batch_statistics
+    )
+    model_state = {**model_state, **updates}
     return frame_losses(made, variables, outs, batch, key), model_state
 
   def evaluate(params, model_state, batch):
@@ -120,3 +113,15 @@ def make_task(
     return scores_of('teacher', arrays, num_classes)
 
   return Task(init, losses, evaluate, summarise, stack=True)
+
+
+def _trained(net, variables, frames, dropout, batch_statistics):
+  """Outputs of a network in training, and its new statistics, if any."""
+  if not batch_statistics:
+    return net.apply(variables, frames), {}
+  return net.apply(
+    *(variables, frames),
+    train=True,
+    mutable=['batch_stats'],
+    rngs={'dropout': dropout},
+  )

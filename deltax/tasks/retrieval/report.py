@@ -12,6 +12,11 @@ from deltax.data.features import annotations
 from deltax.data.features.extraction import read_failures
 from deltax.data.features.opened import open_or_make
 from deltax.metrics import protocols
+from deltax.report.retrieval.contents import (
+  RetrievalResults,
+  Share,
+  Student,
+)
 from deltax.retrieval.search import rerank
 from deltax.retrieval.system import Network, System
 from deltax.systems.folder import Part
@@ -53,7 +58,7 @@ class Judged(NamedTuple):
 
 def make_report(
   judged: Judged, *, title: str, progress: bool = False
-) -> dict[str, Any]:
+) -> RetrievalResults:
   """Scores every query with every video, by each network and mixed.
 
   Args:
@@ -62,7 +67,7 @@ def make_report(
     progress: whether to draw bars.
 
   Returns:
-    What `deltax.report.write_retrieval_page` takes.
+    What its page shows.
 
   Raises:
     ValueError: an unknown benchmark, or no query has features.
@@ -101,8 +106,9 @@ def make_report(
     if not students:
       students.append(_student('coarse', outcome(scores.coarse), scores))
     last = outcome(scores.fine)
-    students.append(_student('fine', last, scores) | {'name': name})
-    curves[name] = rerank.trade_off(
+    student = _student('fine', last, scores)
+    students.append(student._replace(name=name))
+    rows = rerank.trade_off(
       annotation,
       scores.coarse,
       scores.selector,
@@ -112,22 +118,23 @@ def make_report(
       seconds=scores.seconds,
       bytes_per_video=sum(scores.bytes.values()),
     )
-  return {
-    'title': title,
-    'device': f'{jax.devices()[0].device_kind}, {os.cpu_count()} cores',
-    'notes': NOTES,
-    'metric': metric,
-    'queries': len(queries),
-    'videos': len(videos),
-    'students': students,
-    'trade_off': curves,
-    'by_query': last['by_query'],
-    'judged': f'{list(judged.fine)[-1]}, all pairs',
-    'missing': last['missing'],
-    'empty': last['empty'],
-    'unscored': last['unscored'],
-    'failed': {} if made else read_failures(features),
-  }
+    curves[name] = [Share(**row) for row in rows]
+  return RetrievalResults(
+    title=title,
+    device=f'{jax.devices()[0].device_kind}, {os.cpu_count()} cores',
+    notes=NOTES,
+    metric=metric,
+    queries=len(queries),
+    videos=len(videos),
+    students=students,
+    trade_off=curves,
+    by_query=last['by_query'],
+    judged=f'{list(judged.fine)[-1]}, all pairs',
+    missing=last['missing'],
+    empty=last['empty'],
+    unscored=last['unscored'],
+    failed={} if made else read_failures(features),
+  )
 
 
 NOTES = [
@@ -141,13 +148,10 @@ NOTES = [
 ]
 
 
-def _student(kind: str, found: Mapping[str, Any], scores: Scores):
-  return {
-    'name': kind,
-    'scores': found['scores'],
-    'bytes': scores.bytes[kind],
-    'seconds': scores.seconds[kind],
-  }
+def _student(kind: str, outcome: Mapping[str, Any], scores: Scores) -> Student:
+  return Student(
+    kind, outcome['scores'], scores.bytes[kind], scores.seconds[kind]
+  )
 
 
 def _system(coarse: Part, fine: Part, selector: Part | None) -> System:

@@ -31,7 +31,7 @@ def make_delta_task(
   task_weight: float = 1.0,
   imitation_weight: float = 0.0,
   judge_last: bool = False,
-  **objective: Any,
+  **options: Any,
 ) -> Task:
   """The task of a delta network, trained on clips whose frame 0 is the key.
 
@@ -50,7 +50,7 @@ def make_delta_task(
     judge_last: for data whose clips are labelled in their last frame only:
       evaluation lets that frame follow the key frame at every distance below
       the interval, as published, on clips of at least as many frames.
-    **objective: options of `delta_objective.make_objective`.
+    **options: see `deltax.tasks.video.objective.make_objective`.
 
   Returns:
     The task.
@@ -62,10 +62,8 @@ def make_delta_task(
   training_net = models.create(
     model, num_classes=num_classes, axis_name=axis_name
   )
-  distilled = make_objective(
-    net, training_net, axis_name=axis_name, **objective
-  )
-  delta = distilled.delta
+  objective = make_objective(net, training_net, axis_name=axis_name, **options)
+  delta = objective.delta
   task_loss = make_loss(**(loss or {}))
 
   def init(key, batch):
@@ -76,60 +74,31 @@ def make_delta_task(
       teacher=teacher,
       new_head=False,
     )
-    return distilled.init(key, variables, frame)
+    return objective.init(key, variables, frame)
 
   def losses(params, model_state, batch, key):
-    def terms(variables, outs, targets):
-      del variables
-      found = {'task': task_weight * task_loss(outs, batch['labels'])}
-      if imitation_weight:
-        found['imitation'] = imitation_weight * imitation(
-          outs[:, 1:], targets[:, 1:]
-        )
-      return found
-
     clip = normalise(batch['frames'])
-    return distilled.losses(params, model_state, clip, key, terms)
+    passed = objective.losses(params, model_state, clip, key)
+    named = {'task': task_weight * task_loss(passed.outs, batch['labels'])}
+    if imitation_weight:
+      named['imitation'] = imitation_weight * imitation(
+        passed.outs[:, 1:], passed.targets[:, 1:]
+      )
+    return {**named, **passed.losses}, passed.model_state
 
   def evaluate(params, model_state, batch):
+    clip = normalise(batch['frames'])
+    runs = runs_of(intervals, clip.shape[1], judge_last)
     whole = delta_params(params, model_state)
-    clip, labels = normalise(batch['frames']), batch['labels']
-    time = clip.shape[1]
-    if judge_last and time < max(intervals):
-      raise ValueError(
-        f'clips of {time} frames have no key frame {max(intervals) - 1} frames '
-        'before the last; give evaluation clips as many frames as the interval'
-      )
-    # An interval of 1 is the teacher. All runs are one compiled rollout.
-    runs = [(1, 0)] + [
-      (interval, phase)
-      for interval in intervals
-      for phase in (phases(time, interval) if judge_last else [0])
-    ]
+    # All runs are one compiled rollout.
     outs = jax.lax.map(
       lambda run: delta.rollout(whole, clip, run[0], phase=run[1]),
       jnp.array(runs),
     )
     if judge_last:
-      outs, batch = outs[:, :, -1:], {'labels': labels[:, -1:]}
+      outs, batch = outs[:, :, -1:], {'labels': batch['labels'][:, -1:]}
     judged = [judge('', out, batch, num_classes) for out in outs]
-    counts = {f'teacher{name}': value for name, value in judged[0].items()}
-    for interval in intervals:
-      own = [
-        found
-        for found, (n, _) in zip(judged, runs, strict=True)
-        if n == interval
-      ]
-      for name in own[0]:
-        values = [found[name] for found in own]
-        counts[f'delta_{interval}{name}'] = (
-          jnp.concatenate(values, 1) if judge_last else values[0]
-        )
-    return counts
-
-  def phases(time, interval):
-    """Phases that put the last frame at distance 0, 1, ... to its key frame."""
-    return [(d + 1 - time) % interval for d in range(interval)]
+    return counts_of(runs, judged)
 
   def summarise(counts):
     scores = scores_of('teacher', counts)
@@ -137,7 +106,68 @@ def make_delta_task(
       scores |= scores_of(f'delta_{interval}', counts, interval)
     return scores
 
-  return Task(init, losses, evaluate, summarise, distilled.watch)
+  return Task(init, losses, evaluate, summarise, objective.watch)
+
+
+def runs_of(
+  intervals: Sequence[int], time: int, judge_last: bool
+) -> list[tuple[int, int]]:
+  """The rollouts that an evaluation needs: an interval and a phase of each.
+
+  Args:
+    intervals: of key frames.
+    time: T, frames of a clip.
+    judge_last: whether only the last frame counts, which is then put at
+      distance 0, 1, ... to its key frame.
+
+  Returns:
+    The first is the teacher's, of interval 1.
+
+  Raises:
+    ValueError: clips too short to have the last frame at every distance.
+
+  Example:
+    >>> runs_of((2,), 5, judge_last=False)
+    [(1, 0), (2, 0)]
+    >>> runs_of((2,), 5, judge_last=True)
+    [(1, 0), (2, 0), (2, 1)]
+  """
+  if judge_last and time < max(intervals):
+    raise ValueError(
+      f'clips of {time} frames have no key frame {max(intervals) - 1} frames '
+      'before the last; give evaluation clips as many frames as the interval'
+    )
+  runs = [(1, 0)]
+  for interval in intervals:
+    distances = range(interval) if judge_last else [time - 1]
+    runs += [(interval, (d + 1 - time) % interval) for d in distances]
+  return runs
+
+
+def counts_of(
+  runs: Sequence[tuple[int, int]], judged: Sequence[Mapping[str, Array]]
+) -> dict[str, Array]:
+  """Counts by network, from those of every run.
+
+  Args:
+    runs: as `runs_of` gives them.
+    judged: for each what `judge` counts, by '/<name>'.
+
+  Returns:
+    The counts by 'teacher/<name>' and 'delta_<interval>/<name>'; several runs
+    of an interval stand for its distances, along the axis of frames.
+  """
+  counts = {f'teacher{name}': value for name, value in judged[0].items()}
+  by_interval = {}
+  for (interval, _), found in zip(runs[1:], judged[1:], strict=True):
+    by_interval.setdefault(interval, []).append(found)
+  for interval, several in by_interval.items():
+    for name in several[0]:
+      values = [found[name] for found in several]
+      counts[f'delta_{interval}{name}'] = (
+        jnp.concatenate(values, 1) if len(values) > 1 else values[0]
+      )
+  return counts
 
 
 def imitation(logits: Array, target: Array) -> Array:

@@ -7,18 +7,20 @@ import numpy as np
 
 from deltax import models
 from deltax.metrics.segmentation import iou
+from deltax.report.contents import LabelShot, Metric, Page
 from deltax.tasks.segmentation.parts import predict, scores_of
 from deltax.tasks.segmentation.task import make_task
-from deltax.tasks.video.report import Kind, gather
+from deltax.tasks.video.evaluated import Kind
+from deltax.tasks.video.report import gather
 from deltax.types import Batch, ModelState, Params
 
-METRIC = {
-  'name': 'mIoU',
-  'text': 'mean IoU',
-  'of_class': 'IoU',
-  'about': 'Intersection over union',
-  'absent': 'neither labels nor predictions',
-}
+METRIC = Metric(
+  name='mIoU',
+  text='mean IoU',
+  of_class='IoU',
+  about='Intersection over union',
+  absent='neither labels nor predictions',
+)
 NOTES = (
   'mIoU: mean over the distances to the key frame of the mean IoU at that '
   'distance, on the same frames for teacher and delta.',
@@ -37,17 +39,14 @@ def make_report(
   *,
   options: Mapping[str, Any],
   **others: Any,
-) -> dict[str, Any]:
-  """Evaluates a run, and gathers what `deltax.report.write` takes.
+) -> Page:
+  """Evaluates a run, and gathers its page.
 
   Args:
     params: of the run.
     model_state: of the run.
     options: keyword arguments of `make_task` of the task.
-    **others: see `report_parts.gather`.
-
-  Returns:
-    Keyword arguments of `deltax.report.write`.
+    **others: see `deltax.tasks.video.report.gather`.
   """
   model, classes = options['model'], options['num_classes']
   baseline = make_task(model=model, num_classes=classes)
@@ -93,10 +92,10 @@ def _clips(_, dataset: Sequence[Batch]) -> list[int]:
   return sorted({0, (len(dataset) - 1) * len(dataset[0]['mask'])})
 
 
-def _shot(batch, row, t, teacher, delta) -> dict[str, Any]:
+def _shot(batch, row, t, caption, teacher, delta) -> LabelShot:
   label = batch['labels'][row, t]
-  alone, own = (
+  seen = (
     np.asarray(predict(out[None], label.shape)[0, 0], np.uint8)
     for out in (teacher, delta)
   )
-  return {'label': label, 'teacher': alone, 'delta': own}
+  return LabelShot(batch['frames'][row, t], caption, label, *seen)

@@ -1,5 +1,6 @@
 """Deployed networks side by side: how long a frame takes, and should take."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -11,10 +12,65 @@ from deltax.delta import Frozen, Streamer, Teacher
 from deltax.delta.cost import Macs
 from deltax.delta.run import streams
 from deltax.delta.search.latency import Latencies
+from deltax.models.inputs import normalise
+from deltax.report.contents import FrameTimes, StreamTimes
 from deltax.report.timing import milliseconds
-from deltax.types import Array
+from deltax.types import Array, Carry, Params
 
 _INTERVALS = 20  # over which the frame times of streams are gathered
+
+
+@dataclasses.dataclass(frozen=True)
+class OfPixels:
+  """A deployed network that takes uint8 frames, as a video has them.
+
+  Attributes:
+    frozen: the same of normalised frames.
+  """
+
+  frozen: Frozen
+
+  @property
+  def params(self) -> Params:
+    """Its weights."""
+    return self.frozen.params
+
+  def keyframe(self, params: Params, frame: Array) -> tuple[Carry, Any]:
+    """The carry and the output of a key frame, uint8 `[B, H, W, 3]`."""
+    return self.frozen.keyframe(params, normalise(frame))
+
+  def step(
+    self, params: Params, carry: Carry, frame: Array
+  ) -> tuple[Carry, Any]:
+    """The next carry and the output of a later frame, uint8 `[B, H, W, 3]`."""
+    return self.frozen.step(params, carry, normalise(frame))
+
+
+@dataclasses.dataclass(frozen=True)
+class EveryFrame:
+  """A network for which every frame is a key frame: no students run.
+
+  Attributes:
+    deployed: the delta network.
+  """
+
+  deployed: Frozen | OfPixels
+
+  @property
+  def params(self) -> Params:
+    """Its weights."""
+    return self.deployed.params
+
+  def keyframe(self, params: Params, frame: Array) -> tuple[Carry, Any]:
+    """An empty carry, and the output of a frame."""
+    return {}, self.deployed.keyframe(params, frame)[1]
+
+  def step(
+    self, params: Params, carry: Carry, frame: Array
+  ) -> tuple[Carry, Any]:
+    """No output: no later frame is ever asked for."""
+    del params, frame
+    return carry, None
 
 
 def freeze_teacher(net: nn.Module, variables: Any, frame: Array) -> Frozen:
@@ -60,7 +116,7 @@ def measure(
 
 def measure_streams(
   frozen: Frozen, frame: Array, interval: int, *, count: int = 4
-) -> dict[str, Any]:
+) -> StreamTimes:
   """Milliseconds of a frame of all of some parallel streams.
 
   Args:
@@ -68,28 +124,21 @@ def measure_streams(
     frame: `[1, H, W, C]`, as it takes them; that of every stream.
     interval: distance of key frames, two or more.
     count: of the streams.
-
-  Returns:
-    `{'interval', 'count', 'at once': {'p50', 'p95', 'p99', 'mean'},
-    'staggered': the same}`: with the key frames of all streams in the same
-    step, and spread over the interval.
   """
   key = jax.jit(frozen.keyframe)
   step = jax.jit(frozen.step, donate_argnums=1)
   frames = jnp.repeat(frame, count, 0)
-  found: dict[str, Any] = {'interval': interval, 'count': count}
-  for name, phases in (
-    ('at once', (0,) * count),
-    ('staggered', streams.staggered(count, interval)),
-  ):
+  measured = []
+  for phases in ((0,) * count, streams.staggered(count, interval)):
     times = streams.tick_times(
       streams.parallel(key, step, phases, interval),
       *(frozen.params, frames),
       warm_up=2 * interval + 1,
       ticks=_INTERVALS * interval,
     )
-    found[name] = streams.percentiles(times) | {'mean': float(times.mean())}
-  return found
+    percentiles = streams.percentiles(times)
+    measured.append(FrameTimes(**percentiles, mean=float(times.mean())))
+  return StreamTimes(count, interval, *measured)
 
 
 def predict(

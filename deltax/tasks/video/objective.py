@@ -4,98 +4,55 @@ Source: Habibian et al., ECCV 2022, section 3; the recipes of both tasks are
 options of one objective.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from deltax import delta as delta_wing
-from deltax.delta import gates as gating
-from deltax.tasks.parts import variables_of
-from deltax.tasks.video import choice
-from deltax.training.parallel import mean_over_devices
+from deltax.delta import latency as latencies_of
+from deltax.tasks.parts import check_options, variables_of
+from deltax.tasks.video.budget import Budget
+from deltax.tasks.video.distillation import Distillation
+from deltax.tasks.video.gate_search import GateSearch
 from deltax.types import Array, Key, ModelState, Params
 
-# (variables, outs of all frames, the teacher's own outs) to weighted losses.
-Terms = Callable[[Any, Any, Any], dict[str, Array]]
 
-
-class Objective(NamedTuple):
-  """A delta network and how it is trained.
+class Passed(NamedTuple):
+  """What a clip was to a delta network, for a task to add its own losses.
 
   Attributes:
-    delta: its functions.
-    init: `(key, teacher, frame) -> (params, model_state)`, from the teacher's
-      variables.
-    losses: `(params, model_state, clip, key, terms) -> ({name: [B] or []},
-      model_state)`, those of `terms` and its own 'distillation' and 'budget'.
-    watch: see `deltax.task.Task`.
+    losses: 'distillation' `[B]` and 'budget' `[]`, weighted.
+    model_state: that the next step begins with.
+    teacher: variables of the teacher, through which gradients flow if it is
+      trained.
+    outs: outputs on all frames, each array `[B, T, ...]`.
+    targets: the teacher's own outputs, of the same shapes.
   """
 
-  delta: delta_wing.Delta
-  init: Callable[[Key, Any, Array], tuple[Params, ModelState]]
-  losses: Callable[..., tuple[dict[str, Array], ModelState]]
-  watch: Callable[[Params, ModelState], dict[str, Array]]
+  losses: dict[str, Array]
+  model_state: ModelState
+  teacher: Any
+  outs: Any
+  targets: Any
 
 
-def make_objective(
-  net: nn.Module,
-  training_net: nn.Module,
-  *,
-  axis_name: str | None,
-  spec: Mapping[str, Any] | None = None,
-  distillation_weight: float = 0.01,
-  distillation_steps: int | None = None,
-  distillation_scale: Literal['network', 'layer', 'none'] = 'network',
-  last_call_only: bool = False,
-  budget_weight: float = 0.1,
-  published_cost: bool = False,
-  costs: Mapping[str, float] | None = None,
-  latency: str = '',
-  target: float | None = None,
-  search_steps: int | None = None,
-  start: Mapping[str, Any] | None = None,
-  train_teacher: bool = True,
-  batch_statistics: bool = True,
-  scan: bool = False,
-) -> Objective:
-  """Builds the objective; clips are `[B, T, H, W, 3]`, frame 0 the key.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+  """A delta network and how it is trained; `make_objective` makes one.
 
-  Args:
+  Attributes:
     net: the network.
     training_net: the same, its batch statistics pooled over `axis_name`.
-    axis_name: mapped axis of the devices.
-    spec: options of `deltax.delta.make_spec`; absent, the published
-      segmentation setting.
-    distillation_weight: of the mean over layers of the squared error of the
-      predicted changes.
-    distillation_steps: the distillation loss ends after so many steps.
-    distillation_scale: what that error is divided by: its mean over layers in
-      the first batch in which anything moves ('network', as published for
-      segmentation), each layer's own error then ('layer', as published for
-      EfficientDet), or nothing ('none', as published for Faster R-CNN).
-    last_call_only: whether a layer that is called several times a frame is
-      distilled in its last call only, as published; else in each.
-    budget_weight: of the budget loss: the cost of a later frame's gated layers
-      as drawn, as a share of the teacher's; with a target, how far the expected
-      cost of a later frame is from it, as a share of the target.
-    published_cost: whether only the first candidate, the full copy, has a
-      price: the teacher's.
-    costs: price of each layer's full copy by path, in place of its
-      multiply-accumulates, as the released cost files hold them; implies
-      `published_cost`.
-    latency: file that `deltax profile` wrote: costs are its milliseconds in
-      place of multiply-accumulates. It may have measured frames of another size
-      than those of the clips.
-    target: what a later frame may cost, as a share of the teacher's frame. With
-      `latency` both include the rest of the frame, which no student touches;
-      without, they are the multiply-accumulates of the layers with students.
-      Evaluation and deployment then take the likeliest choice of the gates that
-      keeps to it, in place of each gate's own.
-    search_steps: after so many steps the gates are settled: the choice stays,
-      its students are trained without noise and without the budget loss.
+    axis_name: mapped axis of the devices; None where there is none.
+    spec: which layers and blocks have students, and which.
+    distillation: the loss of the predicted changes.
+    budget: the loss of what a later frame costs.
+    gate_search: when the gates settle, and on what.
     start: 'students' and 'gates' to start from, as a converted checkpoint holds
       them; None starts from the teacher's kernels.
     train_teacher: whether gradients reach the teacher's weights.
@@ -104,175 +61,252 @@ def make_objective(
     scan: whether clips roll through `lax.scan` in training; needs running
       statistics.
 
-  Returns:
-    The objective.
-
   Raises:
-    ValueError: for `scan` with batch statistics, an unknown scale, `latency`
-      beside other costs, or a target that is no positive share; from `init`,
-      for layers in `costs` or `start` that are not those of the spec, or a
-      target that no choice reaches.
-    FileNotFoundError: there is no file of latencies.
+    ValueError: for `scan` with batch statistics.
   """
-  if scan and batch_statistics:
-    raise ValueError(
-      'scan=True trains frame by frame, where there are no batch statistics; '
-      'set batch_statistics=False'
-    )
-  if distillation_scale not in ('network', 'layer', 'none'):
-    raise ValueError(
-      f'no distillation_scale {distillation_scale!r}; known: network, layer, '
-      'none'
-    )
-  if latency and (costs or published_cost):
-    raise ValueError('latency= is beside costs= or published_cost=; give one')
-  if target is not None and not target > 0:
-    raise ValueError(f'a target is a positive share, got {target}')
-  latencies = delta_wing.latency.read(latency) if latency else None
-  settles = target is not None or search_steps is not None
-  spec = delta_wing.make_spec(**(spec or {}))
-  delta = delta_wing.distill(net, spec)
-  training_delta = delta_wing.distill(training_net, spec)
 
-  def distilled(predicted, target):
-    """`[L, B]` errors of the layers' calls."""
-    errors = delta_wing.losses.distillation(predicted, target)
-    if last_call_only:
-      errors = delta_wing.losses.last_calls(errors)
-    return jnp.stack(list(errors.values()))
+  net: nn.Module
+  training_net: nn.Module
+  axis_name: str | None
+  spec: delta_wing.Spec
+  distillation: Distillation
+  budget: Budget
+  gate_search: GateSearch
+  start: Mapping[str, Any] | None = None
+  train_teacher: bool = True
+  batch_statistics: bool = True
+  scan: bool = False
 
-  def priced(variables, frame) -> choice.Prices:
-    if latencies:
-      return choice.measured(latencies, net, spec, variables, frame)
-    prices, own = delta.costs({'teacher': variables}, frame)
-    own = costs or own
-    if published_cost or costs:
-      prices = {
-        path: (own[path], *[0.0] * (len(each) - 1))
-        for path, each in prices.items()
-      }
-    return choice.Prices(prices, own)
+  def __post_init__(self):
+    if self.scan and self.batch_statistics:
+      raise ValueError(
+        'scan=True trains frame by frame, where there are no batch statistics; '
+        'set batch_statistics=False'
+      )
 
-  def init(key, teacher, frame):
-    params = jax.jit(delta.init)(key, teacher, frame)
-    students = params['students']
-    if costs is not None:
-      _check_paths('costs', costs, students)
-    if start is not None:
-      # Saved trees have no empty branches, as students without weights are.
-      own = start.get('students', {})
-      _check_paths('start', _with_weights(own), _with_weights(students))
-      params |= {**start, 'students': {**students, **own}}
-    pair = jax.ShapeDtypeStruct((1, 2, *frame.shape[1:]), jnp.float32)
-    _, changes = jax.eval_shape(delta.reference, params, pair)
-    calls = jax.eval_shape(distilled, changes, changes).shape[0]
-    chosen = {}
-    if settles:
-      prices = priced(teacher, frame)
-      chosen = {'gates': choice.settled(params['gates'], prices, target)}
-    return {**params, 'teacher': params['teacher']['params']}, {
-      **chosen,
+  @functools.cached_property
+  def delta(self) -> delta_wing.Delta:
+    """The delta network, for evaluation."""
+    return delta_wing.distill(self.net, self.spec)
+
+  @functools.cached_property
+  def training_delta(self) -> delta_wing.Delta:
+    """The same, its batch statistics pooled over the devices."""
+    return delta_wing.distill(self.training_net, self.spec)
+
+  def init(
+    self, key: Key, teacher: Any, frame: Array
+  ) -> tuple[Params, ModelState]:
+    """What is trained and what is tracked, before the first step.
+
+    Args:
+      key: for the students and the gates.
+      teacher: variables of the network.
+      frame: `[B, H, W, 3]`; only the shape matters.
+
+    Returns:
+      Parameters 'teacher', 'students' and 'gates'; and the state:
+      'batch_stats', 'step', 'distillation_scale', and 'gates' where a choice is
+      settled.
+
+    Raises:
+      ValueError: layers in `costs` or `start` are not those of the spec, or no
+        choice reaches the target.
+    """
+    params = jax.jit(self.delta.init)(key, teacher, frame)
+    if self.budget.costs is not None:
+      _check_paths('costs', self.budget.costs, params['students'])
+    if self.start is not None:
+      params = _started(params, self.start)
+    state = {
       'batch_stats': teacher['batch_stats'],
-      # 0 is "not yet".
-      'distillation_scale': jnp.zeros(
-        (calls,) if distillation_scale == 'layer' else ()
-      ),
+      'distillation_scale': self.distillation.start(self._calls(params, frame)),
       'step': jnp.zeros((), jnp.int32),
     }
+    if self.gate_search.settles:
+      prices = self.budget.prices(self.net, self.spec, teacher, frame)
+      state['gates'] = self.gate_search.start(params['gates'], prices)
+    return {**params, 'teacher': params['teacher']['params']}, state
 
-  def rescaled(errors, scale):
-    """`[B]` mean over layers of the scaled errors, and the scale."""
-    if distillation_scale == 'none':
-      return errors.mean(0), scale
-    sizes = jax.lax.stop_gradient(mean_over_devices(errors.mean(1), axis_name))
-    if distillation_scale == 'network':
-      sizes = sizes.mean()
-    first = jnp.where(sizes > 0, 1 / jnp.where(sizes > 0, sizes, 1), 0)
-    scale = jnp.where(scale > 0, scale, first)
-    per_layer = jnp.broadcast_to(scale, errors.shape[:1])
-    return (errors * per_layer[:, None]).mean(0), scale
+  def losses(
+    self, params: Params, model_state: ModelState, clip: Array, key: Key
+  ) -> Passed:
+    """Runs a clip through both networks.
 
-  def stage(gates, params, model_state, prices):
-    """Weights of the candidates, the choice, and whether it is still open.
+    Args:
+      params: from `init` or a step.
+      model_state: the same.
+      clip: float32 `[B, T, H, W, 3]`, normalised; frame 0 is the key frame.
+      key: for the gates' noise.
 
-    The choice is part of the model state, because an optimizer's momentum moves
-    logits on that no longer get a gradient.
+    Raises:
+      ValueError: a clip of one frame.
     """
-    step, kept = model_state['step'], model_state.get('gates', {})
-    now = choice.settled(logits_of(params), prices, target)
-    if search_steps is None:
-      return gates, {'gates': now}, True
-    # The last update of the search is seen one step later.
-    chosen = {p: jnp.where(step <= search_steps, now[p], kept[p]) for p in now}
-    searching = step < search_steps
-    gates = {
-      p: jnp.where(searching, own, choice.one_hot(chosen[p]))
-      for p, own in gates.items()
-    }
-    return gates, {'gates': chosen}, searching
-
-  def losses(params, model_state, clip, key, terms: Terms):
-    if not train_teacher:
-      params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
-    whole = {**params, 'teacher': variables_of(params, model_state)}
     if clip.shape[1] < 2:
       raise ValueError(
         'a delta network trains on clips of two frames or more, got clips of '
         'one; set clip_length=2'
       )
-    prices = priced(whole['teacher'], clip)
-    gates = delta.sample(key, whole)
-    chosen, searching = {}, True
-    if settles:
-      gates, chosen, searching = stage(gates, params, model_state, prices)
-    outs, aux = training_delta.clip(
-      whole, clip, key=key, train=batch_statistics, gates=gates, scan=scan
+    if not self.train_teacher:
+      params = {**params, 'teacher': jax.lax.stop_gradient(params['teacher'])}
+    teacher = variables_of(params, model_state)
+    whole, step = {**params, 'teacher': teacher}, model_state['step']
+    prices = self.budget.prices(self.net, self.spec, teacher, clip)
+    stage = self.gate_search.stage(
+      step,
+      self.delta.sample(key, whole),
+      logits_of(params),
+      logits_of(model_state),
+      prices,
     )
-    targets, changes = delta.reference(whole, clip)
-    distillation, scale = rescaled(
-      distilled(aux.deltas, changes), model_state['distillation_scale']
+    outs, aux = self.training_delta.clip(
+      whole,
+      clip,
+      key=key,
+      train=self.batch_statistics,
+      gates=stage.weights,
+      scan=self.scan,
     )
-    active = 1.0
-    if distillation_steps is not None:
-      active = jnp.where(model_state['step'] < distillation_steps, 1.0, 0.0)
-    if target is None:
-      budget = delta_wing.losses.budget(
-        gates, prices.candidates, prices.teacher
-      )
-    else:
-      share = prices.share(
-        jax.tree.map(gating.probabilities, logits_of(params))
-      )
-      budget = jnp.abs(share / target - 1)
-    found = {
-      **terms(whole['teacher'], outs, targets),
-      'distillation': distillation_weight * active * distillation,
-      'budget': budget_weight * jnp.where(searching, budget, 0.0),
-    }
-    return found, {
-      **chosen,
+    targets, changes = self.delta.reference(whole, clip)
+    distillation, scale = self.distillation.loss(
+      self.distillation.errors(aux.deltas, changes),
+      model_state['distillation_scale'],
+      step,
+      self.axis_name,
+    )
+    budget = self.budget.loss(prices, stage.weights, logits_of(params))
+    state = {
       'batch_stats': aux.batch_stats,
       'distillation_scale': scale,
-      'step': model_state['step'] + 1,
+      'step': step + 1,
     }
+    if self.gate_search.settles:
+      state['gates'] = stage.chosen
+    return Passed(
+      {
+        'distillation': distillation,
+        'budget': jnp.where(stage.is_open, budget, 0.0),
+      },
+      state,
+      teacher,
+      outs,
+      targets,
+    )
 
-  def watch(params, model_state):
-    logits = logits_of(params)
-    if search_steps is not None:
-      open_still = model_state['step'] < search_steps
-      kept = model_state.get('gates', {})
-      logits = {p: jnp.where(open_still, logits[p], kept[p]) for p in logits}
+  def watch(self, params: Params, model_state: ModelState) -> dict[str, Array]:
+    """See `deltax.task.Task`: the gates, as `GateSearch.watched` tells them."""
+    return self.gate_search.watched(
+      model_state['step'], logits_of(params), logits_of(model_state)
+    )
+
+  def _calls(self, params: Params, frame: Array) -> int:
+    """How many calls of layers are distilled."""
+
+    def errors(params, clip):
+      _, changes = self.delta.reference(params, clip)
+      return self.distillation.errors(changes, changes)
+
+    pair = jax.ShapeDtypeStruct((1, 2, *frame.shape[1:]), jnp.float32)
+    return jax.eval_shape(errors, params, pair).shape[0]
+
+
+# What each option of a config sets: a field of a part, by the part's name.
+DISTILLATION = {
+  'distillation_weight': 'weight',
+  'distillation_steps': 'steps',
+  'distillation_scale': 'scale',
+  'last_call_only': 'last_call_only',
+}
+BUDGET = {
+  'budget_weight': 'weight',
+  'published_cost': 'published_cost',
+  'costs': 'costs',
+  'target': 'target',
+}
+GATE_SEARCH = {'target': 'target', 'search_steps': 'steps'}
+WHOLE = ('start', 'train_teacher', 'batch_statistics', 'scan')
+OPTIONS = tuple(
+  dict.fromkeys(
+    ('spec', 'latency', *DISTILLATION, *BUDGET, *GATE_SEARCH, *WHOLE)
+  )
+)
+
+
+def make_objective(
+  net: nn.Module,
+  training_net: nn.Module,
+  *,
+  axis_name: str | None,
+  spec: Mapping[str, Any] | None = None,
+  latency: str = '',
+  **options: Any,
+) -> Objective:
+  """An objective from plain values, as configs hold them.
+
+  Args:
+    net: the network.
+    training_net: the same, its batch statistics pooled over `axis_name`.
+    axis_name: mapped axis of the devices.
+    spec: options of `deltax.delta.make_spec`; absent, the published
+      segmentation setting.
+    latency: file that `deltax profile` wrote, for `Budget.latencies`; '' for
+      none.
+    **options: `distillation_weight`, `distillation_steps`, `distillation_scale`
+      and `last_call_only`, see `Distillation`; `budget_weight`, `target`,
+      `published_cost` and `costs`, see `Budget`; `search_steps`, see
+      `GateSearch`; `start`, `train_teacher`, `batch_statistics` and `scan`, see
+      `Objective`.
+
+  Raises:
+    ValueError: an unknown option, with the known ones; options that do not go
+      together.
+    FileNotFoundError: there is no file of latencies.
+  """
+  check_options('a delta network', options, OPTIONS)
+
+  def given(names):
     return {
-      f'gate/{path}': gating.probabilities(own)[0]
-      for path, own in logits.items()
+      field: options[name] for name, field in names.items() if name in options
     }
 
-  return Objective(delta, init, losses, watch)
+  return Objective(
+    *(net, training_net, axis_name),
+    spec=delta_wing.make_spec(**(spec or {})),
+    distillation=Distillation(**given(DISTILLATION)),
+    budget=Budget(
+      **given(BUDGET),
+      latencies=latencies_of.read(latency) if latency else None,
+    ),
+    gate_search=GateSearch(**given(GATE_SEARCH)),
+    **{name: options[name] for name in WHOLE if name in options},
+  )
 
 
-def logits_of(params: Params) -> dict[str, Array]:
-  """Those of the gates; a saved tree has no empty branches."""
-  return params.get('gates', {})
+def logits_of(tree: Mapping[str, Any]) -> dict[str, Array]:
+  """Those of gates; a saved tree has no empty branches."""
+  return tree.get('gates', {})
+
+
+def _started(params: Params, start: Mapping[str, Any]) -> Params:
+  """Drawn parameters, replaced by those of a run as far as it has any."""
+  students = params['students']
+  # Saved trees have no empty branches, as students without weights are.
+  own = start.get('students', {})
+  _check_paths('start', _with_weights(own), _with_weights(students))
+  for path, student in own.items():
+    if _shapes(student) != _shapes(students[path]):
+      raise ValueError(
+        f'the students of {path!r} to start from have arrays '
+        f'{_shapes(student)}, those of the spec {_shapes(students[path])}'
+      )
+  return {**params, **start, 'students': {**students, **own}}
+
+
+def _shapes(student: Any) -> dict[str, tuple[int, ...]]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(student)
+  }
 
 
 def _with_weights(students: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,15 @@ import numpy as np
 
 from deltax import delta, models
 from deltax.data import DataInfo, describe
+from deltax.data.prefetch import ahead
 from deltax.data.video import frames as video_frames
 from deltax.delta import Frozen
 from deltax.delta.run.streamer import Streamer
-from deltax.models.inputs import normalise
 from deltax.report.pictures import overlay
 from deltax.tasks.detection.detectors import make_detector
 from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.parts import predict
+from deltax.tasks.video.deployed import EveryFrame, OfPixels
 from deltax.types import ModelState, Params
 
 Size = tuple[int, int]
@@ -43,7 +44,7 @@ class Viewer(NamedTuple):
       last one twice where they were not.
   """
 
-  frozen: Frozen
+  frozen: OfPixels
   size: Size
   fit: Callable[[np.ndarray], np.ndarray]
   draw: Callable[[np.ndarray, Any, bool], np.ndarray]
@@ -134,27 +135,12 @@ def make_viewer(
     odd = [(0, side % 2) for side in frame.shape[:2]]
     return np.pad(frame, (*odd, (0, 0)), 'edge')
 
-  return Viewer(
-    frozen._replace(
-      keyframe=_of_pixels(frozen.keyframe), step=_of_pixels(frozen.step)
-    ),
-    size,
-    fit,
-    drawn,
-  )
+  return Viewer(OfPixels(frozen), size, fit, drawn)
 
 
-def teacher_of(frozen: Frozen) -> Frozen:
+def teacher_of(deployed: Frozen | OfPixels) -> EveryFrame:
   """The network for which every frame is a key frame: no students run."""
-
-  def keyframe(params, frame):
-    return {}, frozen.keyframe(params, frame)[1]
-
-  def step(params, carry, frame):
-    del params, frame
-    return carry, None  # never asked for
-
-  return frozen._replace(keyframe=keyframe, step=step)
+  return EveryFrame(deployed)
 
 
 def annotate(
@@ -183,24 +169,14 @@ def annotate(
 
   def seen():
     fitted = ((frame, viewer.fit(frame)) for frame in frames)
-    for frame, small in video_frames.ahead(fitted):
+    for frame, small in ahead(fitted):
       start = time.perf_counter()
       out = jax.block_until_ready(streamer.push(small))
       times.append((streamer.is_key, 1000 * (time.perf_counter() - start)))
       yield frame, out, mark and streamer.is_key
 
-  shown = video_frames.ahead(seen())
-  return video_frames.ahead(viewer.draw(*shot) for shot in shown)
-
-
-def _of_pixels(function):
-  """A function of normalised frames as one of uint8 frames."""
-
-  def run(params, *given):
-    *carry, frame = given
-    return function(params, *carry, normalise(frame))
-
-  return run
+  shown = ahead(seen())
+  return ahead(viewer.draw(*shot) for shot in shown)
 
 
 def _segmentation(

@@ -32,8 +32,8 @@ def filmed(monkeypatch, tmp_path):
   for name in ('clip', 'clip_again'):
     write_video(tmp_path / f'{name}.mp4', noise, 10)
   found = [
-    packaged.Found('clip', str(tmp_path / 'clip.mp4')),
-    packaged.Found('again', str(tmp_path / 'clip_again.mp4'), 'clip'),
+    packaged.PackagedClip('clip', str(tmp_path / 'clip.mp4')),
+    packaged.PackagedClip('again', str(tmp_path / 'clip_again.mp4'), 'clip'),
   ]
   monkeypatch.setattr(street_film, 'film', film)
   monkeypatch.setattr(packaged, 'find_clips', lambda: found)
@@ -160,8 +160,8 @@ def test_a_clip_that_cannot_be_read_is_left_out_with_its_copies(
   noise = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
   write_video(film, noise, 10)
   film.write_bytes(film.read_bytes()[: film.stat().st_size * 6 // 10])
-  broken = packaged.Found('film', str(film))
-  copy = packaged.Found('film_again', found[0].path, 'film')
+  broken = packaged.PackagedClip('film', str(film))
+  copy = packaged.PackagedClip('film_again', found[0].path, 'film')
   monkeypatch.setattr(packaged, 'find_clips', lambda: [broken, copy, *found])
   with caplog.at_level('WARNING'):
     folder = make.make_copies(tmp_path / 'set', **OPTIONS)
@@ -202,7 +202,8 @@ def test_no_more_of_a_long_clip_is_read_than_is_used(tmp_path, monkeypatch):
 )
 def test_two_videos_of_one_name_are_refused_naming_both_files(names, message):
   found = [
-    packaged.Found(name, f'/{place}.mp4') for place, name in enumerate(names)
+    packaged.PackagedClip(name, f'/{place}.mp4')
+    for place, name in enumerate(names)
   ]
   for order in (0, 1):
     listed = plan.originals(found, 4, order)
@@ -221,7 +222,7 @@ def test_stages_are_told_where_nobody_watches(filmed, tmp_path, caplog):
 
 
 def test_a_single_clip_is_in_train(tmp_path):
-  found = [packaged.Found('film', '/film.mp4')]
+  found = [packaged.PackagedClip('film', '/film.mp4')]
   for seed in range(5):
     listed = plan.originals(found, 4, seed)
     assert listed[0].split == 'train'

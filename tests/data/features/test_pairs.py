@@ -9,8 +9,8 @@ import pytest
 from absl import logging as absl_logging
 
 from deltax import data
-from deltax.data.features import pairs as pairs_module
 from deltax.data.features.annotations import read_fivr
+from deltax.data.features.pairs import VideoPair, _balanced, deserves
 from deltax.data.features.similarities import Similarities, write_similarities
 from deltax.data.features.store import FeatureStore
 
@@ -181,12 +181,12 @@ def test_an_epoch_of_training_is_balanced_and_repeats_no_pair(
 
 
 def test_pairs_of_only_one_kind_are_not_trained_on(features):
-  alike = pairs_module.Pair('v0', 'v1', 0.0, 0.0, 0.5)
-  assert not pairs_module.deserves(alike)
-  assert pairs_module.deserves(alike._replace(coarse=0.25))
-  assert not pairs_module.deserves(alike._replace(coarse=0.25), 0.3)
+  alike = VideoPair('v0', 'v1', 0.0, 0.0, 0.5)
+  assert not deserves(alike)
+  assert deserves(alike._replace(coarse=0.25))
+  assert not deserves(alike._replace(coarse=0.25), 0.3)
   with pytest.raises(ValueError, match='0 of 2 pairs'):
-    pairs_module._balanced([alike, alike], 0.2, 0)
+    _balanced([alike, alike], 0.2, 0)
 
 
 def test_scored_pairs_need_both_files(features):

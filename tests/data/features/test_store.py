@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from deltax.data.features import store as feature_store
 from deltax.data.features.records import FeatureError
 from deltax.data.features.store import FeatureStore, open_features
 
@@ -163,7 +162,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path, about):
 
 
 def test_large_stores_have_several_shards(tmp_path, monkeypatch):
-  monkeypatch.setattr(feature_store, '_SHARD_BYTES', 500)
+  monkeypatch.setattr('deltax.data.features.store._SHARD_BYTES', 500)
   filled(tmp_path / 's', 7)
   assert len(shards(tmp_path / 's')) > 2
   with FeatureStore(tmp_path / 's', fingerprint='f') as store:

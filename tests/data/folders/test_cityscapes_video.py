@@ -7,6 +7,7 @@ import pytest
 from deltax.data import augment, make_dataset
 from deltax.data.labels import STREET_TRAIN_IDS
 from deltax.data.street import drive
+from deltax.data.street.layouts import write_cityscapes
 
 SIZE = (32, 64)
 FRAMES = 'leftImg8bit_sequence/val/b/b_000001_0000{:02d}_leftImg8bit.png'
@@ -23,7 +24,7 @@ def worlds():
 def root(tmp_path, worlds):
   for split in ('train', 'val'):
     for city, world in zip('ab', worlds, strict=True):
-      drive.write_cityscapes(world, tmp_path, split, city, ord(city) - 97)
+      write_cityscapes(world, tmp_path, split, city, ord(city) - 97)
   return tmp_path
 
 

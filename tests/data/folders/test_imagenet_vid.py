@@ -9,11 +9,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
 from deltax.data import describe, make_dataset
-from deltax.data.folders import imagenet_vid_builder as builders
-from deltax.data.folders import imagenet_vid_tree as tree
+from deltax.data.folders import imagenet_vid_builder
+from deltax.data.folders.imagenet_vid_tree import STILLS as STILLS_LIST
+from deltax.data.folders.imagenet_vid_tree import read_objects
 from deltax.data.labels import CAR, IMAGENET_VID_IDS, TRUCK
-from deltax.data.street import drive
-from deltax.data.street import tree as street_tree
+from deltax.data.street import drive, layouts
 
 SIZE, FRAMES = (64, 128), 23
 VIDEO = 'ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000'
@@ -31,11 +31,11 @@ def worlds():
 def root(tmp_path, worlds):
   """Two videos to train on, one to validate on, two stills of the latter."""
   root = tmp_path / 'ILSVRC'
-  street_tree.write_imagenet_vid(worlds[0], root, 'train', VIDEO)
-  street_tree.write_imagenet_vid(worlds[1], root, 'train', VIDEO[:-1] + '1')
-  street_tree.write_imagenet_vid(worlds[2], root, 'val', 'ILSVRC2015_val_0')
+  layouts.write_imagenet_vid(worlds[0], root, 'train', VIDEO)
+  layouts.write_imagenet_vid(worlds[1], root, 'train', VIDEO[:-1] + '1')
+  layouts.write_imagenet_vid(worlds[2], root, 'val', 'ILSVRC2015_val_0')
   for name, index in STILLS.items():
-    street_tree.write_imagenet_det(worlds[2], root, index, name)
+    layouts.write_imagenet_det(worlds[2], root, index, name)
   return root
 
 
@@ -92,14 +92,14 @@ def test_the_classes_are_the_thirty_of_the_benchmark():
   assert len(info.classes) == len(set(IMAGENET_VID_IDS)) == 30
   assert info.classes[0] == 'airplane' and info.classes[29] == 'zebra'
   assert len({tuple(colour) for colour in info.palette}) == 30
-  assert IMAGENET_VID_IDS[6] == street_tree.WORDNET[CAR]
+  assert IMAGENET_VID_IDS[6] == layouts.WORDNET[CAR]
 
 
 def test_the_data_set_holds_exactly_the_files(root, worlds):
-  builder = builders.prepare(root, root.parent / 'data')
+  builder = imagenet_vid_builder.prepare(root, root.parent / 'data')
   records = builder.as_data_source('train')
   assert len(records) == 2 * FRAMES
-  videos = builders.stretches(builder, 'train')
+  videos = imagenet_vid_builder.stretches(builder, 'train')
   assert [video.first for video in videos] == [0, FRAMES]
   for video, world in zip(videos, worlds, strict=False):
     for index in range(FRAMES):
@@ -113,7 +113,7 @@ def test_the_data_set_holds_exactly_the_files(root, worlds):
       assert video.labelled[index] == bool(rows)
       shown = (world.box_frames == index) & np.isin(world.box_classes, [*KINDS])
       np.testing.assert_array_equal(record['tracks'], world.box_tracks[shown])
-  stills = builders.stretches(builder, 'stills')
+  stills = imagenet_vid_builder.stretches(builder, 'stills')
   assert [video.name for video in stills] == [f'train/{k}' for k in STILLS]
 
 
@@ -125,7 +125,7 @@ def test_records_keep_their_order_however_much_there_is(root, monkeypatch):
     'DownloadConfig',
     functools.partial(tfds.download.DownloadConfig, num_shards=2),
   )
-  builder = builders.prepare(root, root.parent / 'data')
+  builder = imagenet_vid_builder.prepare(root, root.parent / 'data')
   files = {path.name for path in builder.data_path.glob('*train*-of-*')}
   assert len(files) == 2
   indices = [record['index'] for record in builder.as_data_source('train')]
@@ -134,7 +134,7 @@ def test_records_keep_their_order_however_much_there_is(root, monkeypatch):
 
 def test_a_data_set_that_was_built_needs_no_root(root, monkeypatch):
   dataset(root)
-  monkeypatch.delenv(builders.VARIABLE, raising=False)
+  monkeypatch.delenv(imagenet_vid_builder.VARIABLE, raising=False)
   batches = make_dataset(
     'imagenet_vid',
     'val',
@@ -276,9 +276,11 @@ def test_boxes_are_cut_at_the_border_and_dropped_outside(root):
   batch = dataset(root, 'val', train=False)[0]
   rows = found(batch['boxes'][0, 0], batch['classes'][0, 0])
   assert rows == [(6, 0, 10, 30, 64), (6, 1, 2, 3, 4)]
-  record = builders.prepare(data_dir=root.parent / 'data').as_data_source('val')
+  record = imagenet_vid_builder.prepare(
+    data_dir=root.parent / 'data'
+  ).as_data_source('val')
   assert record[0]['occluded'].all() and not record[0]['generated'].any()
-  assert tree.read_objects(path, (128, 64)).outside == 2
+  assert read_objects(path, (128, 64)).outside == 2
 
 
 def test_a_grey_still_is_read_as_three_equal_colours(root):
@@ -339,7 +341,7 @@ def test_a_broken_picture_is_named(root, change, reason):
 
 
 def test_stills_need_their_list_and_the_list_its_files(root):
-  listed = root / 'ImageSets' / 'VID' / tree.STILLS
+  listed = root / 'ImageSets' / 'VID' / STILLS_LIST
   content = listed.read_text()
   listed.write_text(content + 'train/nowhere/nothing 1\n')
   with pytest.raises(FileNotFoundError, match='nowhere/nothing'):
@@ -348,7 +350,7 @@ def test_stills_need_their_list_and_the_list_its_files(root):
   with pytest.raises(ValueError, match='line 3'):
     dataset(root)
   listed.unlink()
-  with pytest.raises(FileNotFoundError, match=tree.STILLS):
+  with pytest.raises(FileNotFoundError, match=STILLS_LIST):
     dataset(root)
 
 

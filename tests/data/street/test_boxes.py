@@ -5,8 +5,8 @@ import pytest
 
 from deltax.data import describe, make_dataset
 from deltax.data.labels import CAR, PERSON, TRUCK
-from deltax.data.street import builder as street_builder
 from deltax.data.street import drive
+from deltax.data.street.builder import prepare
 
 OPTIONS = {'worlds': (3, 2), 'frames': 5, 'size': (64, 128)}
 ORDER = {CAR: 0, TRUCK: 1, PERSON: 2}
@@ -15,14 +15,14 @@ ORDER = {CAR: 0, TRUCK: 1, PERSON: 2}
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
-  street_builder.prepare(**OPTIONS, data_dir=folder)
+  prepare(**OPTIONS, data_dir=folder)
   return folder
 
 
 @pytest.fixture(scope='module')
 def worlds(data_dir):
   """What was drawn, by split: `[(frame, labels, boxes, classes), ...]`."""
-  builder = street_builder.prepare(**OPTIONS, data_dir=data_dir)
+  builder = prepare(**OPTIONS, data_dir=data_dir)
   return {
     split: [
       (record['frame'], record['labels'], record['boxes'], record['classes'])

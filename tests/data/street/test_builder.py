@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deltax.data import describe, make_dataset
-from deltax.data.street import builder as street_builder
 from deltax.data.street import drive
+from deltax.data.street.builder import FIRST_VALIDATION_SEED, prepare
 
 OPTIONS = {'worlds': (3, 2), 'frames': 5, 'size': (32, 64)}
 
@@ -18,7 +18,7 @@ OPTIONS = {'worlds': (3, 2), 'frames': 5, 'size': (32, 64)}
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
-  street_builder.prepare(**OPTIONS, data_dir=folder)
+  prepare(**OPTIONS, data_dir=folder)
   return folder
 
 
@@ -40,7 +40,7 @@ def dataset(data_dir, split='train', train=True, batch_size=2, **options):
 
 def test_the_data_set_holds_exactly_what_was_rendered(data_dir, worlds):
   world = worlds[1]
-  builder = street_builder.prepare(**OPTIONS, data_dir=data_dir)
+  builder = prepare(**OPTIONS, data_dir=data_dir)
   records = builder.as_data_source('train')
   for t in range(5):
     record = records[5 + t]
@@ -57,7 +57,7 @@ def test_evaluation_shows_whole_worlds_with_their_exact_motion(data_dir):
   batches = dataset(
     data_dir, 'validation', train=False, clip_length=None, flow=True
   )
-  first = street_builder.FIRST_VALIDATION_SEED
+  first = FIRST_VALIDATION_SEED
   worlds = [drive.render_world(first + k, 5, (32, 64)) for k in range(2)]
   assert len(batches) == 1
   batch = batches[0]
@@ -85,14 +85,14 @@ def test_a_build_that_fails_leaves_no_data_set(tmp_path, monkeypatch, worlds):
   with monkeypatch.context() as patch:
     patch.setattr(drive, 'render_worlds', fail)
     with pytest.raises(KeyboardInterrupt):
-      street_builder.prepare(**OPTIONS, data_dir=tmp_path)
+      prepare(**OPTIONS, data_dir=tmp_path)
   assert not list(tmp_path.rglob('*.array_record*'))
   monkeypatch.setattr(
     drive,
     'render_worlds',
     lambda seeds, *a, **k: ((seed, worlds[0]) for seed in seeds),
   )
-  assert street_builder.prepare(**OPTIONS, data_dir=tmp_path).is_prepared()
+  assert prepare(**OPTIONS, data_dir=tmp_path).is_prepared()
 
 
 def test_windows_come_in_order_and_the_last_batch_is_padded(data_dir):

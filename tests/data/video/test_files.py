@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deltax.data.video import stream as video_stream
+from deltax.data.video import files
 from deltax.data.video.files import (
   VideoError,
   read_chunks,
@@ -142,14 +142,14 @@ def test_parts_make_the_whole(film, size):
 
 
 def test_a_part_comes_before_the_rest_is_decoded(film, monkeypatch):
-  decode, seen = video_stream.decode, []
+  decode, seen = files.decode, []
 
   def counted(container, stream):
     for frame in decode(container, stream):
       seen.append(frame)
       yield frame
 
-  monkeypatch.setattr(video_stream, 'decode', counted)
+  monkeypatch.setattr(files, 'decode', counted)
   next(read_chunks(film, 1))
   assert len(seen) == 11
 

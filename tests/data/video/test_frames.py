@@ -1,10 +1,9 @@
-"""Every frame of a video, at the size that is asked for, and ahead of time."""
-
-import threading
+"""Every frame of a video, at the size that is asked for."""
 
 import numpy as np
 import pytest
 
+from deltax.data.prefetch import ahead
 from deltax.data.video import frames as video_frames
 from deltax.data.video.files import VideoError, read_video, write_video
 
@@ -38,7 +37,7 @@ def test_a_damaged_file_is_told_at_its_end(film, tmp_path):
   path = tmp_path / 'film.mkv'
   write_video(path, video_frames.read_frames(film), 12.5)
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  frames = video_frames.ahead(video_frames.read_frames(path))
+  frames = ahead(video_frames.read_frames(path))
   next(frames)
   with pytest.raises(VideoError, match=r'film\.mkv: the file is cut off'):
     list(frames)
@@ -73,45 +72,3 @@ def test_a_frame_keeps_its_proportions(shape, size, inner):
   inside[: inner[0], : inner[1]] = True
   assert (fitted[inside] == 7).all()
   assert (fitted[~inside] == video_frames.MEAN_COLOUR).all()
-
-
-def test_items_are_made_ahead_by_another_thread_but_not_many():
-  made, threads = [], set()
-
-  def items():
-    for number in range(50):
-      threads.add(threading.get_ident())
-      made.append(number)
-      yield number
-
-  for number in video_frames.ahead(items(), 3):
-    assert number + 1 <= len(made) <= number + 5
-  assert made == list(range(50))
-  assert len(threads) == 1 and threading.get_ident() not in threads
-
-
-def test_an_error_comes_in_its_turn_and_what_is_left_is_not_made():
-  made = []
-
-  def items():
-    for number in range(50):
-      made.append(number)
-      if number == 2:
-        raise RuntimeError('broken')
-      yield number
-
-  taken = video_frames.ahead(items())
-  assert [next(taken), next(taken)] == [0, 1]
-  with pytest.raises(RuntimeError, match='broken'):
-    next(taken)
-  assert made == [0, 1, 2]
-
-
-def test_who_stops_early_ends_the_thread():
-  made = []
-  taken = video_frames.ahead((made.append(n) or n for n in range(50)), 2)
-  assert next(taken) == 0
-  taken.close()
-  count = len(made)
-  assert count <= 4
-  assert not [t for t in threading.enumerate() if t.name.startswith('ahead')]

@@ -11,8 +11,10 @@ import pytest
 
 from deltax.data.features.annotations import Copies
 from deltax.metrics.protocols import evaluate
+from deltax.report import to_json
 from deltax.report.retrieval import page as retrieval_page
 from deltax.report.retrieval import summary
+from deltax.report.retrieval.contents import retrieval_from_json as read
 from deltax.retrieval.search import rerank
 
 VOID = {'meta', 'img', 'br', 'link', 'input', 'hr'}
@@ -30,6 +32,7 @@ def row(share, score, seconds):
 
 
 def results(**changes):
+  """As `results.json` holds them."""
   scores = {'mAP': 0.9214, 'recall@1': 0.99, 'recall@10': 0.953}
   base = {
     'title': 'Copies & <more>',
@@ -89,7 +92,7 @@ class Reader(html.parser.HTMLParser):
 
 def page_of(folder, **changes):
   path = folder / 'new' / 'page.html'
-  retrieval_page.write_retrieval_page(path, results(**changes))
+  retrieval_page.write_retrieval_page(path, read(results(**changes)))
   return path.read_text(encoding='utf-8')
 
 
@@ -167,7 +170,7 @@ def test_what_was_not_measured_is_a_dash(tmp_path):
   page = page_of(tmp_path, students=students, by_query=by_query)
   assert 'nan' not in page.lower() and 'None' not in page
   assert page.count('&ndash;') == 5
-  lines = summary.table(results(students=students)).splitlines()
+  lines = summary.table(read(results(students=students))).splitlines()
   assert lines[1].split()[-2:] == ['-', '-']
   assert lines[2].split()[1:4] == ['-', '-', '-']
 
@@ -179,8 +182,11 @@ def test_long_lists_are_cut_and_counted(tmp_path):
   assert 'query 49' in page and 'query 50' not in page
 
 
-def test_everything_may_come_from_json(tmp_path, whole):
-  assert page_of(tmp_path, **json.loads(json.dumps(results()))) == whole
+def test_results_are_the_same_after_their_way_through_a_file():
+  given = read(results())
+  again = json.loads(json.dumps(to_json(given)))
+  assert again == to_json(given) == results()
+  assert read(again) == given
 
 
 def test_the_page_takes_what_evaluation_and_trade_off_return(tmp_path):
@@ -217,7 +223,7 @@ def test_the_page_says_what_it_lacks(tmp_path):
   given = results()
   del given['failed']
   with pytest.raises(ValueError, match=r"results lacks \['failed'\]"):
-    retrieval_page.write_retrieval_page(tmp_path / 'page.html', given)
+    read(given)
 
 
 def test_a_page_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
@@ -244,36 +250,36 @@ def test_without_matplotlib_the_error_says_what_to_install(
 
 
 def test_the_headline_names_the_smallest_share_that_is_enough():
-  assert summary.headline(results()) == (
+  assert summary.headline(read(results())) == (
     'Re-ranking 20% of the pairs keeps 98.8% of the mAP of re-ranking them '
     'all, 91.0 of 92.1, in 0.20 of the time (coarse & fine <A>).'
   )
   rows = [row(0, 0.93, 0.01), row(1, 0.92, math.nan)]
-  assert summary.headline(results(trade_off={'both': rows})) == (
+  assert summary.headline(read(results(trade_off={'both': rows}))) == (
     'Re-ranking 0% of the pairs keeps 101.1% of the mAP of re-ranking them '
     'all, 93.0 of 92.0 (both).'
   )
   alone = results(trade_off={})
-  assert summary.headline(alone) == 'mAP of 92.1 with fine <A>.'
+  assert summary.headline(read(alone)) == 'mAP of 92.1 with fine <A>.'
   for student in alone['students']:
     student['scores']['mAP'] = None
-  assert summary.headline(alone) == 'Nothing was measured.'
+  assert summary.headline(read(alone)) == 'Nothing was measured.'
 
 
 def test_the_text_tables_have_a_row_for_each_student_and_share():
-  lines = summary.table(results()).splitlines()
+  lines = summary.table(read(results())).splitlines()
   assert len(lines) == 3 and len(set(map(len, lines))) == 1
   assert lines[1].split()[2:] == [
     *('92.1', '99.0', '95.3', '2.00', 'MB', '2.20', 's')
   ]
-  lines = summary.trade_off(results()).splitlines()
+  lines = summary.trade_off(read(results())).splitlines()
   assert [line.split()[0] for line in lines[1:]] == ['0%', '20%', '100%']
   assert lines[2].split() == ['20%', '91.0', '450', 'ms']
-  assert summary.trade_off(results(trade_off={})) == ''
+  assert summary.trade_off(read(results(trade_off={}))) == ''
 
 
 def test_trade_offs_of_different_shares_share_a_table():
   curves = {'a': [row(0, 0.5, 1.0), row(1, 0.9, 2.0)], 'b': [row(1, 0.8, 3.0)]}
-  lines = summary.trade_off(results(trade_off=curves)).splitlines()
+  lines = summary.trade_off(read(results(trade_off=curves))).splitlines()
   assert lines[1].split() == ['0%', '50.0', '1.00', 's', '-', '-']
   assert lines[2].split() == ['100%', '90.0', '2.00', 's', '80.0', '3.00', 's']

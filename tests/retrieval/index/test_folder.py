@@ -10,7 +10,7 @@ import pytest
 
 from deltax.retrieval.index import folder as index_module
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.segment import IndexedVideo
+from deltax.retrieval.index.shard import IndexedVideo
 
 SIZE = 8
 
@@ -153,7 +153,7 @@ def test_an_id_is_never_given_twice(tmp_path):
   assert index.table['id'].tolist() == [0, 2]
 
 
-def test_many_small_additions_leave_few_segments(tmp_path):
+def test_many_small_additions_leave_few_shards(tmp_path):
   videos = [video(f'v{n}', 2) for n in range(70)]
   index = make(tmp_path / 'index', *([v] for v in videos))
   assert len(index.manifest['segments']) < 3 * index_module.MERGED
@@ -273,7 +273,7 @@ def die_at(step):
     return wrapped
 
   files.sync = deadly(files.sync)
-  index_module.write_segment = deadly(index_module.write_segment)
+  index_module.write_shard = deadly(index_module.write_shard)
   index_module.shutil.rmtree = deadly(index_module.shutil.rmtree)
   os.replace = deadly(os.replace)
   os.rename = deadly(os.rename)

@@ -9,9 +9,9 @@ import pytest
 from deltax import retrieval
 from deltax.data.features.made import make_features
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.segment import IndexedVideo
-from deltax.retrieval.search import fine as search_fine
-from deltax.retrieval.search.fine import FineSearch, Pair
+from deltax.retrieval.index.shard import IndexedVideo
+from deltax.retrieval.search import fine_search
+from deltax.retrieval.search.fine_search import FineSearch, Pair
 from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import find_where
 from deltax.retrieval.search.searcher import Budget, Searcher, search
@@ -264,11 +264,11 @@ def test_a_budget_of_time_is_kept(built, monkeypatch):
   much = searcher.search(query, budget=Budget(milliseconds=1e6))
   assert much.pairs == len(videos)
   ticks = iter(range(10**6))
-  monkeypatch.setattr(search_fine.time, 'perf_counter', lambda: next(ticks))
+  monkeypatch.setattr(fine_search.time, 'perf_counter', lambda: next(ticks))
   some = searcher.search(query, k=4, budget=Budget(milliseconds=1250))
   # One chunk by need takes the second that there is; a quarter is left over,
   # which is time to begin the rest.
-  assert search_fine.CHUNK <= some.pairs <= len(videos)
+  assert fine_search.CHUNK <= some.pairs <= len(videos)
   assert all(match.reranked for match in some.matches)
   one = searcher.search(query, k=4, budget=Budget(milliseconds=1e-3))
   assert one.pairs < len(videos) + 1
@@ -284,7 +284,7 @@ def assert_same_where(one, other):
 def test_blocks_of_any_size_give_the_same_scores(built, monkeypatch):
   index, system, videos = built('attention')
   whole = search(index, system, videos['v5'], k=24)
-  monkeypatch.setattr(search_fine, 'CELLS', 24 * 24)
+  monkeypatch.setattr(fine_search, 'CELLS', 24 * 24)
   small = search(index, system, videos['v5'], k=24)
   assert names(whole) == names(small)
   for a, b in zip(whole.matches, small.matches, strict=True):
@@ -296,7 +296,7 @@ def test_blocks_of_any_size_give_the_same_scores(built, monkeypatch):
 def test_pairs_too_long_for_a_block_score_the_same(built, fine, monkeypatch):
   index, system, videos = built(fine)
   whole = search(index, system, videos['v5'], k=24)
-  monkeypatch.setattr(search_fine, 'CELLS', 15)
+  monkeypatch.setattr(fine_search, 'CELLS', 15)
   tiled = search(index, system, videos['v5'], k=24)
   expected = {match.name: match for match in whole.matches}
   for match in tiled.matches:

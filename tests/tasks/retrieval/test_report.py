@@ -50,24 +50,24 @@ def test_made_features_are_judged_by_the_videos_they_were_made_from(page):
     dict(zip(names, x @ x.T, strict=True)),
     targets=names,
   )
-  coarse, fine = page['students']
-  assert (coarse['name'], fine['name']) == ('coarse', 'plain')
-  assert coarse['scores'] == pytest.approx(expected['scores'], abs=1e-6)
-  assert fine['scores']['mAP'] > 0.5
-  assert page['metric'] == 'mAP'
-  assert page['queries'] == page['videos'] == len(names)
-  assert (page['missing'], page['empty'], page['failed']) == ([], [], {})
+  coarse, fine = page.students
+  assert (coarse.name, fine.name) == ('coarse', 'plain')
+  assert coarse.scores == pytest.approx(expected['scores'], abs=1e-6)
+  assert fine.scores['mAP'] > 0.5
+  assert page.metric == 'mAP'
+  assert page.queries == page.videos == len(names)
+  assert (page.missing, page.empty, page.failed) == ([], [], {})
 
 
 def test_a_curve_goes_from_the_coarse_to_the_fine_scores(page):
-  curve = page['trade_off']['plain']
-  coarse, fine = (student['scores'] for student in page['students'])
-  assert [curve[0]['share'], curve[-1]['share']] == [0, 1]
-  assert curve[0]['scores'] == pytest.approx(coarse)
-  assert curve[-1]['scores'] == pytest.approx(fine)
-  assert curve[0]['seconds'] < curve[-1]['seconds']
-  stored = sum(student['bytes'] for student in page['students'])
-  assert curve[0]['bytes'] == stored + 4  # and the selector's number
+  curve = page.trade_off['plain']
+  coarse, fine = (student.scores for student in page.students)
+  assert [curve[0].share, curve[-1].share] == [0, 1]
+  assert curve[0].scores == pytest.approx(coarse)
+  assert curve[-1].scores == pytest.approx(fine)
+  assert curve[0].seconds < curve[-1].seconds
+  stored = sum(student.bytes for student in page.students)
+  assert curve[0].bytes == stored + 4  # and the selector's number
 
 
 def test_the_report_can_be_written(page, tmp_path):
@@ -92,10 +92,10 @@ def test_a_benchmark_on_the_disk_and_what_it_lacks(tmp_path):
     json.dumps({'relevant': relevant, 'database': [*kept[:8], 'gone']})
   )
   page = make_report(judged(tmp_path / 'store', path), title='')
-  assert page['missing'] == ['source-1']
-  assert page['unscored'] == 1
-  assert (page['queries'], page['videos']) == (1, 8)
-  assert list(page['by_query']) == ['source-0']
+  assert page.missing == ['source-1']
+  assert page.unscored == 1
+  assert (page.queries, page.videos) == (1, 8)
+  assert list(page.by_query) == ['source-0']
   path.write_text(json.dumps({'relevant': {'lost': ['source-0']}}))
   with pytest.raises(ValueError, match=r'none of the 1 queries of .*copies'):
     make_report(judged(tmp_path / 'store', path), title='')

@@ -88,10 +88,9 @@ def test_streams_are_timed_at_once_and_staggered():
   found = deployed.measure_streams(frozen, jnp.zeros(FRAME), 5, count=3)
   # All in one batch, then each alone; compiled once a shape.
   assert sorted(traced) == [('key', 1), ('key', 3), ('later', 1), ('later', 3)]
-  assert (found['interval'], found['count']) == (5, 3)
-  for name in ('at once', 'staggered'):
-    times = found[name]
-    assert 0 < times['p50'] <= times['p95'] <= times['p99']
+  assert (found.interval, found.count) == (5, 3)
+  for times in (found.at_once, found.staggered):
+    assert 0 < times.p50 <= times.p95 <= times.p99
 
 
 def latencies(names, layers=('conv1',), shape=FRAME, **changes):

@@ -149,13 +149,13 @@ def detected():
 
 def test_a_delta_detector_has_the_scores_of_its_evaluation():
   page, scores, arrays = detected()
-  short, long = page['results']['delta']
-  assert (short['interval'], long['interval']) == (2, 7)
+  short, long = page.results.delta
+  assert (short.interval, long.interval) == (2, 7)
   for row in (short, long):
-    name = f'delta_{row["interval"]}'
-    assert row['score'] == scores[f'{name}/ap50']
-    assert row['others'] == {'AP': scores[f'{name}/ap']}
-    assert 0 < row['share'] < 1
+    name = f'delta_{row.interval}'
+    assert row.score == scores[f'{name}/ap50']
+    assert row.others == {'AP': scores[f'{name}/ap']}
+    assert 0 < row.share < 1
   own = average_precision(
     *(
       {
@@ -167,32 +167,32 @@ def test_a_delta_detector_has_the_scores_of_its_evaluation():
     ),
     3,
   )
-  assert short['by_class'] == own['by_class'] and short['score'] == own['ap50']
-  assert short['score'] > 0
+  assert short.by_class == own['by_class'] and short.score == own['ap50']
+  assert short.score > 0
   # Clips of five frames, the last of which is not real: nothing lies beyond.
-  known = [np.isfinite(x) for x in long['per_distance']]
+  known = [np.isfinite(x) for x in long.per_distance]
   assert known == [True] * 4 + [False] * 3
-  assert short['per_distance'] == [scores[f'delta_2/ap50_{d}'] for d in (0, 1)]
+  assert short.per_distance == [scores[f'delta_2/ap50_{d}'] for d in (0, 1)]
 
 
 def test_the_teacher_beside_it_is_the_one_it_started_from():
   page, _, _ = detected()
-  teacher = page['results']['teacher']
+  teacher = page.results.teacher
   plain, _, (params, state) = make('street_boxes', None)
   started = {'teacher': jax.tree.map(lambda x: 1.5 * x, params['teacher'])}
   data = dataset('street_boxes')
   scores, _ = training.evaluate(plain, started, state, data)
   own, _ = training.evaluate(plain, params, state, data)
-  assert teacher['score'] == scores['teacher/ap50'] != own['teacher/ap50']
-  for row in page['results']['delta']:
-    assert row['teacher_score'] == teacher['score']
-  assert np.isfinite(page['results']['delta'][0]['teacher_per_distance']).all()
+  assert teacher.score == scores['teacher/ap50'] != own['teacher/ap50']
+  for row in page.results.delta:
+    assert row.teacher_score == teacher.score
+  assert np.isfinite(page.results.delta[0].teacher_per_distance).all()
 
 
 def test_the_film_shows_real_frames_with_objects_and_their_boxes():
   page, _, arrays = detected()
-  film = page['film']
-  assert [shot['caption'] for shot in film] == [
+  film = page.film
+  assert [shot.caption for shot in film] == [
     'clip 1, frame 0: key frame',
     'clip 1, frame 1: 1 after the key frame',
     'clip 1, frame 2: 2 after the key frame',
@@ -205,24 +205,22 @@ def test_the_film_shows_real_frames_with_objects_and_their_boxes():
     film, [(n, t) for n in (1, 4) for t in (0, 1, 2)], strict=True
   ):
     batch, row = batches[clip // 2], clip % 2
-    np.testing.assert_array_equal(shot['frame'], batch['frames'][row, t])
-    np.testing.assert_array_equal(
-      shot['truth']['boxes'], batch['boxes'][row, t]
-    )
+    np.testing.assert_array_equal(shot.frame, batch['frames'][row, t])
+    np.testing.assert_array_equal(shot.truth.boxes, batch['boxes'][row, t])
     own = arrays['delta_7/scores'][clip, t]
-    np.testing.assert_allclose(shot['delta']['scores'], own, atol=1e-4)
+    np.testing.assert_allclose(shot.delta.scores, own, atol=1e-4)
     np.testing.assert_array_equal(
-      shot['delta']['boxes'], arrays['delta_7/boxes'][clip, t]
+      shot.delta.boxes, arrays['delta_7/boxes'][clip, t]
     )
 
 
 def test_the_page_of_a_detector_is_written(tmp_path):
   page, _, _ = detected()
-  report.write(tmp_path / 'page.html', **page)
+  report.write(tmp_path / 'page.html', page)
   text = (tmp_path / 'page.html').read_text()
   assert 'points of AP50' in text or 'keeps its AP50' in text
   assert text.count('<img') == 18 and 'class="scroll"' in text
-  assert 'AP50 at distance' in report.details(page['results'])
+  assert 'AP50 at distance' in report.details(page.results)
 
 
 @pytest.mark.parametrize('data_name', list(CLASSES))
@@ -234,12 +232,12 @@ def test_a_teacher_alone_has_a_page(data_name, tmp_path):
       {'split': 'evaluation', 'step': 1, 'teacher/miou': 0.5},
     ],
   )
-  teacher = page['results']['teacher']
-  assert teacher['score'] in scores.values()
-  assert len(teacher['by_class']) == CLASSES[data_name]
-  assert page['results']['delta'] == []
-  assert page['curves'] == {'steps': [1], 'task': [0.5]}
-  report.write(tmp_path / 'page.html', **page)
+  teacher = page.results.teacher
+  assert teacher.score in scores.values()
+  assert len(teacher.by_class) == CLASSES[data_name]
+  assert page.results.delta == []
+  assert page.curves == ([1], {'task': [0.5]})
+  report.write(tmp_path / 'page.html', page)
 
 
 @pytest.mark.parametrize('data_name', list(CLASSES))
@@ -261,20 +259,20 @@ def test_a_network_without_delta_is_itself_whatever_it_started_from(data_name):
     data_name=data_name,
   )
   scores, _ = training.evaluate(task, params, state, data)
-  assert page['results']['teacher']['score'] in scores.values()
+  assert page.results.teacher.score in scores.values()
 
 
 def test_segmentation_is_scored_by_distance_to_the_key_frame():
   page, scores, _ = page_of('street', {'intervals': (2,)})
-  (row,) = page['results']['delta']
-  assert row['score'] == scores['delta_2/miou']
-  assert row['per_distance'] == [scores[f'delta_2/miou_{d}'] for d in (0, 1)]
-  assert row['score'] == pytest.approx(np.mean(row['per_distance']))
-  same = row['teacher_per_distance']
-  assert row['teacher_score'] == pytest.approx(np.mean(same))
-  assert page['results']['teacher']['score'] != row['teacher_score']
-  assert row['others'] == {}  # the motion is not known
-  assert [shot['caption'][:6] for shot in page['film']] == [
+  (row,) = page.results.delta
+  assert row.score == scores['delta_2/miou']
+  assert row.per_distance == [scores[f'delta_2/miou_{d}'] for d in (0, 1)]
+  assert row.score == pytest.approx(np.mean(row.per_distance))
+  same = row.teacher_per_distance
+  assert row.teacher_score == pytest.approx(np.mean(same))
+  assert page.results.teacher.score != row.teacher_score
+  assert row.others == {}  # the motion is not known
+  assert [shot.caption[:6] for shot in page.film] == [
     *(['clip 0'] * 2),
     *(['clip 4'] * 2),
   ]
@@ -284,10 +282,10 @@ def test_where_only_the_last_frame_has_labels_the_teacher_is_judged_there():
   page, _, _ = page_of(
     'street', {'intervals': (3,), 'judge_last': True}, labelled='last'
   )
-  teacher, (row,) = page['results']['teacher'], page['results']['delta']
-  assert row['teacher_per_distance'] == [teacher['score']] * 3
-  assert row['teacher_score'] == pytest.approx(teacher['score'])
-  assert np.isfinite(row['per_distance']).all()
+  teacher, (row,) = page.results.teacher, page.results.delta
+  assert row.teacher_per_distance == [teacher.score] * 3
+  assert row.teacher_score == pytest.approx(teacher.score)
+  assert np.isfinite(row.per_distance).all()
 
 
 def measured(path, size=SIZE, names=('full', 'low_rank_4_out')):
@@ -308,29 +306,29 @@ def test_a_later_frame_is_timed_and_predicted(tmp_path):
   page, _, _ = page_of(
     'street', {'intervals': (2,)}, file=measured(tmp_path / 'all.json')
   )
-  results = page['results']
-  assert results['data'] == 'street'
-  ms, gmacs = results['ms'], results['gmacs']
-  gap = ms['later'] / (ms['teacher'] * gmacs['later'] / gmacs['key'])
-  assert results['floor_gap'] == pytest.approx(gap)
-  (layer,) = page['layers']
-  own = {'full': 2.0, 'low_rank_4_out': 3.0}[layer['chosen']]
-  assert ms['predicted'] == 20 - 5 + own
-  assert 'on a phone (8 cores)' in results['notes'][-1]
-  assert results['streams']['interval'] == 2
-  report.write(tmp_path / 'page.html', **page)
+  results = page.results
+  assert results.data == 'street'
+  ms, gmacs = results.ms, results.gmacs
+  gap = ms.later / (ms.teacher * gmacs.later / gmacs.key)
+  assert results.floor_gap == pytest.approx(gap)
+  (layer,) = page.layers
+  own = {'full': 2.0, 'low_rank_4_out': 3.0}[layer.chosen]
+  assert ms.predicted == 20 - 5 + own
+  assert 'on a phone (8 cores)' in results.notes[-1]
+  assert results.streams.interval == 2
+  report.write(tmp_path / 'page.html', page)
   assert 'later frame, predicted' in (tmp_path / 'page.html').read_text()
 
 
 def test_latencies_of_other_frames_are_left_out_and_said_to_be(tmp_path):
   file = measured(tmp_path / 'large.json', size=64)
   page, _, _ = page_of('street', {'intervals': (2,)}, file=file)
-  assert page['results']['ms']['predicted'] is None
-  assert page['results']['notes'][-1] == (
+  assert page.results.ms.predicted is None
+  assert page.results.notes[-1] == (
     'No prediction from the latencies of a phone (8 cores): measured for '
     'float32 frames of 1x64x64x3, these are float32 of 1x32x32x3.'
   )
-  report.write(tmp_path / 'page.html', **page)
+  report.write(tmp_path / 'page.html', page)
 
 
 def test_no_file_of_latencies_is_said_before_anything_is_evaluated(tmp_path):

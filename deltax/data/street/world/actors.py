@@ -1,52 +1,12 @@
-"""Cars, trucks and people: meshes with poses over time."""
+"""Cars, trucks and people, each with a shape of its own."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from deltax.data.street.world import mesh
 from deltax.data.street.world.mesh import Mesh
-
-Pose = tuple[float, float, float, float, float, float]
-"""x, y, z in metres; heading (left), pitch (up), roll in degrees."""
-
-
-class Thing(NamedTuple):
-  """Something to draw.
-
-  Attributes:
-    mesh: in its own axes.
-    label: class of its pixels, 0 to 10.
-    texture: name in the scene's textures, or None for plain colours.
-    pose: `time (s) -> Pose`; None for what never moves.
-    parts: things that hang on this one, posed in its axes.
-    instance: track number, 1 and up; 0 for what is not counted.
-    far: moves with the camera and hides nothing.
-  """
-
-  mesh: Mesh
-  label: int
-  texture: str | None = None
-  pose: Callable[[float], Pose] | None = None
-  parts: tuple['Thing', ...] = ()
-  instance: int = 0
-  far: bool = False
-
-
-def still(pose: Pose) -> Callable[[float], Pose]:
-  """A pose that never changes."""
-  return lambda time: pose
-
-
-def number(things: list[Thing]) -> list[Thing]:
-  """Gives every posed thing a track number, from 1."""
-  posed = 0
-  numbered = []
-  for thing in things:
-    posed += thing.pose is not None
-    numbered.append(thing._replace(instance=posed if thing.pose else 0))
-  return numbered
+from deltax.data.street.world.things import Pose, Thing
 
 
 def _paint(rng) -> np.ndarray:
@@ -130,7 +90,6 @@ def car(rng, sun, label: int) -> Thing:
     sun,
     narrow=np.array([0.49, 0.49, 0.41, 0.41]) * width,
   )
-  half = width / 2
   pillar = mesh.prism(
     [
       (-0.08, belt),
@@ -143,23 +102,19 @@ def car(rng, sun, label: int) -> Thing:
     sun,
     narrow=np.array([0.497, 0.497, 0.42, 0.42]) * width,
   )
-  plate = mesh.grid(
-    (-0.26, back - 0.02, 0.55),
-    (0.26, back - 0.02, 0.55),
-    (0.26, back - 0.02, 0.67),
-    (-0.26, back - 0.02, 0.67),
+  wheels = _wheels(width / 2, (back + 0.75, front - 0.8), 0.32, sun)
+  lights = _lights(width / 2, front + 0.02, back - 0.02, 0.64)
+  parts = body, cabin, pillar, _number_plate(back - 0.02), wheels, lights
+  return Thing(mesh.merge(*parts), label)
+
+
+def _number_plate(rear: float) -> Mesh:
+  return mesh.grid(
+    (-0.26, rear, 0.55),
+    (0.26, rear, 0.55),
+    (0.26, rear, 0.67),
+    (-0.26, rear, 0.67),
     colour=(0.85, 0.85, 0.7),
-  )
-  return Thing(
-    mesh.merge(
-      body,
-      cabin,
-      pillar,
-      plate,
-      _wheels(half, (back + 0.75, front - 0.8), 0.32, sun),
-      _lights(half, front + 0.02, back - 0.02, 0.64),
-    ),
-    label,
   )
 
 
@@ -258,14 +213,8 @@ def person(rng, sun, label: int, speed: float) -> Thing:
       radius * 0.75, length, colour, sun, sides=5, top=radius
     )
     bone = mesh.place(bone, (0, 0, -length))
-    rate = 2 * np.pi * (0.55 + 0.35 * speed)
-    swing = 26.0 * min(speed, 1.4) / 1.4
     start = rng.uniform(0, 0.3) + beat
-
-    def pose(time):
-      return (x, 0, z, 0, swing * np.sin(rate * time + start + phase), 0)
-
-    return Thing(bone, label, pose=pose)
+    return Thing(bone, label, pose=_swing(x, z, speed, start, phase))
 
   beat = rng.uniform(0, 2 * np.pi)
   hip, shoulder = 0.86 * k, 1.42 * k
@@ -276,3 +225,14 @@ def person(rng, sun, label: int, speed: float) -> Thing:
     limb(0.27 * k * stout, shoulder, 0.62 * k, 0.06 * k, coat * 0.9, 0),
   )
   return Thing(trunk, label, parts=parts)
+
+
+def _swing(x, z, speed: float, start, phase) -> Callable[[float], Pose]:
+  """A limb that hangs from (x, 0, z): the faster the walk, the wider."""
+  rate = 2 * np.pi * (0.55 + 0.35 * speed)
+  widest = 26.0 * min(speed, 1.4) / 1.4
+
+  def pose(time):
+    return (x, 0, z, 0, widest * np.sin(rate * time + start + phase), 0)
+
+  return pose

@@ -1,110 +1,10 @@
-"""What stands in a town: ground, houses, plants, posts and signs."""
+"""What stands in a town: houses, plants, posts and signs."""
 
 import numpy as np
 
-from deltax.data.labels import (
-  BUILDING,
-  POLE,
-  ROAD,
-  SIDEWALK,
-  SIGN,
-  TERRAIN,
-  VEGETATION,
-)
-from deltax.data.street.world import mesh, textures
-from deltax.data.street.world.actors import Thing
-
-
-def _shadows(rng):
-  """Soft patches of shade over the ground: brightness at `(s, d)`."""
-  depth = rng.choice([0.0, 0.25, 0.45])
-  field = textures.noise(rng, (128, 128), 9, 2)
-
-  def brightness(s, d):
-    i = np.mod(s / 1.6, 128).astype(int)
-    j = np.mod(d / 1.2 + 40, 128).astype(int)
-    return 1 - depth * np.clip((field[i, j] - 0.5) * 5, 0, 1)
-
-  return brightness
-
-
-def ground(town) -> list[Thing]:
-  path, (left, right) = town.path, town.sides
-  brightness = _shadows(town.rng)
-  start, end = path.s[0], path.s[-1] - 1
-  base = mesh.shade((0, 0, 1), town.sun)
-
-  def strip(s0, s1, d0, d1, z0, z1, uv_scale, cells=3):
-    """From offset d0 at height z0 to d1 at z1, cut along the road."""
-    cuts = np.arange(np.ceil((s0 - start) / 2 + 1e-6), (s1 - start) / 2) * 2
-    cuts = np.concatenate([[s0], start + cuts, [s1]])  # shared by all strips
-    flat = mesh.grid(
-      (0, d0, z0), (0, d1, z1), (1, d1, z1), (1, d0, z0), (cells, len(cuts) - 1)
-    )
-    _, d, z = flat.points.T
-    s = np.repeat(cuts, cells + 1)
-    u, v = uv_scale(s, d)
-    light = base * brightness(s, d)[:, None] * np.ones(3)
-    return flat._replace(
-      points=path.at(s, d, z), uv=np.stack([u, v], 1), colours=light
-    )
-
-  def across(s, d):
-    return (left.kerb - d) / (left.kerb + right.kerb), s / 12
-
-  def tiled(size):
-    return lambda s, d: (d / size, s / size)
-
-  parts = {ROAD: [], SIDEWALK: [], TERRAIN: []}
-  road = strip(start, end, left.kerb, -right.kerb, 0, 0, across, 6)
-  side_street = []
-  for side in town.sides:
-    sign = side.sign
-    pieces = [
-      (start, min(town.crossing[0], end)),
-      (min(town.crossing[1], end), end),
-    ]
-    for s0, s1 in pieces:
-      if s1 - s0 < 1:
-        continue
-
-      def lay(label, d0, d1, z0, z1, size, cells=2, s0=s0, s1=s1, sign=sign):
-        d0, d1 = sign * d0, sign * d1
-        parts[label].append(strip(s0, s1, d0, d1, z0, z1, tiled(size), cells))
-        for s in (s0, s1):  # kerbs of the side street
-          wall = mesh.grid(
-            path.at(s, d0),
-            path.at(s, d1),
-            path.at(s, d1, z1),
-            path.at(s, d0, z0),
-          )
-          parts[label].append(wall._replace(colours=wall.colours * 0.7))
-
-      lay(SIDEWALK, side.kerb, side.kerb + 0.01, 0, 0.14, 1.0, 1)
-      if side.inner > side.kerb:
-        lay(TERRAIN, side.kerb + 0.01, side.inner, 0.14, 0.14, 3.0)
-      lay(SIDEWALK, side.inner, side.walk, 0.14, 0.14, 2.4)
-      lay(TERRAIN, side.walk, side.line + 2, 0.14, 0.16, 3.0)
-      lay(TERRAIN, side.line + 2, 90, 0.16, 0.5, 3.0, 8)
-    if town.crossing[0] < end:
-      side_street.append(
-        strip(
-          town.crossing[0],
-          town.crossing[1],
-          sign * side.kerb,
-          sign * 90,
-          0,
-          0,
-          tiled(4.0),
-          24,
-        )
-      )
-  things = [Thing(road, ROAD, 'road')]
-  if side_street:
-    things.append(Thing(mesh.merge(*side_street), ROAD, 'asphalt'))
-  things.append(Thing(mesh.merge(*parts[SIDEWALK]), SIDEWALK, 'sidewalk'))
-  things.append(Thing(mesh.merge(*parts[TERRAIN]), TERRAIN, 'terrain'))
-  return things
+from deltax.data.labels import BUILDING, POLE, SIGN, VEGETATION
+from deltax.data.street.world import mesh
+from deltax.data.street.world.things import Thing
 
 
 def _lots(town, side, rng):
@@ -123,6 +23,7 @@ def _lots(town, side, rng):
 
 
 def buildings(town) -> list[Thing]:
+  """Houses, with hedges where a lot is green."""
   rng, groups = town.rng, {}
   hedges = []
   for side in town.sides:
@@ -164,6 +65,7 @@ def buildings(town) -> list[Thing]:
 
 
 def greenery(town) -> list[Thing]:
+  """Trees along the road and behind the sidewalk, and bushes."""
   rng, trunks, crowns = town.rng, [], {}
   for side in town.sides:
     gap = rng.uniform(8, 26)

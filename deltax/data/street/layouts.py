@@ -1,4 +1,4 @@
-"""Streets in ImageNet VID's folders, so that its reader runs on them."""
+"""Streets in the folders of published data sets, for the readers of these."""
 
 import pathlib
 from collections.abc import Mapping
@@ -17,6 +17,37 @@ from deltax.data.street import drive
 WORDNET = {labels.CAR: 'n02958343', labels.TRUCK: 'n02924116'}
 
 
+def write_cityscapes(
+  world: drive.World,
+  root,
+  split: str,
+  city: str,
+  sequence: int,
+  labelled: int = 19,
+) -> None:
+  """Writes a world as one snippet of Cityscapes: PNG frames, one label map.
+
+  Args:
+    world: what to write; the published snippets have 30 frames.
+    root: folder to write to, as in `folders.cityscapes_video`.
+    split: 'train', 'val' or 'test'.
+    city: name of the folder of the snippet.
+    sequence: number of the snippet.
+    labelled: number of the frame whose labels are written, as `labelIds`.
+  """
+  root = pathlib.Path(root)
+  images = root / 'leftImg8bit_sequence' / split / city
+  truths = root / 'gtFine' / split / city
+  images.mkdir(parents=True, exist_ok=True)
+  truths.mkdir(parents=True, exist_ok=True)
+  for index, frame in enumerate(world.frames):
+    name = f'{city}_{sequence:06d}_{index:06d}_leftImg8bit.png'
+    cv2.imwrite(str(images / name), frame[..., ::-1])
+  name = f'{city}_{sequence:06d}_{labelled:06d}_gtFine_labelIds.png'
+  ids = labels.label_ids_from_street(world.labels[labelled])
+  cv2.imwrite(str(truths / name), ids)
+
+
 def write_imagenet_vid(
   world: drive.World,
   root,
@@ -28,7 +59,7 @@ def write_imagenet_vid(
 
   Args:
     world: what to write.
-    root: folder to write to, as in `imagenet_vid_tree`.
+    root: folder to write to, as in `folders.imagenet_vid_tree`.
     split: 'train' or 'val'.
     video: name; in 'train' PART/VIDEO.
     wordnet: id to write for each label of the street; other labels' boxes are
@@ -50,7 +81,7 @@ def write_imagenet_det(
 
   Args:
     world: whose frame.
-    root: folder to write to, as in `imagenet_vid_tree`.
+    root: folder to write to, as in `folders.imagenet_vid_tree`.
     index: of the frame.
     name: PART/NAME.
     wordnet: as for `write_imagenet_vid`.

@@ -1,4 +1,4 @@
-"""A segment of an index: some videos, written once and never changed.
+"""A shard of an index: some videos, written once and never changed.
 
 A folder of plain files, each the videos one after the other:
 
@@ -22,7 +22,7 @@ from deltax.files import sync
 
 ROW = np.dtype(
   [
-    ('id', 'i8'),  # kept when the video moves to another segment
+    ('id', 'i8'),  # kept when the video moves to another shard
     ('frames', 'i4'),
     ('checksum', 'u4'),  # CRC-32 of the fine codes
     ('selector', 'f4'),
@@ -64,7 +64,7 @@ class IndexedVideo(NamedTuple):
   id: int = -1
 
 
-def write_segment(
+def write_shard(
   folder: pathlib.Path, videos: Iterable[IndexedVideo]
 ) -> dict[str, Any]:
   """Fills a folder; the videos pass through memory one by one.
@@ -74,7 +74,7 @@ def write_segment(
     videos: at least one; all codes of one dtype and shape.
 
   Returns:
-    What `Segment` needs to read it, as plain values.
+    What `Shard` needs to read it, as plain values.
 
   Raises:
     ValueError: a video has other shapes than the first.
@@ -158,8 +158,8 @@ def _row(video: IndexedVideo, codes: np.ndarray) -> tuple:
   )
 
 
-class Segment:
-  """Reads a segment; codes are mapped from the disk, not loaded.
+class Shard:
+  """Reads a shard; codes are mapped from the disk, not loaded.
 
   Attributes:
     table: `[N]`, dtype `ROW`.

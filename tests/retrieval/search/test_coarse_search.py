@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.segment import IndexedVideo
-from deltax.retrieval.search import coarse
-from deltax.retrieval.search.coarse import KINDS, ExactSearch, open_coarse
+from deltax.retrieval.index.shard import IndexedVideo
+from deltax.retrieval.search.coarse_search import (
+  KINDS,
+  ExactSearch,
+  open_coarse,
+)
 
 SIZE = 64
 
@@ -178,4 +181,4 @@ def test_a_kind_that_needs_no_engine_does_not_import_it(tmp_path, monkeypatch):
 
   with pytest.raises(ImportError, match='pip install faiss-cpu'):
     FaissSearch('ivf_sq8')
-  assert coarse.KINDS[0] == 'exact'
+  assert KINDS[0] == 'exact'
