@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax import models
+from deltax.delta.run.keyframes import phase_at
 from deltax.models.inputs import normalise
 from deltax.task import Task
 from deltax.tasks.parts import delta_params
@@ -139,8 +140,10 @@ def runs_of(
     )
   runs = [(1, 0)]
   for interval in intervals:
-    distances = range(interval) if judge_last else [time - 1]
-    runs += [(interval, (d + 1 - time) % interval) for d in distances]
+    phases = [0]
+    if judge_last:
+      phases = [phase_at(time - 1, d, interval) for d in range(interval)]
+    runs += [(interval, phase) for phase in phases]
   return runs
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from deltax.delta import Spec, distill, make_spec
+from deltax.delta.adapters import as_network
 from deltax.delta.search import latency, operations
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.spec import blocks_of, no_blocks
@@ -175,7 +176,7 @@ def test_the_operations_are_the_deployed_network():
   found = survey(Net(), values, frame)
   inputs = jax.random.normal(jax.random.key(2), (2, 8, 12, 8))
   for block, bent in zip(found.blocks, (True, False), strict=True):
-    cut = operations.block_alone(block, network)
+    cut = operations.block_alone(block, as_network(Net()), network)
     own = {kind: tree[block.path] for kind, tree in values.items()}
     expected = Twice().apply(own, inputs, bent=bent)
     np.testing.assert_allclose(
@@ -186,13 +187,13 @@ def test_the_operations_are_the_deployed_network():
 def test_students_stand_beside_what_is_cached():
   (layer, *_) = survey(Net(), variables(), jnp.zeros(SHAPE)).layers
   frame = jax.ShapeDtypeStruct(SHAPE, jnp.float32)
-  student = operations.layer_student(LowRank(2), layer, frame)
+  student = operations.student(LowRank(2), layer, frame)
   shapes = jax.tree.map(lambda s: s.shape, student.args)
-  assert shapes[1:] == ((2, 8, 12, 8), (2, 16, 24, 3))
+  assert shapes[1:] == ({}, (2, 8, 12, 8), (2, 16, 24, 3))
   own = LowRank(2).init(jnp.ones(layer.kernel), layer)
   x, constant = jnp.ones((2, 16, 24, 3)), jnp.full((2, 8, 12, 8), -15.0)
   expected = jnp.maximum(LowRank(2).apply(own, x, layer) + constant, 0.0)
-  np.testing.assert_allclose(student.run(own, constant, x), expected)
+  np.testing.assert_allclose(student.run(own, {}, constant, x), expected)
   assert 0 < (expected > 0).mean() < 1
 
 
