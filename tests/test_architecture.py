@@ -55,6 +55,12 @@ FENCES = {
 }
 WITHOUT_FLAX = ('deltax/retrieval/', 'deltax/systems/')
 NETWORKS_OF_RETRIEVAL = 'deltax/retrieval/networks/'
+# Folders of data: each imports from those behind it and from what they share,
+# the files of `data` itself. These import no folder, but for the `__init__`.
+DATA = ('copies', 'street', 'folders', 'features', 'video')
+# Made data sets are reached by name, through DATASETS, and by their commands.
+MADE_DATA = {'copies', 'street'}
+MAKERS = ('deltax/commands/', 'configs/')
 DEVICES = {'deltax/training/parallel.py', 'deltax/layers/norm.py'}
 DEVICE_NAMES = {
   *('pmap', 'shard_map', 'psum', 'pmean', 'all_gather', 'axis_size'),
@@ -124,6 +130,28 @@ def wrong_import(file, name):
   return f'{own} may not import upward or sideways: {target}'
 
 
+def wrong_data_import(file, name):
+  """The rule on the folders of data that an import breaks, or None."""
+  *above, target = name.split('.')[:3]
+  if above != ['deltax', 'data'] or target not in DATA:
+    return None
+  room = file.removeprefix('deltax/data/').split('/')[0]
+  if not file.startswith('deltax/data/'):
+    if target in MADE_DATA and not file.startswith(MAKERS):
+      return f'{target} is reached through DATASETS and commands alone'
+    return None
+  if room not in DATA:
+    if room == '__init__.py' and target not in MADE_DATA:
+      return None
+    return 'what all data sets share imports none of them'
+  if DATA.index(target) < DATA.index(room):
+    return f'{room} stands before {target}: {" > ".join(DATA)}'
+  world = 'deltax.data.street.world'
+  if file.startswith(f'{world.replace(".", "/")}/') and target == 'street':
+    return None if name.startswith(world) else 'the world is drawn by others'
+  return None
+
+
 def uses(tree):
   """Names of jax that a file reads: `jax.lax.psum` gives `psum`."""
   for node in ast.walk(tree):
@@ -141,7 +169,7 @@ def test_imports_go_down_and_libraries_stay_behind_their_fences():
     f'{file} imports {name}: {rule}'
     for file, tree in sources()
     for name in imports(tree)
-    if (rule := wrong_import(file, name))
+    if (rule := wrong_import(file, name) or wrong_data_import(file, name))
   ]
   assert not wrong, '\n' + '\n'.join(wrong)
 
@@ -195,3 +223,39 @@ def test_a_wrong_import_is_found(file, name):
 )
 def test_a_right_import_is_not(file, name):
   assert wrong_import(file, name) is None
+
+
+@pytest.mark.parametrize(
+  ('file', 'name'),
+  [
+    ('deltax/tasks/segmentation/task.py', 'deltax.data.street.drive'),
+    ('deltax/systems/indexing.py', 'deltax.data.copies.make'),
+    ('train.py', 'deltax.data.street'),
+    ('deltax/data/__init__.py', 'deltax.data.street.builder'),
+    ('deltax/data/pipeline.py', 'deltax.data.video.files.read_video'),
+    ('deltax/data/features/store.py', 'deltax.data.street.drive'),
+    ('deltax/data/video/files.py', 'deltax.data.features.records'),
+    ('deltax/data/street/builder.py', 'deltax.data.copies.plan'),
+    ('deltax/data/street/world/mesh.py', 'deltax.data.street.renderer'),
+  ],
+)
+def test_a_wrong_import_of_data_is_found(file, name):
+  assert wrong_data_import(file, name)
+
+
+@pytest.mark.parametrize(
+  ('file', 'name'),
+  [
+    ('deltax/commands/training/copies.py', 'deltax.data.copies.make'),
+    ('deltax/systems/indexing.py', 'deltax.data.video.files.read_video'),
+    ('deltax/data/__init__.py', 'deltax.data.features.store'),
+    ('deltax/data/copies/make.py', 'deltax.data.street.film'),
+    ('deltax/data/street/layouts.py', 'deltax.data.labels'),
+    ('deltax/data/street/scene.py', 'deltax.data.street.world.ground'),
+    ('deltax/data/street/world/ground.py', 'deltax.data.street.world.mesh'),
+    ('deltax/data/features/extraction.py', 'deltax.data.video.files'),
+    ('deltax/data/features/pairs.py', 'deltax.data.pipeline.training'),
+  ],
+)
+def test_a_right_import_of_data_is_not(file, name):
+  assert wrong_data_import(file, name) is None

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from deltax import commands
-from deltax.data.features.opened import open_or_make
+from deltax.data.features.made import open_or_make
 from deltax.data.features.similarities import (
   read_similarities,
   write_similarities,

@@ -1,1 +1,1 @@
-"""A data set of video copies that needs no download."""
+"""Video copies with annotations, made from clips and rendered streets."""

@@ -1,1 +1,1 @@
-"""Features of videos, and what is known of pairs of them."""
+"""Features of videos in files, and batches of pairs and triplets of them."""

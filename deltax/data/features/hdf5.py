@@ -53,14 +53,14 @@ class Hdf5Features:
     """All names, in alphabetical order of each group."""
     import h5py
 
-    found = []
+    names = []
 
     def visit(name, item):
       if isinstance(item, h5py.Dataset):
-        found.append(name)
+        names.append(name)
 
     self._file.visititems(visit)
-    return tuple(found)
+    return tuple(names)
 
   def __contains__(self, name: object) -> bool:
     return self._dataset(name) is not None
@@ -70,7 +70,7 @@ class Hdf5Features:
 
   def shape(self, name: str) -> tuple[int, int, int]:
     """(T, R, D) of a video, without reading it."""
-    return _three(self._found(name).shape)
+    return _three(self._known(name).shape)
 
   def __getitem__(self, name: str) -> np.ndarray:
     """Regions of a video, float32 `[T, R, D]`; R is 1 where it is not stored.
@@ -79,7 +79,7 @@ class Hdf5Features:
       KeyError: there is no such video.
       FeatureError: it cannot be read.
     """
-    dataset = self._found(name)
+    dataset = self._known(name)
     try:
       values = dataset[()]
     except OSError as error:
@@ -102,7 +102,7 @@ class Hdf5Features:
   def __exit__(self, *error: object) -> None:
     self.close()
 
-  def _found(self, name: str):
+  def _known(self, name: str):
     dataset = self._dataset(name)
     if dataset is None:
       raise KeyError(f'{self.path} has no features of {name!r}')
@@ -120,7 +120,7 @@ class Hdf5Features:
 def write_hdf5(
   path: str | os.PathLike, features, *, gzip: int | None = 9
 ) -> None:
-  """Writes features in the published layout, beside the file and renamed.
+  """Writes features in the published layout, whole or not at all.
 
   Args:
     path: the file to write or replace.

@@ -14,7 +14,7 @@ import numpy as np
 
 from deltax.data import augment_time, images, pipeline
 from deltax.data.features.annotations import Copies, read_copies, read_fivr
-from deltax.data.features.opened import open_or_make
+from deltax.data.features.made import open_or_make
 from deltax.data.features.padded import PaddedVideos, warn_missing
 from deltax.data.features.similarities import (
   Similarities,

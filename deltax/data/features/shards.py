@@ -1,8 +1,8 @@
 """Which video is where in the shards of a feature store.
 
-`index` is a picture of the shards, taken when a writer closes: a checksum, and
-JSON. Records that came after it, or all if it is missing or damaged, are found
-in the shards themselves.
+The file `index` lists the records, as of when the last writer closed: a line
+with a checksum, and JSON. Records that were added later, or all of them if that
+file is missing or damaged, are found by reading the shards.
 """
 
 import json
@@ -19,8 +19,8 @@ from deltax.data.features import records
 Ends = dict[int, int]
 
 
-class Entry(NamedTuple):
-  """Where a record is.
+class Location(NamedTuple):
+  """Where a video's record lies.
 
   Attributes:
     shard: number of the file.
@@ -40,36 +40,37 @@ def shard_path(folder: pathlib.Path, shard: int) -> pathlib.Path:
   return folder / f'shard-{shard:05d}'
 
 
-def find(folder: pathlib.Path) -> tuple[dict[str, Entry], Ends]:
+def locate(folder: pathlib.Path) -> tuple[dict[str, Location], Ends]:
   """All whole records of a store.
 
   Returns:
-    Entries by name, and by shard where its last whole record ends.
+    Locations by name of video, and by shard the byte after its last whole
+    record.
   """
-  entries, ends = _read(folder)
+  locations, ends = _read(folder)
   for path in sorted(folder.glob('shard-*')):
     shard = int(path.name.removeprefix('shard-'))
     ends.setdefault(shard, 0)
     size = path.stat().st_size
     if size > ends[shard]:
-      for name, entry in _found(path, shard, ends[shard], size):
-        entries[name] = entry
-        ends[shard] = entry.end
-  return entries, ends
+      for name, location in _later(path, shard, ends[shard], size):
+        locations[name] = location
+        ends[shard] = location.end
+  return locations, ends
 
 
-def write(folder: pathlib.Path, entries: Mapping[str, Entry]) -> None:
-  """Writes the index, beside and renamed."""
+def write_list(folder: pathlib.Path, locations: Mapping[str, Location]) -> None:
+  """Writes the list of all records, whole or not at all."""
   ends = {}
-  for entry in entries.values():
-    ends[entry.shard] = max(ends.get(entry.shard, 0), entry.end)
-  rows = [[name, *entry] for name, entry in entries.items()]
+  for location in locations.values():
+    ends[location.shard] = max(ends.get(location.shard, 0), location.end)
+  rows = [[name, *location] for name, location in locations.items()]
   text = json.dumps({'ends': ends, 'records': rows})
   files.write_text(folder / 'index', f'{_checksum(text)}\n{text}', durable=True)
 
 
-def _read(folder: pathlib.Path) -> tuple[dict[str, Entry], Ends]:
-  """What the index says; nothing if that cannot be."""
+def _read(folder: pathlib.Path) -> tuple[dict[str, Location], Ends]:
+  """What the list says; nothing if the shards cannot be like that."""
   path = folder / 'index'
   if not path.exists():
     return {}, {}
@@ -77,39 +78,40 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Entry], Ends]:
   if checksum != _checksum(text):
     logging.warning('%s is damaged; the shards are read instead', path)
     return {}, {}
-  index = json.loads(text)
-  ends = {int(shard): end for shard, end in index['ends'].items()}
+  listed = json.loads(text)
+  # JSON has no numbers as keys.
+  ends = {int(shard): end for shard, end in listed['ends'].items()}
   for shard, end in ends.items():
     path = shard_path(folder, shard)
     if not path.exists() or path.stat().st_size < end:
       logging.warning('%s is missing or cut off', path)
       return {}, {}
-  entries = {
-    name: Entry(shard, start, end, tuple(shape))
-    for name, shard, start, end, shape in index['records']
+  locations = {
+    name: Location(shard, start, end, tuple(shape))
+    for name, shard, start, end, shape in listed['records']
   }
-  return entries, ends
+  return locations, ends
 
 
-def _found(
+def _later(
   path: pathlib.Path, shard: int, start: int, size: int
-) -> list[tuple[str, Entry]]:
-  """The whole records of a shard behind `start`."""
-  found = []
+) -> list[tuple[str, Location]]:
+  """The whole records of a shard from byte `start` on."""
+  located = []
   with open(path, 'rb') as file:
     for at, head in records.find(file, start, size):
       if at > start:
         logging.warning('%s: bytes %d to %d are no record', path, start, at)
       start = at + head.length
-      found.append((head.name, Entry(shard, at, start, head.shape)))
+      located.append((head.name, Location(shard, at, start, head.shape)))
     # After a power failure the last may have its length, but not its values.
-    if found:
-      name, last = found[-1]
+    if located:
+      name, last = located[-1]
       file.seek(last.start)
       if records.unpack(file.read(last.end - last.start)) is None:
         logging.warning('%s: %r at its end is damaged: dropped', path, name)
-        found.pop()
-  return found
+        located.pop()
+  return located
 
 
 def _checksum(text: str) -> str:

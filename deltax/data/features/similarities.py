@@ -66,7 +66,7 @@ def read_similarities(path: str | os.PathLike) -> Similarities:
 def write_similarities(
   path: str | os.PathLike, similarities: Similarities
 ) -> None:
-  """Writes our JSON, beside the file and renamed.
+  """Writes our JSON, whole or not at all.
 
   Raises:
     ValueError: a score is not finite.

@@ -1,8 +1,8 @@
 """Features of videos in a folder of our own layout, safe at any moment.
 
 `store.json` says what made them; `shard-00000` and so on hold one record a
-video, appended (`feature_records`); `index` only spares reading the shards
-(`feature_index`).
+video, appended (`records`); the file `index` lists the records, so that opening
+a store does not read the shards (`shards`).
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from deltax import files
 from deltax.data.features import records, shards
 from deltax.data.features.hdf5 import Hdf5Features
 from deltax.data.features.records import DTYPES, FeatureError
-from deltax.data.features.shards import Entry, shard_path
+from deltax.data.features.shards import Location, shard_path
 
 _VERSION = 1
 _SHARD_BYTES = 2**30
@@ -66,7 +66,7 @@ class FeatureStore:
       if fingerprint is not None:
         self._check('fingerprint', fingerprint)
         self._check('dtype', dtype or self.dtype)
-      self._entries, ends = shards.find(self.folder)
+      self._locations, ends = shards.locate(self.folder)
       if fingerprint is not None:
         self._shard = max(ends, default=0)
         self._end = ends.get(self._shard, 0)
@@ -91,17 +91,17 @@ class FeatureStore:
   @property
   def names(self) -> tuple[str, ...]:
     """All names, in the order they were added."""
-    return tuple(self._entries)
+    return tuple(self._locations)
 
   def __contains__(self, name: object) -> bool:
-    return name in self._entries
+    return name in self._locations
 
   def __len__(self) -> int:
-    return len(self._entries)
+    return len(self._locations)
 
   def shape(self, name: str) -> tuple[int, int, int]:
     """(T, R, D) of a video, without reading it."""
-    return self._entry(name).shape
+    return self._location(name).shape
 
   def __getitem__(self, name: str) -> np.ndarray:
     """Regions of a video, float32 `[T, R, D]`, as they were added.
@@ -110,17 +110,17 @@ class FeatureStore:
       KeyError: there is no such video.
       FeatureError: its bytes are damaged.
     """
-    entry = self._entry(name)
-    path = shard_path(self.folder, entry.shard)
+    location = self._location(name)
+    path = shard_path(self.folder, location.shard)
     with open(path, 'rb', buffering=0) as file:
-      file.seek(entry.start)
-      found = records.unpack(file.read(entry.end - entry.start))
-    if found is None or found[0] != name:
+      file.seek(location.start)
+      record = records.unpack(file.read(location.end - location.start))
+    if record is None or record[0] != name:
       raise FeatureError(
-        f'{path}: the features of {name!r} are damaged (bytes {entry.start} '
-        f'to {entry.end})'
+        f'{path}: the features of {name!r} are damaged (bytes {location.start} '
+        f'to {location.end})'
       )
-    return found[1]
+    return record[1]
 
   def add(self, name: str, regions: np.ndarray) -> None:
     """Adds a video; when this returns, it is on the disk.
@@ -137,12 +137,12 @@ class FeatureStore:
       raise ValueError(
         f'{self.folder} is open for reading; give a fingerprint to add to it'
       )
-    if name in self._entries:
+    if name in self._locations:
       raise ValueError(f'{self.folder} already has features of {name!r}')
     record = records.pack(name, _stored(name, regions, self.dtype))
     if self._end >= _SHARD_BYTES:
       self._file.close()
-      shards.write(self.folder, self._entries)
+      shards.write_list(self.folder, self._locations)
       self._shard, self._end = self._shard + 1, 0
       self._file = self._open_shard()
     try:
@@ -154,17 +154,17 @@ class FeatureStore:
       self._file.truncate(self._end)
       raise
     start, self._end = self._end, self._end + len(record)
-    self._entries[name] = Entry(
+    self._locations[name] = Location(
       self._shard, start, self._end, tuple(np.shape(regions))
     )
 
   def close(self) -> None:
-    """Writes the index, and lets another process add."""
+    """Writes the list of records, and lets another process add."""
     with self._closing:
       if self._file is not None:
         self._file.close()
         self._file = None
-        shards.write(self.folder, self._entries)
+        shards.write_list(self.folder, self._locations)
 
   def __enter__(self) -> 'FeatureStore':
     return self
@@ -172,10 +172,10 @@ class FeatureStore:
   def __exit__(self, *error: object) -> None:
     self.close()
 
-  def _entry(self, name: str) -> Entry:
-    if name not in self._entries:
+  def _location(self, name: str) -> Location:
+    if name not in self._locations:
       raise KeyError(f'{self.folder} has no features of {name!r}')
-    return self._entries[name]
+    return self._locations[name]
 
   def _check(self, what: str, value: str) -> None:
     if self._about[what] != value:

@@ -1,1 +1,1 @@
-"""Data sets read from folders as they are published."""
+"""Data sets that are read from the folders in which they are published."""

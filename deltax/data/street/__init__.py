@@ -1,1 +1,1 @@
-"""A rendered, labelled street."""
+"""A rendered street: every pixel labelled, every motion known."""

@@ -1,1 +1,1 @@
-"""Video files."""
+"""Video files: finding, reading and writing them, and motion in them."""

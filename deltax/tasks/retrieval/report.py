@@ -10,7 +10,7 @@ import numpy as np
 from deltax import retrieval
 from deltax.data.features import annotations
 from deltax.data.features.extraction import read_failures
-from deltax.data.features.opened import open_or_make
+from deltax.data.features.made import open_or_make
 from deltax.metrics import protocols
 from deltax.report.retrieval.contents import (
   RetrievalResults,

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from deltax.data.features.made import make_features
-from deltax.data.features.opened import open_or_make
+from deltax.data.features.made import make_features, open_or_make
 from deltax.data.features.store import FeatureStore
 
 

@@ -200,7 +200,7 @@ def test_a_shard_cut_anywhere_loses_only_what_was_cut(tmp_path):
   folder = filled(tmp_path / 's', 2)
   index = folder / 'index'
   (shard,) = shards(folder)
-  whole, first = shard.read_bytes(), FeatureStore(folder)._entries['v0'].end
+  whole, first = shard.read_bytes(), FeatureStore(folder)._locations['v0'].end
   index.unlink()
   for length in range(first, len(whole) + 1):
     shard.write_bytes(whole[:length])
@@ -220,7 +220,7 @@ def test_any_flipped_byte_is_found_and_named(tmp_path):
   folder = filled(tmp_path / 's')
   (shard,) = shards(folder)
   whole = shard.read_bytes()
-  entry = FeatureStore(folder)._entries['v1']
+  entry = FeatureStore(folder)._locations['v1']
   for place in range(entry.start, entry.end):
     damaged = bytearray(whole)
     damaged[place] ^= 1 << place % 8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deltax.data.features import annotations
-from deltax.data.features.opened import open_or_make
+from deltax.data.features.made import open_or_make
 from deltax.data.features.store import FeatureStore
 from deltax.metrics import protocols
 from deltax.report import retrieval_text, write_retrieval_page

@@ -1,1 +1,1 @@
-"""What a street consists of: numpy only."""
+"""What a street consists of: numpy arrays, to be drawn by a renderer."""
