@@ -344,7 +344,7 @@ def _encoded(
     fine=codes.fine,
     times=video.times,
     selector=float(codes.selector),
-    own=fine.own(codes.fine).back,
+    own=fine.with_itself(codes.fine).back,
     duration=video.duration,
     pictures={n: video.pictures[n] for n in kept},
   )

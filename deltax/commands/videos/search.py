@@ -23,7 +23,7 @@ from deltax.commands import folders
 from deltax.commands.videos import options
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.search.results import Found, Match, Where
+from deltax.retrieval.search.results import Match, SearchResult, Where
 from deltax.retrieval.search.searcher import Budget, Searcher
 
 SHOWN = 8  # pairs of pictures of a match, at most
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
   index, system = systems.open_index(arguments.index, arguments.model)
   query = systems.read_video(system, arguments.query)
-  found = Searcher(index, system).search(
+  result = Searcher(index, system).search(
     query.regions,
     times=query.times,
     duration=query.duration,
@@ -88,30 +88,32 @@ def run(arguments: argparse.Namespace) -> None:
     normalise=arguments.normalise,
   )
   if arguments.html:
-    write_page(arguments.html, arguments.query.name, query, index, found)
+    write_page(arguments.html, arguments.query.name, query, index, result)
   if arguments.json:
-    print(json.dumps(as_json(arguments.query, query.duration, found), indent=2))
+    print(
+      json.dumps(as_json(arguments.query, query.duration, result), indent=2)
+    )
   else:
-    print('\n'.join([*table(found.matches), '', *notes(found)]))
+    print('\n'.join([*table(result.matches), '', *notes(result)]))
 
 
-def as_json(path: pathlib.Path, duration: float, found: Found) -> dict:
+def as_json(path: pathlib.Path, duration: float, result: SearchResult) -> dict:
   """What was found, as plain values; times in seconds."""
   matches = [
     {
       **match._asdict(),
       'where': [where._asdict() for where in match.where],
     }
-    for match in found.matches
+    for match in result.matches
   ]
   for match in matches:
     del match['row']
   return {
     'query': {'path': str(path), 'duration': duration},
     'matches': matches,
-    'videos': found.videos,
-    'pairs': found.pairs,
-    'milliseconds': found.milliseconds,
+    'videos': result.videos,
+    'pairs': result.pairs,
+    'milliseconds': result.milliseconds,
   }
 
 
@@ -144,15 +146,15 @@ def _told(where: Where) -> str:
   return f'{clock(a)}-{clock(b)} at {clock(c)}-{clock(d)}{backward}'
 
 
-def notes(found: Found) -> list[str]:
+def notes(result: SearchResult) -> list[str]:
   """Sentences on how the search was done."""
-  spent = found.milliseconds
+  spent = result.milliseconds
   how = [
-    f'{found.videos:,} videos by their coarse scores, {found.pairs:,} of them '
-    'frame by frame: '
+    f'{result.videos:,} videos by their coarse scores, {result.pairs:,} of '
+    'them frame by frame: '
     + ', '.join(f'{name} {ms:,.1f} ms' for name, ms in spent.items())
   ]
-  if len({match.reranked for match in found.matches}) > 1:
+  if len({match.reranked for match in result.matches}) > 1:
     how.append(
       'Videos compared frame by frame come first; the scores of the others are '
       'coarse ones, on another scale'
@@ -165,7 +167,7 @@ def write_page(
   name: str,
   query: systems.ReadVideo,
   index: Index,
-  found: Found,
+  result: SearchResult,
 ) -> None:
   """Writes the page of a query."""
   shown = _spread(range(len(query.pictures)), SHOWN)
@@ -182,9 +184,9 @@ def write_page(
         'segments': [where._asdict() for where in match.where],
         'pairs': side_by_side(query, match, _dated(index, match.row)),
       }
-      for match in found.matches
+      for match in result.matches
     ],
-    notes=notes(found),
+    notes=notes(result),
   )
 
 
@@ -214,17 +216,17 @@ def side_by_side(
   if not match.where:
     rate = query.duration / max(match.duration, 1e-9)
     placed = [(None, t, rate * t) for t in pictures]
-  found = []
+  pairs = []
   for place, second, asked in _spread(placed, SHOWN):
     n = int(np.abs(query.times - asked).argmin())
-    found.append(
+    pairs.append(
       {
         'query': (float(query.times[n]), query.pictures[n]),
         'target': (second, pictures[second]),
         'segment': place,
       }
     )
-  return found
+  return pairs
 
 
 def _same_moment(where: Where, second: float) -> float:

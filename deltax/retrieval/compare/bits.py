@@ -99,9 +99,9 @@ def frame_similarity(
     return match_regions(alike, symmetric=symmetric) / size
 
   column = query.shape[0] * query.shape[1] * regions
-  found = over_frames(
+  alike = over_frames(
     compare,
     targets.reshape(-1, regions, words),
     max(1, largest // column),
   )
-  return found.reshape(-1, videos, frames).transpose(1, 0, 2)
+  return alike.reshape(-1, videos, frames).transpose(1, 0, 2)

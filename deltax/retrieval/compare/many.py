@@ -75,31 +75,27 @@ def frame_similarity(
   form = check_form(products, size)
 
   def compare(targets):
-    found = region_products(query, targets, form)
-    return match_regions(found, symmetric=symmetric)
+    regions_alike = region_products(query, targets, form)
+    return match_regions(regions_alike, symmetric=symmetric)
 
+  # A frame of a target depends on no other, so all targets' frames are one long
+  # row, cut where its products fill the memory that they may have.
   column = query.shape[0] * query.shape[1] * regions
-  found = over_frames(
+  alike = over_frames(
     compare,
     targets.reshape(-1, regions, size),
     max(1, _largest() // column),
   )
-  return found.reshape(-1, videos, frames).transpose(1, 0, 2)
+  return alike.reshape(-1, videos, frames).transpose(1, 0, 2)
 
 
 def make_compare(
   net: VideoSimilarity, variables: Any, *, products: str | None = None
 ) -> Callable[[Array, Array, Array, Array], Comparison]:
-  """A function that compares one query with many videos.
+  """Makes a function that compares one query with many videos.
 
-  It takes query `[T, R, D]` codes, query_mask `[T]`, targets `[N, S, P, D]` and
-  target_masks `[N, S]`, exactly 1 for real frames and 0 for the padding after
-  them, and gives a `Comparison` of numpy arrays, N first. Of 'binary' networks
-  the codes are packed: uint32, D / 32 words. T and S are multiples of 4; if
-  they are of `bucket_length`, there are few pairs of them, and each is compiled
-  once, whatever N (for few targets, once for every power of two). Scores depend
-  on the real frames alone, not on how many pad nor on the other targets; what
-  padding means is told by `Comparator`.
+  Each pair of lengths (T, S) is compiled once, whatever N (for few targets,
+  once for every power of two). Lengths of `bucket_length` are few.
 
   Args:
     net: the network.
@@ -107,7 +103,17 @@ def make_compare(
     products: as of `frame_similarity`; of no account for 'binary'.
 
   Returns:
-    The function.
+    `compare(query, query_mask, targets, target_masks)`:
+
+    * query: codes float32 `[T, R, D]`; of 'binary' networks packed, uint32
+      `[T, R, D / 32]`. T and S are multiples of 4.
+    * query_mask: float32 `[T]`, exactly 1 for real frames and 0 for the padding
+      after them.
+    * targets, target_masks: `[N, S, P, D]` and `[N, S]`, the same.
+
+    It gives a `Comparison` of numpy arrays, N first. Scores depend on the real
+    frames alone, not on how many pad nor on the other targets; what padding
+    means is told by `Comparator`.
 
   Raises:
     ValueError: if there are no such products; the function, if arrays do not
@@ -116,7 +122,8 @@ def make_compare(
   check_form(products, 1)
   binary = net.index == 'binary'
 
-  # Two programs, as XLA would compute the first for each use in the second.
+  # Two programs: in one, XLA would compute the similarities again wherever the
+  # network reads them.
   @jax.jit
   def match(query, targets):
     if binary:
@@ -137,11 +144,14 @@ def make_compare(
   def compare(query, query_mask, targets, target_masks):
     _check(binary, query, query_mask, targets, target_masks)
     size = _block_size(len(targets), query, targets)
-    # On a CPU, blocks at the same time would only fight for its caches.
+    # An accelerator has the next blocks to do while the host takes the last one
+    # back, and never so many that they fill its memory. On a CPU, blocks at the
+    # same time would only fight for its caches.
     in_flight = 0 if jax.default_backend() == 'cpu' else _IN_FLIGHT
     ahead, done = deque(), []
     for start in range(0, len(targets), size):
       block = slice(start, start + size)
+      # The last block is filled up: another size would be compiled again.
       part, masks = (_filled(x[block], size) for x in (targets, target_masks))
       frames = match(query, part)
       ahead.append(follow(variables, frames, query_mask, masks))

@@ -41,8 +41,8 @@ def region_products(query: Array, targets: Array, form: str) -> Array:
       *(_rows(x.astype(jnp.bfloat16)) for x in pair)
     ),
   }[form]
-  found = multiply(query, targets)
-  return found.reshape(*query.shape[1::-1], *targets.shape[1::-1])
+  products = multiply(query, targets)
+  return products.reshape(*query.shape[1::-1], *targets.shape[1::-1])
 
 
 def best_form(size: int) -> str:
@@ -83,10 +83,10 @@ def match_regions(products: Array, *, symmetric: bool = False) -> Array:
   Returns:
     `[T, M]`: over a query's regions the mean of the best target region.
   """
-  found = _best_then_mean(products)
+  forward = _best_then_mean(products)
   if not symmetric:
-    return found
-  return (found + _best_then_mean(products.transpose(2, 1, 0, 3))) / 2
+    return forward
+  return (forward + _best_then_mean(products.transpose(2, 1, 0, 3))) / 2
 
 
 def over_frames(
@@ -109,8 +109,8 @@ def over_frames(
   size = -(-count // parts)
   padding = ((0, parts * size - count), *((0, 0),) * (frames.ndim - 1))
   frames = jnp.pad(frames, padding).reshape(parts, size, *frames.shape[1:])
-  found = lax.map(compare, frames).transpose(1, 0, 2)
-  return found.reshape(len(found), parts * size)[:, :count]
+  columns = lax.map(compare, frames).transpose(1, 0, 2)
+  return columns.reshape(len(columns), parts * size)[:, :count]
 
 
 def _best_then_mean(products: Array) -> Array:

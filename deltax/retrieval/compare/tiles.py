@@ -45,10 +45,11 @@ def compare_long(
 ) -> LongComparison:
   """Compares two videos of any length in bounded memory.
 
-  The similarities of frames are made and compared in tiles, each with the 8
-  frames around it that its outputs depend on; only the best of each row and
-  column is kept. The result is that of comparing the whole videos with masks
-  (see `Comparator`), to float rounding.
+  The matrix of similarities is never whole: it is made and compared in square
+  tiles, each with the 8 frames around it that its outputs depend on, and only
+  the best of each row and column is kept, which is all that a score needs. The
+  result is that of comparing the whole videos with masks (see `Comparator`), to
+  float rounding.
 
   Args:
     net: the network.
@@ -70,30 +71,34 @@ def compare_long(
     raise ValueError(f'tiles of {tile} frames: expected a multiple of {STRIDE}')
   stride = STRIDE if net.comparator else 1
   lengths = [-(-len(video) // stride) for video in (query, target)]
-  # The last tiles may reach beyond.
+  # The best of each row, and of each column. The last tiles reach beyond the
+  # videos' ends, where it stays minus infinity: nothing there counts.
   best = [np.full(n + tile // stride, -np.inf) for n in lengths]
   whole = np.full([len(x) for x in best] if with_map else 0, -np.inf, 'f4')
   for top, rows, window in _windows(query, tile):
     for left, columns, other in _windows(target, tile):
-      found = _compare(net, products, variables, *window, *other)
-      # Beside the tile's own outputs are those of its halo, which saw less.
-      own = tuple(
+      comparison = _compare(net, products, variables, *window, *other)
+      # Outputs of the halo saw zeros where another tile sees frames: only those
+      # of the tile itself are those of the whole matrix.
+      inner = tuple(
         slice((first - start) // stride, (last - start) // stride)
         for start, (first, last) in ((top, rows), (left, columns))
       )
-      part = np.clip(np.asarray(found.raw)[0][own], -1, 1)
-      part = np.where(np.asarray(found.mask)[0][own] > 0, part, -np.inf)
+      part = np.clip(np.asarray(comparison.raw)[0][inner], -1, 1)
+      part = np.where(np.asarray(comparison.mask)[0][inner] > 0, part, -np.inf)
       place = tuple(
         slice(first // stride, first // stride + size)
         for (first, _), size in zip((rows, columns), part.shape, strict=True)
       )
+      # A row's best is the best of its bests in the tiles that it crosses; so
+      # both directions come out of one pass.
       for axis in (0, 1):
         strip = best[axis][place[axis]]
         np.maximum(strip, part.max(1 - axis), out=strip)
       if with_map:
         whole[place] = part
   scores = [_mean(x[x > -np.inf]) for x in best]
-  if net.symmetric:
+  if net.symmetric:  # as `symmetric_chamfer`: both directions in one score
     scores = [_mean(np.array(scores))] * 2
   if not with_map:
     return LongComparison(*scores, None)
@@ -108,15 +113,18 @@ def _mean(x: np.ndarray) -> float:
 def _windows(
   codes: Array, tile: int
 ) -> Iterator[tuple[int, tuple[int, int], tuple[np.ndarray, np.ndarray]]]:
-  """Of each tile of a video: what is cut out, with its halo and its mask.
+  """The stretches of one video that tiles are made of, with their halo.
 
-  Yields where the window starts, first and last frame of the tile, and the
-  codes and mask `[W, ...]`, all of one length, zero after the video's end. No
-  window begins before the video does: there, its border is the video's.
+  Yields:
+    Where the window starts; first frame of the tile and the one after its last;
+    codes `[W, ...]` and mask `[W]` of the window, zero after the video's end. W
+    is one number for all, so that one program compares all tiles. No window
+    begins before the video does: there the comparator must see its own border,
+    as in the whole matrix.
   """
   frames = len(codes)
   length = bucket_length(frames)
-  if length <= tile + 2 * HALO:
+  if length <= tile + 2 * HALO:  # all of the video is one window
     tile = length
   else:
     length = tile + 2 * HALO

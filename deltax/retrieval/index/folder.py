@@ -1,7 +1,7 @@
 """A folder of encoded videos that survives whatever happens to its writer.
 
     manifest.json      version, model, shards, what was removed
-    segments/000001/   see `shard.py`
+    segments/000001/   a shard, see `shard.py`
     lock               held by whoever writes
 
 Everything new is written beside, waited for, renamed, and only then named in a
@@ -44,12 +44,15 @@ STALE = 0.25  # a shard is rewritten when this share of it is removed
 class Index:
   """The videos of an index as it is on the disk; rows are those not removed.
 
+  `deltax.systems.index_files` and `index_features` make and fill one.
+
   Args:
     folder: of an index that `create` made.
 
   Attributes:
     manifest: what the folder says of itself.
-    names: N names, and `paths`, where their files were.
+    names: N names.
+    paths: N places where the files were.
     table: `[N]`, dtype `shard.ROW`: numbers of each video.
 
   Raises:
@@ -120,26 +123,26 @@ class Index:
       ]
       return np.concatenate([np.zeros((0, size), np.float32), *parts])
     places = self._places[np.asarray(rows, int)]
-    found = np.zeros((len(places), size), np.float32)
+    vectors = np.zeros((len(places), size), np.float32)
     for number in np.unique(places[:, 0]):
-      own = places[:, 0] == number
-      found[own] = self._shards[number].coarse[places[own, 1]]
-    return found
+      here = places[:, 0] == number
+      vectors[here] = self._shards[number].coarse[places[here, 1]]
+    return vectors
 
   def fine(self, row: int) -> np.ndarray:
     """Codes of a video's frames, `[T, R, D]` float32 or `[T, R, W]` uint32."""
-    part, row = self._at(row)
-    return part.fine(row)
+    shard, row = self._at(row)
+    return shard.fine(row)
 
   def times(self, row: int) -> np.ndarray:
     """float64 `[T]`, seconds of a video's frames."""
-    part, row = self._at(row)
-    return part.times(row)
+    shard, row = self._at(row)
+    return shard.times(row)
 
   def pictures(self, row: int) -> dict[int, bytes]:
     """JPEG files of some of a video's frames, by the frame's number."""
-    part, row = self._at(row)
-    return part.pictures(row)
+    shard, row = self._at(row)
+    return shard.pictures(row)
 
   def add(self, videos: Iterable[IndexedVideo]) -> None:
     """Adds videos, all or none; on the disk when it returns.

@@ -224,11 +224,11 @@ class Shard:
 
   def pictures(self, row: int) -> dict[int, bytes]:
     """JPEG files by the number of their frame."""
-    found, place = {}, self._picture_offsets[row]
+    pictures, place = {}, self._picture_offsets[row]
     for frame, size in self._pictures[row]:
-      found[frame] = self._picture_bytes[place : place + size].tobytes()
+      pictures[frame] = self._picture_bytes[place : place + size].tobytes()
       place += size
-    return found
+    return pictures
 
   def video(self, row: int) -> IndexedVideo:
     """All that is kept of one video."""

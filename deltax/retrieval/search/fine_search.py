@@ -17,8 +17,8 @@ CELLS = 2**21  # pairs of frames of a block; one takes some 200 bytes
 CHUNK = 2 * BLOCK  # videos between two looks at the clock
 
 
-class Pair(NamedTuple):
-  """What is known of a pair of videos.
+class ComparedPair(NamedTuple):
+  """A query and a video, compared frame by frame.
 
   Attributes:
     score: how much of the query is in the target, -1 to 1, as the fine student
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 
 class FineSearch:
-  """The fine student, compiled for each bucket of lengths.
+  """Compares videos by the fine student, compiled for each of few lengths.
 
   Args:
     fine: the network.
@@ -49,7 +49,7 @@ class FineSearch:
     self._compare = make_compare(*fine)
     self._compiled = set()
 
-  def own(self, codes: np.ndarray) -> Pair:
+  def with_itself(self, codes: np.ndarray) -> ComparedPair:
     """A video, `[T, R, D]` or `[T, R, W]`, against itself."""
     return self.compare(codes, {0: len(codes)}, lambda _: codes)[0]
 
@@ -59,7 +59,7 @@ class FineSearch:
     lengths: Mapping[int, int],
     codes: Callable[[int], np.ndarray],
     milliseconds: float | None = None,
-  ) -> dict[int, Pair]:
+  ) -> dict[int, ComparedPair]:
     """The pairs of a query with some videos.
 
     Args:
@@ -74,17 +74,20 @@ class FineSearch:
     """
     if milliseconds is None:
       return dict(self._compared(query, lengths, codes))
-    found, left, last, rows = {}, milliseconds / 1000, 0.0, iter(lengths)
+    pairs, left, last, rows = {}, milliseconds / 1000, 0.0, iter(lengths)
+    # The last chunk's time stands for the next one's, which must still fit.
     while left > last and (chunk := list(itertools.islice(rows, CHUNK))):
       chosen = {row: lengths[row] for row in chunk}
       self._warm(query, chosen)
       start = time.perf_counter()
-      found.update(self._compared(query, chosen, codes))
+      pairs.update(self._compared(query, chosen, codes))
       last = time.perf_counter() - start
       left -= last
-    return found
+    return pairs
 
-  def _compared(self, query, lengths, codes) -> Iterator[tuple[int, Pair]]:
+  def _compared(
+    self, query, lengths, codes
+  ) -> Iterator[tuple[int, ComparedPair]]:
     for bucket, rows in _blocks(len(query), lengths):
       targets = [codes(row) for row in rows]
       if _size(len(query), bucket):
@@ -93,24 +96,25 @@ class FineSearch:
         pairs = [self._long(query, target) for target in targets]
       yield from zip(rows, pairs, strict=True)
 
-  def _block(self, query, targets, bucket) -> list[Pair]:
+  def _block(self, query, targets, bucket) -> list[ComparedPair]:
+    # Always a full block, so that one program serves the last videos too.
     blanks = [query[:0]] * (_size(len(query), bucket) - len(targets))
     queries, masks = _padded([query], bucket_length(len(query)))
-    found = self._compare(
+    comparison = self._compare(
       queries[0], masks[0], *_padded([*targets, *blanks], bucket)
     )
     pairs = []
     for n, target in enumerate(targets):
       rows, columns = (-(-len(x) // self._stride) for x in (query, target))
-      part = np.clip(found.raw[n, :rows, :columns], -1, 1)
-      score = float(found.score[n])
+      part = np.clip(comparison.raw[n, :rows, :columns], -1, 1)
+      score = float(comparison.score[n])
       back = score if self._fine.net.symmetric else float(part.max(0).mean())
-      pairs.append(Pair(score, back, part, self._stride))
+      pairs.append(ComparedPair(score, back, part, self._stride))
     return pairs
 
-  def _long(self, query, target) -> Pair:
-    found = compare_long(*self._fine, query, target, with_map=True)
-    return Pair(found.score, found.back, found.map, self._stride)
+  def _long(self, query, target) -> ComparedPair:
+    long = compare_long(*self._fine, query, target, with_map=True)
+    return ComparedPair(long.score, long.back, long.map, self._stride)
 
   def _warm(self, query, lengths) -> None:
     """Compiles what a chunk needs."""

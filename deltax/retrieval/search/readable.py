@@ -6,20 +6,20 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.retrieval.search import scores
-from deltax.retrieval.search.fine_search import Pair
+from deltax.retrieval.search.fine_search import ComparedPair
 
 
 class Scale(NamedTuple):
   """How the scores of one query are made readable.
 
   Attributes:
-    own: the query against itself.
+    itself: the query compared with itself.
     symmetric: whether both directions count.
     background: the query's coarse scores with the background, `[K]`, and fine
       ones with the nearest of it, `[L]`, on this scale; None leaves them out.
   """
 
-  own: Pair
+  itself: ComparedPair
   symmetric: bool
   background: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -27,12 +27,12 @@ class Scale(NamedTuple):
     """Of dot products of coarse vectors, `[N]`."""
     return self._normalised(np.clip(dots, 0, 1), 0)
 
-  def fine(self, pairs: Sequence[Pair], own: np.ndarray) -> np.ndarray:
+  def fine(self, pairs: Sequence[ComparedPair], own: np.ndarray) -> np.ndarray:
     """Of pairs with N videos, whose scores against themselves are `[N]`."""
     back = [pair.back for pair in pairs], own
     marks = scores.calibrate(
       [pair.score for pair in pairs],
-      self.own.score,
+      self.itself.score,
       *(back if self.symmetric else ()),
     )
     return self._normalised(marks, 1)

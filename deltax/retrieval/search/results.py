@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deltax.retrieval.compare.segments import find_segments
-from deltax.retrieval.search.fine_search import Pair
+from deltax.retrieval.search.fine_search import ComparedPair
 from deltax.retrieval.search.scores import calibrate
 
 
@@ -53,7 +53,7 @@ class Match(NamedTuple):
   row: int
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
   """What a search gives.
 
   Attributes:
@@ -72,8 +72,8 @@ class Found(NamedTuple):
 
 
 def find_where(
-  pair: Pair,
-  own: Pair,
+  pair: ComparedPair,
+  itself: ComparedPair,
   typical: float,
   query: tuple[np.ndarray, float | None],
   target: tuple[np.ndarray, float | None],
@@ -81,26 +81,28 @@ def find_where(
   """The parts of two videos that belong together, the most alike first.
 
   Args:
-    pair: what the fine student found.
-    own: of the query against itself.
-    typical: similarity of parts that do not belong together. Trained
-      comparators take them below 0 and others above; frames as they are have no
-      such bound, and it is put halfway to the query's own score.
-    query: seconds of each frame, float64 `[T]`, and the duration or None.
-    target: the same.
+    pair: the query and the video, as the fine student compared them.
+    itself: the query compared with itself.
+    typical: similarity of parts that do not belong together, -1 to 1; only read
+      where the fine student has no comparator.
+    query: seconds of each frame, float64 `[T]`, and the duration in seconds, or
+      None for that of the last frame.
+    target: the same of the video.
   """
-  compared = pair.stride > 1
-  threshold = 0.0 if compared else (typical + own.score) / 2
+  # A trained comparator puts parts that match above 0 and others below. Frames
+  # as they are have no such bound: any two are somewhat alike. It is put
+  # halfway between what is typical of them and the same frames again.
+  comparator = pair.stride > 1
+  threshold = 0.0 if comparator else (typical + itself.score) / 2
+  segments = find_segments(pair.map, threshold=threshold, stride=pair.stride)
   return tuple(
     Where(
-      _seconds(found.query_start, found.query_end, *query),
-      _seconds(found.target_start, found.target_end, *target),
-      float(calibrate(found.score, own.score)),
-      found.backward,
+      _seconds(segment.query_start, segment.query_end, *query),
+      _seconds(segment.target_start, segment.target_end, *target),
+      float(calibrate(segment.score, itself.score)),
+      segment.backward,
     )
-    for found in find_segments(
-      pair.map, threshold=threshold, stride=pair.stride
-    )
+    for segment in segments
   )
 
 

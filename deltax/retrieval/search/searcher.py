@@ -9,10 +9,10 @@ import numpy as np
 
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse_search import open_coarse
-from deltax.retrieval.search.fine_search import FineSearch, Pair
+from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.readable import Scale
 from deltax.retrieval.search.rerank import by_budget, rank
-from deltax.retrieval.search.results import Found, Match, find_where
+from deltax.retrieval.search.results import Match, SearchResult, find_where
 from deltax.retrieval.system import Codes, System, encode, needs
 
 WITHIN = 10  # the selector chooses among so many times the budget of pairs
@@ -67,7 +67,7 @@ class Searcher:
     budget: Budget = BUDGET,
     symmetric: bool = False,
     normalise: bool = False,
-  ) -> Found:
+  ) -> SearchResult:
     """The videos that a query is most likely in.
 
     The coarse student orders all of them, the selector says which of the best
@@ -117,10 +117,12 @@ class Searcher:
     if times is None:
       times = np.arange(len(regions), dtype=float)
     with _timed(clock, 'where'):
+      # Few of the pairs compared are copies, so the middle one is typical of
+      # videos that have nothing in common.
       maps = [float(pair.map.mean()) for pair in pairs.values()]
       locate = functools.partial(
         find_where,
-        own=scale.own,
+        itself=scale.itself,
         typical=float(np.median(maps)) if maps else 0.0,
         query=(times, duration),
       )
@@ -128,7 +130,7 @@ class Searcher:
         self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
         for i in rank(marks, reranked)[:k]
       )
-    return Found(matches, len(self._searched), len(pairs), clock)
+    return SearchResult(matches, len(self._searched), len(pairs), clock)
 
   def _nearest(self, vector, within) -> tuple[np.ndarray, np.ndarray]:
     """Rows and dot products of the nearest coarse vectors, best first."""
@@ -149,7 +151,7 @@ class Searcher:
       need = needs(self._system.selector, codes.selector, targets, coarse)
     return by_budget(coarse, need, len(rows), pairs=len(rows))
 
-  def _compare(self, codes, rows, budget: Budget) -> dict[int, Pair]:
+  def _compare(self, codes, rows, budget: Budget) -> dict[int, ComparedPair]:
     if budget.milliseconds is None:
       rows = rows[: budget.pairs]
     lengths = {int(row): self._index.table['frames'][row] for row in rows}
@@ -158,7 +160,7 @@ class Searcher:
     )
 
   def _scale(self, codes: Codes, symmetric: bool, normalise: bool) -> Scale:
-    scale = Scale(self._fine.own(codes.fine), symmetric)
+    scale = Scale(self._fine.with_itself(codes.fine), symmetric)
     if not normalise:
       return scale
     coarse = self._dot(codes.coarse, self._background)
@@ -195,8 +197,8 @@ class Searcher:
 
 def search(
   index: Index, system: System, regions: np.ndarray, **options: Any
-) -> Found:
-  """One search; see `Searcher`, which is faster for several."""
+) -> SearchResult:
+  """Searches once. For several queries, a `Searcher` opens the index once."""
   return Searcher(index, system).search(regions, **options)
 
 

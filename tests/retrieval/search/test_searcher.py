@@ -11,7 +11,7 @@ from deltax.data.features.made import make_features
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search import fine_search
-from deltax.retrieval.search.fine_search import FineSearch, Pair
+from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import find_where
 from deltax.retrieval.search.searcher import Budget, Searcher, search
@@ -79,7 +79,7 @@ def add(index, system, videos, **options):
         fine=codes.fine,
         times=2.0 * np.arange(len(regions)),
         selector=float(codes.selector),
-        own=fine.own(codes.fine).back,
+        own=fine.with_itself(codes.fine).back,
         duration=2.0 * len(regions),
         **options,
       )
@@ -364,12 +364,12 @@ def test_a_normalised_score_is_less_the_mean_of_the_best_background(tmp_path):
   query = np.concatenate([regions_of(1, 8), shared['b2'][:4]])
   fine = FineSearch(system.fine)
   codes = encode(system, query)
-  own = fine.own(codes.fine)
+  own = fine.with_itself(codes.fine)
   marks, dots = [], []
   for row, name in enumerate(index.names):
     if name in shared:
       pair = fine.compare(codes.fine, {row: len(shared[name])}, index.fine)[row]
-      self_score = fine.own(encode(system, shared[name]).fine).back
+      self_score = fine.with_itself(encode(system, shared[name]).fine).back
       there = (pair.score + 1) / (own.score + 1)
       back = (pair.back + 1) / (self_score + 1)
       marks.append((min(there, 1) + min(back, 1)) / 2)
@@ -383,16 +383,18 @@ def test_a_normalised_score_is_less_the_mean_of_the_best_background(tmp_path):
 
 
 def test_frames_as_they_are_match_where_they_exceed_what_is_usual():
-  own = Pair(1.0, 1.0, np.ones((8, 8)), 1)
+  own = ComparedPair(1.0, 1.0, np.ones((8, 8)), 1)
   alike = np.full((8, 12), 0.5)  # of frames that do not belong together
   alike[np.arange(8), np.arange(8) + 3] = 0.95
   seconds = (0.5 * np.arange(8), None), (10.0 + np.arange(12), 23.5)
-  (where,) = find_where(Pair(0.9, 0.9, alike, 1), own, 0.5, *seconds)
+  (where,) = find_where(ComparedPair(0.9, 0.9, alike, 1), own, 0.5, *seconds)
   assert (where.query, where.target) == ((0.0, 3.5), (13.0, 21.0))
   assert where.score == pytest.approx(0.975) and not where.backward
-  nothing = Pair(0.5, 0.5, np.full((8, 12), 0.5), 1)
+  nothing = ComparedPair(0.5, 0.5, np.full((8, 12), 0.5), 1)
   assert find_where(nothing, own, 0.5, *seconds) == ()
-  (where,) = find_where(Pair(0.9, 0.9, alike[::-1], 1), own, 0.5, *seconds)
+  (where,) = find_where(
+    ComparedPair(0.9, 0.9, alike[::-1], 1), own, 0.5, *seconds
+  )
   assert where.backward and where.target == (13.0, 21.0)
 
 
