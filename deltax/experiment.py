@@ -75,13 +75,13 @@ def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
       f'teacher={str(run)!r} is no run of a network for video; it holds '
       f'{", ".join(sorted(params)) or "nothing"}'
     )
-  found = {'teacher': parts.variables_of(params, model_state)}
+  taken = {'teacher': parts.variables_of(params, model_state)}
   if options.get('delta') and 'students' in params:
     whole = parts.delta_params(params, model_state)
     kept = ('students', 'gates')  # a saved tree has no empty branches
     begun = {name: whole[name] for name in kept if name in whole}
-    found['delta'] = {**options['delta'], 'start': begun}
-  return found
+    taken['delta'] = {**options['delta'], 'start': begun}
+  return taken
 
 
 def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:

@@ -152,12 +152,12 @@ def rows(results: Results) -> list[tuple[str, list[str]]]:
       *(number(points(other), 1) for other in row.others.values()),
     ]
 
-  found = [('teacher, every frame', cells(teacher, '', 1.0))]
+  lines = [('teacher, every frame', cells(teacher, '', 1.0))]
   for delta in results.delta:
     lost = number(_lost(delta), 1)
     name = f'delta, interval {delta.interval}'
-    found.append((name, cells(delta, lost, delta.share)))
-  return found
+    lines.append((name, cells(delta, lost, delta.share)))
+  return lines
 
 
 def table(results: Results) -> str:

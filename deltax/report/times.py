@@ -31,14 +31,14 @@ def rows(results: Results) -> list[list[str]]:
       number(ratio(took, ms.teacher), 2),
     ]
 
-  found = [
+  frames = [
     row('teacher', results.teacher.gmacs, ms.teacher),
     row('key frame', gmacs.key, ms.key),
     row('later frame', gmacs.later, ms.later),
   ]
   if ms.predicted is not None:
-    found.append(row('later frame, predicted', None, ms.predicted))
-  return [*found, row('later frame, floor', None, floor(ms, gmacs))]
+    frames.append(row('later frame, predicted', None, ms.predicted))
+  return [*frames, row('later frame, floor', None, floor(ms, gmacs))]
 
 
 def sentences(results: Results) -> str:

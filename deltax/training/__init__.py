@@ -1,4 +1,4 @@
-"""The training floor: one loop for every task.
+"""Training: one loop for every task.
 
 `train` runs a `deltax.task.Task`; the rest are its parts, each usable alone.
 """

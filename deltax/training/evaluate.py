@@ -41,13 +41,13 @@ def evaluate(
     ValueError: a data set without batches, or a count whose first axis is not
       that of the batch.
   """
-  # Imported here: the data floor brings readers that only data sets need.
+  # Imported here: `deltax.data` brings readers that only data sets need.
   from deltax import data
 
   if not len(dataset):
     raise ValueError('the data set to evaluate on has no batches')
   run = spread(task.evaluate, devices)
-  masks, found = [], {}
+  masks, gathered = [], {}
   batches = data.prefetch(dataset, 0, len(dataset))
   for batch in tqdm.tqdm(
     batches,
@@ -68,15 +68,17 @@ def evaluate(
         )
       value = np.asarray(value)
       if task.stack:
-        found.setdefault(name, []).append(value)
+        gathered.setdefault(name, []).append(value)
       else:
         total = value[real].astype(np.float64).sum(axis=0)
-        found[name] = found.get(name, 0) + total
+        gathered[name] = gathered.get(name, 0) + total
   if task.stack:
     real = _in_order(masks)
-    counts = {name: _in_order(rows)[real] for name, rows in found.items()}
+    counts = {name: _in_order(rows)[real] for name, rows in gathered.items()}
   else:
-    counts = {name: from_all_processes(x).sum(0) for name, x in found.items()}
+    counts = {
+      name: from_all_processes(x).sum(0) for name, x in gathered.items()
+    }
   scores = {k: float(v) for k, v in task.summarise(counts).items()}
   return scores, counts
 

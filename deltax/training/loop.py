@@ -99,7 +99,7 @@ def train(
       logging.info('%s is finished: %d steps are done', workdir, start)
       return state
 
-    # Imported here: the data floor brings readers that only data sets need.
+    # Imported here: `deltax.data` brings readers that only data sets need.
     from deltax import data
 
     step = _make_step(task, optimizer, parallel, devices)

@@ -78,7 +78,7 @@ def write_comparison(
 
 
 def _head(compared: Comparison, title: str) -> str:
-  found = [
+  counts = [
     f'{len(front)} by {name}'
     for front, name in zip(
       compared.fronts.values(), ('multiply-accumulates', 'time'), strict=True
@@ -86,7 +86,8 @@ def _head(compared: Comparison, title: str) -> str:
     if front
   ]
   lead = (
-    f'Of {len(compared.points)} points, those on the front: {", ".join(found)}.'
+    f'Of {len(compared.points)} points, those on the front: '
+    f'{", ".join(counts)}.'
   )
   about = f'{compared.about}; timed on {", ".join(compared.devices)}'
   return (
@@ -140,8 +141,8 @@ def _plot(compared: Comparison, cost: str) -> str:
   """The score against one cost, as inline SVG."""
   front, runs = compared.fronts[cost], _runs(compared)
 
-  def at(found: Sequence[Point]):
-    return np.array([(getattr(p, cost), points(p.score)) for p in found]).T
+  def at(chosen: Sequence[Point]):
+    return np.array([(getattr(p, cost), points(p.score)) for p in chosen]).T
 
   def draw(figure):
     axes = figure.subplots()

@@ -84,25 +84,25 @@ def compare(written: Mapping[str, Any]) -> Comparison:
     _check_same(first, runs[first], name, runs[name])
   results = runs[first]
   height, width = results.size
-  found = (*_teachers(runs.values()), *_points(runs))
+  every_point = (*_teachers(runs.values()), *_points(runs))
   return Comparison(
     results.metric,
     f'{results.data}, {height} x {width} pixels',
     tuple(dict.fromkeys(each.device for each in runs.values())),
-    found,
+    every_point,
     {name: _later(own) for name, own in runs.items() if own.delta},
-    {cost: front(found, cost) for cost in COSTS},
+    {cost: front(every_point, cost) for cost in COSTS},
   )
 
 
-def front(found: Sequence[Point], cost: str) -> list[Point]:
+def front(among: Sequence[Point], cost: str) -> list[Point]:
   """Points that no other one beats, cheapest first.
 
   One beats another that costs no less and scores no more, and is not its equal
   in both.
 
   Args:
-    found: all of them; those without score or cost are passed over.
+    among: all of them; those without score or cost are passed over.
     cost: 'gmacs' or 'ms'.
 
   Example:
@@ -113,7 +113,7 @@ def front(found: Sequence[Point], cost: str) -> list[Point]:
   """
   known = [
     point
-    for point in found
+    for point in among
     if math.isfinite(point.score) and math.isfinite(getattr(point, cost))
   ]
   best, kept = -math.inf, []

@@ -168,8 +168,8 @@ def _missing(results: RetrievalResults) -> str:
     _names('Queries without scores, which count nowhere', results.missing),
     _names('Queries with nothing to find', results.empty),
   ]
-  found = ''.join(parts)
-  return found or '<p>Nothing: every video was read, every query scored.</p>'
+  told = ''.join(parts)
+  return told or '<p>Nothing: every video was read, every query scored.</p>'
 
 
 def _names(about: str, names: Sequence[str]) -> str:

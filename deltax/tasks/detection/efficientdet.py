@@ -118,12 +118,12 @@ def anchor_targets(
     matched = match(
       anchors, boxes, classes, published_padding=published_padding
     )
-    found = matched >= 0
+    has_box = matched >= 0
     codes = encode(boxes[matched], anchors)
     return (
-      jnp.where(found, classes[matched], -1),
-      jnp.where(found[:, None], codes, 0),
-      found.sum().astype(codes.dtype),
+      jnp.where(has_box, classes[matched], -1),
+      jnp.where(has_box[:, None], codes, 0),
+      has_box.sum().astype(codes.dtype),
     )
 
   return jax.vmap(one)(boxes, classes)

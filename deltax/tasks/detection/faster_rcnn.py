@@ -79,9 +79,11 @@ def make(
 
   def losses(variables, outs, frames: Mapping[str, Array], key: Key):
     first, second = jax.random.split(key, (2, len(frames['boxes'])))
-    found = propose_some(outs, frames['size'], training_proposals)
+    proposed = propose_some(outs, frames['size'], training_proposals)
     draw = functools.partial(draw_regions, count=region_samples)
-    regions = jax.vmap(draw)(*found, frames['boxes'], frames['classes'], second)
+    regions = jax.vmap(draw)(
+      *proposed, frames['boxes'], frames['classes'], second
+    )
     answers = _heads(net, variables, outs, regions.boxes)
     stages = {
       'proposal': first_stage(

@@ -33,8 +33,8 @@ def frame_losses(
     'size': jnp.repeat(batch['size'], time, 0),
     'mask': fold(batch['real'] * batch['mask'][:, None]),
   }
-  found = detector.losses(variables, outs, frames, key)
-  return {name: unfold(v, clips).mean(1) for name, v in found.items()}
+  losses = detector.losses(variables, outs, frames, key)
+  return {name: unfold(v, clips).mean(1) for name, v in losses.items()}
 
 
 def imitation(detector: Detector, outs: Any, targets: Any) -> Array:
@@ -68,10 +68,12 @@ def detections_on(
     batch: see `detection.make_task`.
   """
   clips, time = batch['frames'].shape[:2]
-  found = detector.detect(variables, outs, jnp.repeat(batch['size'], time, 0))
+  detections = detector.detect(
+    variables, outs, jnp.repeat(batch['size'], time, 0)
+  )
   return {
     f'{name}/{key}': unfold(value, clips)
-    for key, value in found._asdict().items()
+    for key, value in detections._asdict().items()
   }
 
 
@@ -133,8 +135,8 @@ def scores_of(
     '<name>/ap50' and '<name>/ap' over all frames, and for an interval above 1
     '<name>/ap50_<d>' over the frames at each distance to the key frame.
   """
-  found = precision_of(name, arrays, num_classes)
-  scores = {f'{name}/ap50': found['ap50'], f'{name}/ap': found['ap']}
+  precision = precision_of(name, arrays, num_classes)
+  scores = {f'{name}/ap50': precision['ap50'], f'{name}/ap': precision['ap']}
   if interval > 1:
     for d in range(min(interval, arrays['truth/real'].shape[1])):
       at = precision_of(name, arrays, num_classes, slice(d, None, interval))

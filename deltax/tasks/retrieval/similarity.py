@@ -79,15 +79,15 @@ def make_task(
       views = _videos(batch, 'view_a', 'view_b')
       return _views(net, params, views, penalty_weight), model_state
     videos = _videos(batch, 'anchor', 'positive', 'negative')
-    found, penalty = scores(params, videos, key)
+    scored, penalty = scores(params, videos, key)
     if objective == 'triplet':
-      loss = retrieval_losses.triplet(*found.T, margin)
+      loss = retrieval_losses.triplet(*scored.T, margin)
       named = {'triplet': loss}
     else:
       targets = batch['scores']
       if coarse:
         targets = targets / 2 + 0.5
-      loss = retrieval_losses.distillation(found, targets).mean(-1)
+      loss = retrieval_losses.distillation(scored, targets).mean(-1)
       named = {'distillation': loss}
     if not coarse:
       named['penalty'] = penalty_weight * penalty
@@ -95,9 +95,9 @@ def make_task(
 
   def evaluate(params, model_state, batch):
     del model_state
-    found, _ = scores(params, _videos(batch, 'query', 'target'))
+    scored, _ = scores(params, _videos(batch, 'query', 'target'))
     return {
-      'score': found[:, 0],
+      'score': scored[:, 0],
       **{name: batch[name] for name in ('query_id', 'target_id', 'relevant')},
     }
 
@@ -148,8 +148,8 @@ def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
       train=True,
     )
 
-  found = jax.lax.map(against, (regions, masks))
-  similarities = found.score / 2 + 0.5
+  compared = jax.lax.map(against, (regions, masks))
+  similarities = compared.score / 2 + 0.5
   same = jnp.arange(views) % (views // 2)
   alike = (same[:, None] == same[None]).astype(jnp.float32)
 
@@ -159,7 +159,7 @@ def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
   contrast = retrieval_losses.contrast(similarities, alike)
   hard = retrieval_losses.hardest_negative(similarities, alike)
   own = retrieval_losses.self_match(similarities)
-  beyond = jax.vmap(retrieval_losses.penalty)(found.raw).sum(1)
+  beyond = jax.vmap(retrieval_losses.penalty)(compared.raw).sum(1)
   return {
     'contrast': by_video(contrast),
     'hard_negative': by_video(_HARD * hard),
@@ -171,13 +171,13 @@ def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
 def _mean_average_precision(score, query_id, target_id, relevant):
   """Mean over the queries that have something relevant; 0 if none has."""
   del target_id
-  found = []
+  precisions = []
   for query in np.unique(query_id[relevant > 0]):
-    own = query_id == query
-    places = np.flatnonzero(relevant[own])
-    ranks = Ranking(score[own]).ranks(places)
-    found.append(average_precision(ranks, len(places)))
-  return float(np.mean(found)) if found else 0.0
+    of_query = query_id == query
+    places = np.flatnonzero(relevant[of_query])
+    ranks = Ranking(score[of_query]).ranks(places)
+    precisions.append(average_precision(ranks, len(places)))
+  return float(np.mean(precisions)) if precisions else 0.0
 
 
 def _coarse(net, params, videos, key) -> tuple[Array, Array]:
@@ -190,8 +190,8 @@ def _coarse(net, params, videos, key) -> tuple[Array, Array]:
     return net.apply({'params': params}, *video, train=train, rngs=rngs)
 
   first, *others = map(vector, videos, keys)
-  found = jnp.stack([(first * other).sum(-1) for other in others], -1)
-  return found, jnp.zeros(len(found))
+  cosines = jnp.stack([(first * other).sum(-1) for other in others], -1)
+  return cosines, jnp.zeros(len(cosines))
 
 
 def _fine(net, params, videos, key) -> tuple[Array, Array]:
@@ -202,9 +202,11 @@ def _fine(net, params, videos, key) -> tuple[Array, Array]:
 
   codes = [(encode(regions), mask) for regions, mask in videos]
   (first, mask), *others = codes
-  found = [
-    net.apply({'params': params}, first, other, mask, own, method='compare')
-    for other, own in others
+  compared = [
+    net.apply(
+      {'params': params}, first, other, mask, other_mask, method='compare'
+    )
+    for other, other_mask in others
   ]
-  penalty = sum(retrieval_losses.penalty(each.raw) for each in found)
-  return jnp.stack([each.score for each in found], -1), penalty
+  penalty = sum(retrieval_losses.penalty(pair.raw) for pair in compared)
+  return jnp.stack([pair.score for pair in compared], -1), penalty

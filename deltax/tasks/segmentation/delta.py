@@ -162,11 +162,11 @@ def counts_of(
   """
   counts = {f'teacher{name}': value for name, value in judged[0].items()}
   by_interval = {}
-  for (interval, _), found in zip(runs[1:], judged[1:], strict=True):
-    by_interval.setdefault(interval, []).append(found)
+  for (interval, _), counted in zip(runs[1:], judged[1:], strict=True):
+    by_interval.setdefault(interval, []).append(counted)
   for interval, several in by_interval.items():
     for name in several[0]:
-      values = [found[name] for found in several]
+      values = [counted[name] for counted in several]
       counts[f'delta_{interval}{name}'] = (
         jnp.concatenate(values, 1) if len(values) > 1 else values[0]
       )

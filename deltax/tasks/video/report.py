@@ -95,11 +95,11 @@ def gather(
       dataset,
     )
     scores, counts = scores | before[0], counts | before[1]
-  found = Evaluated(kind, scores, counts)
+  evaluated = Evaluated(kind, scores, counts)
   alone = Streamer(
     deployed.freeze_teacher(net, run.teacher, run.frame), interval=1
   )
-  results = _results(run, found, title, options['model'], data_name)
+  results = _results(run, evaluated, title, options['model'], data_name)
   page = Page(results, curves=history.curves(metrics))
   if options.get('delta') is None:
     return page._replace(results=_alone(results, run, alone))
@@ -109,7 +109,7 @@ def gather(
   macs = delta.macs(whole, run.frame)
   frozen = delta.freeze(whole, run.frame)
   stream = Streamer(frozen, interval=NO_KEY)
-  results = _beside(results, run, found, macs, alone, stream)
+  results = _beside(results, run, evaluated, macs, alone, stream)
   middle = results.delta[len(results.delta) // 2].interval
   results = results._replace(
     streams=deployed.measure_streams(frozen, run.frame, middle)
@@ -152,11 +152,11 @@ class _Run(NamedTuple):
 
 
 def _results(
-  run: _Run, found: Evaluated, title: str, model: str, data_name: str
+  run: _Run, evaluated: Evaluated, title: str, model: str, data_name: str
 ) -> Results:
   """Of the teacher, before anything is timed or counted."""
-  info, kind = describe(data_name), found.kind
-  row = found.row('teacher')
+  info, kind = describe(data_name), evaluated.kind
+  row = evaluated.row('teacher')
   return Results(
     title=title,
     data=data_name,
@@ -198,7 +198,7 @@ def _alone(results: Results, run: _Run, alone: Streamer) -> Results:
 def _beside(
   results: Results,
   run: _Run,
-  found: Evaluated,
+  evaluated: Evaluated,
   macs: Macs,
   alone: Streamer,
   stream: Streamer,
@@ -209,13 +209,13 @@ def _beside(
   rows = [
     DeltaRow(
       interval=n,
-      **found.row(f'delta_{n}'),
-      **found.distances(n),
+      **evaluated.row(f'delta_{n}'),
+      **evaluated.distances(n),
       gmacs=macs.amortised(n) / 1e9,
       share=macs.amortised(n) / macs.key,
       ms=(ms.key + (n - 1) * ms.later) / n,
     )
-    for n in found.intervals
+    for n in evaluated.intervals
   ]
   return results._replace(
     teacher=results.teacher._replace(gmacs=gmacs.key, ms=ms.teacher),

@@ -220,12 +220,16 @@ def _detection(
   @jax.jit
   def detect(variables, out):
     outs = jax.tree.map(lambda x: x[None], out)
-    found = detector.detect(variables, outs, jnp.array([inner], jnp.float32))
-    return jax.tree.map(lambda x: x[0], found)
+    detections = detector.detect(
+      variables, outs, jnp.array([inner], jnp.float32)
+    )
+    return jax.tree.map(lambda x: x[0], detections)
 
   def draw(frame, out):
-    found = jax.tree.map(np.asarray, detect(variables, out))._asdict()
-    found['boxes'] = found['boxes'] * back
-    return overlay.boxes(frame, found, palette=info.palette, names=info.classes)
+    detections = jax.tree.map(np.asarray, detect(variables, out))._asdict()
+    detections['boxes'] = detections['boxes'] * back
+    return overlay.boxes(
+      frame, detections, palette=info.palette, names=info.classes
+    )
 
   return detector.net, functools.partial(video_frames.fit, size=size), draw
