@@ -24,13 +24,12 @@ from deltax.systems.folder import (
 )
 from deltax.systems.indexing import (
   Added,
-  ReadVideo,
   add_videos,
   index_features,
   index_files,
   open_index,
-  read_video,
 )
+from deltax.systems.reading import ReadVideo, read_video
 from deltax.systems.runs import read_part
 from deltax.systems.scoring import Scores, score_all, score_pairs
 

@@ -71,12 +71,13 @@ class Extractor(NamedTuple):
       )
     if not len(frames):
       raise ValueError('a video without frames has no regions')
-    found = []
+    regions = []
     for start in range(0, len(frames), CHUNK):
       chunk = frames[start : start + CHUNK]
       padding = ((0, CHUNK - len(chunk)), (0, 0), (0, 0), (0, 0))
-      found.append(np.asarray(self.run(np.pad(chunk, padding)))[: len(chunk)])
-    return np.concatenate(found)
+      padded = self.run(np.pad(chunk, padding))
+      regions.append(np.asarray(padded)[: len(chunk)])
+    return np.concatenate(regions)
 
 
 def make_extractor(
@@ -85,7 +86,7 @@ def make_extractor(
   whitening: Whitening | str | os.PathLike | None = None,
   weights: Any = None,
 ) -> Extractor:
-  """An extractor by its name.
+  """Makes an extractor by its name.
 
   Args:
     name: one of `EXTRACTORS`.
@@ -124,10 +125,10 @@ def make_delta_extractor(
   interval: int,
   whitening: Whitening | str | os.PathLike | None = None,
 ) -> Extractor:
-  """An extractor whose later frames are predicted by cheap students.
+  """Makes an extractor with cheap students between its key frames.
 
-  Every `CHUNK` frames begin with a key frame. Worth its while where frames are
-  sampled densely enough to resemble each other.
+  Every `CHUNK` frames begin with a key frame. It pays where frames are sampled
+  densely enough to resemble each other.
 
   Args:
     name: of the backbone, one of `EXTRACTORS`.
@@ -156,8 +157,8 @@ def is_packaged(extractor: Extractor) -> bool:
   name = extractor.description['name']
   if not EXTRACTORS[name].packaged:
     return False
-  own, packaged = extractor.arrays['variables'], packaged_weights(name)
-  return fingerprint({}, own) == fingerprint({}, packaged)
+  weights, packaged = extractor.arrays['variables'], packaged_weights(name)
+  return fingerprint({}, weights) == fingerprint({}, packaged)
 
 
 def read_whitening(path: str | os.PathLike) -> Whitening:

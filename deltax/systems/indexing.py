@@ -1,7 +1,5 @@
 """Puts videos into an index: files, or features that are there already."""
 
-import io
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -9,9 +7,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import tqdm
-from PIL import Image
 
-from deltax.data.video.files import Video, read_chunks
 from deltax.data.video.find import find_videos
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
@@ -21,30 +17,10 @@ from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.search.searcher import check_model
 from deltax.retrieval.system import System, encode
 from deltax.systems import folder as system_folder
+from deltax.systems.reading import ReadVideo, pictured_frames, read_video
 
-CHUNK = 64  # frames read at once
 COMMIT = 8  # videos that are put on the disk together
-PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG
-EVERY, FEWEST = 5, 4  # frames for one picture that is kept; of them a video
 NAMED = 3  # videos whose failure is told where all have failed
-
-
-class ReadVideo(NamedTuple):
-  """A video file, read and put into regions.
-
-  Attributes:
-    regions: float32 `[T, R, D]`, of one frame a second.
-    pictures: T small JPEG files.
-    times: float64 `[T]`, seconds.
-    duration: seconds.
-    damaged: frames that the decoder calls corrupt.
-  """
-
-  regions: np.ndarray
-  pictures: list[bytes]
-  times: np.ndarray
-  duration: float
-  damaged: int
 
 
 class Added(NamedTuple):
@@ -207,50 +183,6 @@ def add_videos(
     background=background,
     progress=progress,
   )
-
-
-def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
-  """Reads a video file in bounded memory.
-
-  Raises:
-    ValueError: it cannot be read.
-    FileNotFoundError: it is not there.
-  """
-  regions, pictures, times = [], [], []
-  last: Video | None = None
-  for last in read_chunks(pathlib.Path(path), CHUNK):
-    regions.append(np.asarray(system.extract(last.frames), np.float32))
-    pictures += map(small_picture, last.frames)
-    times.append(last.times)
-  return ReadVideo(
-    np.concatenate(regions),
-    pictures,
-    np.concatenate(times),
-    last.duration,
-    last.damaged,
-  )
-
-
-def small_picture(frame: np.ndarray) -> bytes:
-  """A small JPEG file of a uint8 `[H, W, 3]` RGB frame."""
-  height, width = frame.shape[:2]
-  scale = PICTURE / min(height, width)
-  size = max(1, round(scale * width)), max(1, round(scale * height))
-  file = io.BytesIO()
-  Image.fromarray(frame).resize(size, Image.Resampling.BOX).save(
-    file, 'jpeg', quality=QUALITY
-  )
-  return file.getvalue()
-
-
-def pictured_frames(count: int) -> list[int]:
-  """Numbers of the frames, of `count`, whose pictures are kept.
-
-  >>> pictured_frames(3), pictured_frames(12), pictured_frames(60)[:4]
-  ([0, 1, 2], [0, 3, 6, 9], [0, 5, 10, 15])
-  """
-  kept = min(count, max(FEWEST, math.ceil(count / EVERY)))
-  return [n * count // kept for n in range(kept)]
 
 
 class _Batches:

@@ -50,7 +50,7 @@ def score_all(
   *,
   progress: bool = False,
 ) -> Scores:
-  """Scores all pairs of queries and videos.
+  """Scores every query with every video of a database, by all networks.
 
   Args:
     system: the networks.
@@ -72,13 +72,13 @@ def score_all(
   }
   targets = [codes[name] for name in database]
   vectors = np.stack([code.coarse for code in targets])
-  own = np.stack([code.selector for code in targets])
+  numbers = np.stack([code.selector for code in targets])
   fine, search = [code.fine for code in targets], FineSearch(system.fine)
 
   def select(query, coarse):
     if not system.selector:
       return coarse
-    return needs(system.selector, query.selector, own, coarse)
+    return needs(system.selector, query.selector, numbers, coarse)
 
   # One pair of each two lengths first, so that no compilation is timed.
   of_length = {bucket_length(len(code)): code for code in fine}
@@ -112,7 +112,7 @@ def score_all(
 def score_pairs(
   part: Part, features, pairs: Similarities, *, progress: bool = False
 ) -> Similarities:
-  """The same pairs with the scores of a network.
+  """Scores pairs with one network: a teacher's scores, to distil from.
 
   Args:
     part: a coarse student, or a network that compares frames.
@@ -154,17 +154,17 @@ def score_pairs(
       scores = _compared(search, code(anchor), targets)
     return dict(zip(names, map(float, scores), strict=True))
 
-  found = {}
+  rescored = {}
   for anchor in tqdm.tqdm(pairs.pairs, 'pairs', disable=not progress):
     if anchor in features:
       both = tuple(scored(anchor, x) for x in pairs.pairs[anchor])
       if any(both):
-        found[anchor] = both
-  return Similarities(found)
+        rescored[anchor] = both
+  return Similarities(rescored)
 
 
 def _compared(search, query, targets):
   """float32 `[N]` scores of a query with some targets, all by their codes."""
   lengths = {row: len(codes) for row, codes in enumerate(targets)}
-  found = search.compare(query, lengths, targets.__getitem__)
-  return np.array([found[row].score for row in lengths], np.float32)
+  compared = search.compare(query, lengths, targets.__getitem__)
+  return np.array([compared[row].score for row in lengths], np.float32)

@@ -16,8 +16,8 @@ from deltax.errors import STOPPED
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, Where
 from deltax.retrieval.system import Network, System
+from deltax.systems import ReadVideo, indexing
 from deltax.systems import folder as retrieval_system
-from deltax.systems import indexing
 
 RATE = 4
 
@@ -303,7 +303,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
 
 def moving(where):
   """A match with a picture each second, and a query of 10 seconds."""
-  query = indexing.ReadVideo(
+  query = ReadVideo(
     regions=np.zeros((10, 1, 1)),
     pictures=[b'q%d' % n for n in range(10)],
     times=np.arange(10.0),

@@ -29,27 +29,27 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: it is damaged.
   """
   index = Index(arguments.index)
-  found = measure(index)
+  about = measure(index)
   if arguments.names:
-    found['names'] = sorted(index.names)
+    about['names'] = sorted(index.names)
   if arguments.json:
-    print(json.dumps(found, indent=2))
+    print(json.dumps(about, indent=2))
     return
-  videos, sizes = found['videos'], found['bytes']
-  print(f'{index.folder}: {videos:,} videos, {found["hours"]:.2f} hours')
-  print(f'model        {found["fingerprint"]}, {found["model"] or "untrained"}')
-  print(f'coarse       searched by: {found["coarse_search"]}')
-  print(f'background   {found["background"]:,} videos more, never found')
-  print(f'removed      {found["removed"]:,} videos, still on the disk')
-  print(f'segments     {found["segments"]:,}')
+  videos, sizes = about['videos'], about['bytes']
+  print(f'{index.folder}: {videos:,} videos, {about["hours"]:.2f} hours')
+  print(f'model        {about["fingerprint"]}, {about["model"] or "untrained"}')
+  print(f'coarse       searched by: {about["coarse_search"]}')
+  print(f'background   {about["background"]:,} videos more, never found')
+  print(f'removed      {about["removed"]:,} videos, still on the disk')
+  print(f'segments     {about["segments"]:,}')
   print(f'on the disk  {sum(sizes.values()) / 1e6:,.1f} MB')
-  if found['stored']:
+  if about['stored']:
     print('                bytes a video   GB for a million')
     for name, size in sizes.items():
-      each = size / found['stored']
-      print(f'  {name:12} {each:15,.0f} {each * MANY / 1e9:18,.1f}')
+      one = size / about['stored']
+      print(f'  {name:12} {one:15,.0f} {one * MANY / 1e9:18,.1f}')
   if arguments.names:
-    print('\n'.join(found['names']))
+    print('\n'.join(about['names']))
 
 
 def measure(index: Index) -> dict:
@@ -59,9 +59,9 @@ def measure(index: Index) -> dict:
   for record in records:
     sizes['selector'] += 4 * record['videos']
     sizes['other'] -= 4 * record['videos']
-    for file, about in record['files'].items():
-      kind = file.partition('.')[0]
-      sizes[kind if kind in sizes else 'other'] += about['bytes']
+    for name, file in record['files'].items():
+      kind = name.partition('.')[0]
+      sizes[kind if kind in sizes else 'other'] += file['bytes']
   background = index.table['background']
   return {
     'videos': int((~background).sum()),

@@ -78,8 +78,8 @@ def compare_long(
   for top, rows, window in _windows(query, tile):
     for left, columns, other in _windows(target, tile):
       comparison = _compare(net, products, variables, *window, *other)
-      # Outputs of the halo saw zeros where another tile sees frames: only those
-      # of the tile itself are those of the whole matrix.
+      # Outputs of the halo saw the window's end where there are more frames:
+      # only those of the tile itself are those of the whole matrix.
       inner = tuple(
         slice((first - start) // stride, (last - start) // stride)
         for start, (first, last) in ((top, rows), (left, columns))

@@ -27,9 +27,11 @@ class Scale(NamedTuple):
     """Of dot products of coarse vectors, `[N]`."""
     return self._normalised(np.clip(dots, 0, 1), 0)
 
-  def fine(self, pairs: Sequence[ComparedPair], own: np.ndarray) -> np.ndarray:
+  def fine(
+    self, pairs: Sequence[ComparedPair], itself: np.ndarray
+  ) -> np.ndarray:
     """Of pairs with N videos, whose scores against themselves are `[N]`."""
-    back = [pair.back for pair in pairs], own
+    back = [pair.back for pair in pairs], itself
     marks = scores.calibrate(
       [pair.score for pair in pairs],
       self.itself.score,

@@ -1,8 +1,9 @@
 """Which pairs the fine student looks at, and what that is worth.
 
-Two rules: the published one re-ranks a share of all pairs, for evaluation; a
-search has a budget of pairs, within the best of the coarse student. Where two
-score the same, the one that comes first is taken.
+Two rules: the published evaluation re-ranks a share of all pairs and puts the
+scores of both students into one list; a search re-ranks a budget of pairs,
+within the best of the coarse student, and puts these before the others. Where
+two score the same, the one that comes first is taken.
 """
 
 import math
@@ -115,6 +116,8 @@ def by_budget(
   coarse = np.asarray(coarse)
   if min(top_k, pairs) < 0:
     raise ValueError(f'top_k={top_k} and pairs={pairs} must not be negative')
+  # A selector says where a coarse score is wrong, not where a copy is likely:
+  # it is asked among the best coarse scores alone, where a copy may be.
   best = _first(coarse, top_k)
   if selector is None:
     return best[:pairs]
@@ -150,6 +153,9 @@ def trade_off(
   **options: Any,
 ) -> list[dict[str, Any]]:
   """Scores, time and storage for each share of pairs that is re-ranked.
+
+  By the published rule, `by_percentage`: of a coarse student that was not
+  trained on the fine one's scores it says less than of a trained one.
 
   Args:
     annotation: one of `deltax.data.features.annotations`.
@@ -188,12 +194,12 @@ def trade_off(
       query: by_percentage(c, s, f, share)
       for query, c, s, f in zip(queries, coarse, selector, fine, strict=True)
     }
-    found = evaluate(annotation, mixed, targets=targets, **options)
+    outcome = evaluate(annotation, mixed, targets=targets, **options)
     rows.append(
       {
         'share': share,
         'pairs': float((share * known).astype(int).mean()),
-        'scores': found['scores'],
+        'scores': outcome['scores'],
         'seconds': seconds['coarse']
         + seconds['selector']
         + share * seconds['fine'],
@@ -208,6 +214,8 @@ def _first(scores: np.ndarray, count: int) -> np.ndarray:
 
   It sorts no more than it gives: a million scores take some milliseconds.
   """
+  # All that ties with the last place may or may not be among the first: what
+  # lies above it is, and the rest is filled up in the order of the places.
   known = np.flatnonzero(~np.isnan(scores))
   count = min(count, len(known))
   if not count:

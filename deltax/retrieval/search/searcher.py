@@ -166,8 +166,8 @@ class Searcher:
     coarse = self._dot(codes.coarse, self._background)
     nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
     pairs = self._compare(codes.fine, nearest, Budget(BACKGROUND))
-    own = self._index.table['own'][nearest]
-    fine = scale.fine([pairs[row] for row in nearest], own)
+    itself = self._index.table['own'][nearest]
+    fine = scale.fine([pairs[row] for row in nearest], itself)
     return scale._replace(background=(scale.coarse(coarse), fine))
 
   def _scores(self, scale, rows, coarse, pairs) -> np.ndarray:
@@ -175,8 +175,8 @@ class Searcher:
     marks = scale.coarse(coarse)
     places = [i for i, row in enumerate(rows) if row in pairs]
     if places:
-      own = self._index.table['own'][rows[places]]
-      marks[places] = scale.fine([pairs[row] for row in rows[places]], own)
+      itself = self._index.table['own'][rows[places]]
+      marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
   def _match(self, row, score, coarse, pair, locate) -> Match:

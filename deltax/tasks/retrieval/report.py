@@ -145,7 +145,8 @@ NOTES = [
   'Every query is compared with every video; a part of the pairs, those that '
   'the selector puts first (without a selector, those of the highest coarse '
   'scores), has the score of the fine student, the others that of the coarse '
-  'one.',
+  'one. That is the published rule; a search puts what it compared frame by '
+  'frame before the rest.',
   'Times are wall time of one query against all videos, medians over the '
   'queries, features extracted before.',
   'Queries without features are listed and count nowhere.',

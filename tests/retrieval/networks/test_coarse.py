@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deltax import retrieval
+from deltax.retrieval.networks.netvlad import NetVLAD
 
 SMALL = dict(clusters=4, size=24, heads=4, hidden=20)
 PARTS = ({}, {'netvlad': False}, {'transformer': False}, {'attention': False})
@@ -70,7 +71,7 @@ def test_the_plainest_form_is_the_mean_of_frames():
 
 
 def test_netvlad_is_its_definition():
-  net = retrieval.netvlad.NetVLAD(clusters=3, size=6)
+  net = NetVLAD(clusters=3, size=6)
   x = np.random.default_rng(0).standard_normal((1, 5, 4)).astype(np.float32)
   variables = net.init(jax.random.key(1), jnp.asarray(x))
   params = variables['params']
