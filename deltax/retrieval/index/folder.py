@@ -4,9 +4,10 @@
     segments/000001/   a shard, see `shard.py`
     lock               held by whoever writes
 
-Everything new is written beside, waited for, renamed, and only then named in a
-new manifest that takes the place of the old one. Whoever is killed leaves the
-index as it was after the last `add` or `remove` that returned.
+Everything new is written beside its place, flushed to the disk, renamed, and
+only then named in a new manifest that replaces the old one. A writer that is
+killed leaves the index as it was after the last `add` or `remove` that
+returned.
 """
 
 import collections

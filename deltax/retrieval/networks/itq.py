@@ -9,15 +9,16 @@ _ITERATIONS = 50
 
 
 def fit_itq(samples: np.ndarray, key: Key) -> np.ndarray:
-  """Learns the projection of which binary codes are the signs.
+  """Fits the projection whose signs are the binary codes.
 
-  Principal directions, turned so that projected samples lie close to corners of
-  a cube: signs and turns are solved for by turns, from a random turn.
+  Samples are projected to their principal directions, and these rotated so that
+  the samples lie close to the corners of a cube: signs and rotation are
+  improved alternately, from a random rotation.
 
   Args:
     samples: `[N, D]` regions, better many times D. They are normalised, as they
       are before they are coded.
-    key: of the first turn.
+    key: of the first rotation.
 
   Returns:
     `[D, D]` float32 orthogonal matrix, applied to rows from the right.

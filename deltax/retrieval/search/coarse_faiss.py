@@ -2,8 +2,8 @@
 
 An inverted file: vectors lie in lists around centroids, and a query reads the
 lists of its nearest centroids. They are held in 8 bits a number (SQ8) or in one
-bit and a correction (RaBitQ); whoever asks compares the few that are found
-exactly.
+bit and a correction (RaBitQ); `Searcher` computes the exact scores of the few
+that are found.
 """
 
 import importlib

@@ -15,8 +15,8 @@ def calibrate(
   """Scores from 0, nothing in common, to 1, as much as with oneself.
 
   Linear between -1, which becomes 0, and the query's score against itself,
-  which becomes 1, and cut off outside. A network that hardly knows a video
-  again (own scores near -1) would make much of small differences: a step of 0.1
+  which becomes 1, and cut off outside. A network that hardly recognises a video
+  as itself (own scores near -1) would magnify small differences: a step of 0.1
   in the score is at most one of 1 in the result.
 
   Args:
