@@ -5,13 +5,13 @@ import html
 import os
 from collections.abc import Sequence
 
-from deltax import files
+from deltax.report import document
 from deltax.report.retrieval.search_contents import (
   ShownMatch,
   ShownQuery,
   ShownSegment,
 )
-from deltax.report.style import CANDIDATES, SHEET, colour
+from deltax.report.style import CANDIDATES, colour
 from deltax.report.summary import number
 from deltax.report.tables import swatch
 
@@ -61,15 +61,9 @@ def write_search_page(
   parts = [
     _head(title, query, matches),
     *(_match(i, query, match) for i, match in enumerate(matches, 1)),
-    _notes(notes),
+    document.section('How it was searched', document.notes(notes)),
   ]
-  page = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<title>{html.escape(title)}</title><style>{SHEET}{STYLE}</style>'
-    f'</head><body><main>{"".join(parts)}</main></body></html>\n'
-  )
-  files.write_text(path, page)
+  document.write(path, title, parts, style=STYLE)
 
 
 def clock(seconds: float) -> str:
@@ -210,11 +204,3 @@ def _grid(cells: Sequence[str], count: int, *, row: bool = False) -> str:
 def _picture(jpeg: bytes, about: str) -> str:
   source = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
   return f'<img alt="{html.escape(about)}" src="{source}">'
-
-
-def _notes(notes: Sequence[str]) -> str:
-  items = ''.join(f'<li>{html.escape(note)}</li>' for note in notes)
-  return items and (
-    f'<section><h2>How it was searched</h2><ul class="notes">{items}</ul>'
-    '</section>'
-  )
