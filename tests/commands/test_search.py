@@ -317,24 +317,24 @@ def moving(where):
 def test_pictures_side_by_side_show_the_same_moment():
   where = Where((2.0, 6.0), (20.0, 28.0), 0.9)
   pairs = search.side_by_side(*moving((where,)))
-  assert [pair['target'][0] for pair in pairs] == [20, 22, 24, 26]
-  assert [pair['query'] for pair in pairs] == [
+  assert [pair.target[0] for pair in pairs] == [20, 22, 24, 26]
+  assert [pair.query for pair in pairs] == [
     (n, b'q%d' % n) for n in (2.0, 3.0, 4.0, 5.0)
   ]
-  assert {pair['segment'] for pair in pairs} == {0}
+  assert {pair.segment for pair in pairs} == {0}
 
 
 def test_pictures_of_a_part_in_reverse_run_backward():
   where = Where((2.0, 6.0), (20.0, 28.0), 0.9, backward=True)
   pairs = search.side_by_side(*moving((where,)))
-  assert [pair['target'][0] for pair in pairs] == [20, 22, 24, 26]
-  assert [pair['query'][0] for pair in pairs] == [6, 5, 4, 3]
+  assert [pair.target[0] for pair in pairs] == [20, 22, 24, 26]
+  assert [pair.query[0] for pair in pairs] == [6, 5, 4, 3]
 
 
 def test_pictures_without_a_segment_run_side_by_side():
   pairs = search.side_by_side(*moving(()))
   assert len(pairs) == search.SHOWN
-  assert {pair['segment'] for pair in pairs} == {None}
-  seconds = [(pair['query'][0], pair['target'][0]) for pair in pairs]
+  assert {pair.segment for pair in pairs} == {None}
+  seconds = [(pair.query[0], pair.target[0]) for pair in pairs]
   assert seconds[0] == (0, 0)
   assert all(abs(q - t / 4) <= 0.5 for q, t in seconds)

@@ -14,13 +14,18 @@ import argparse
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
+from deltax.report.retrieval.search_contents import (
+  ShownMatch,
+  ShownQuery,
+  ShownSegment,
+  SideBySide,
+)
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, SearchResult, Where
@@ -173,20 +178,26 @@ def write_page(
   shown = _spread(range(len(query.pictures)), SHOWN)
   write_search_page(
     path,
-    query={
-      'name': name,
-      'duration': query.duration,
-      'pictures': {query.times[n]: query.pictures[n] for n in shown},
-    },
-    matches=[
-      {
-        **match._asdict(),
-        'segments': [where._asdict() for where in match.where],
-        'pairs': side_by_side(query, match, _dated(index, match.row)),
-      }
-      for match in result.matches
-    ],
+    query=ShownQuery(
+      name,
+      query.duration,
+      {query.times[n]: query.pictures[n] for n in shown},
+    ),
+    matches=[_shown(query, index, match) for match in result.matches],
     notes=notes(result),
+  )
+
+
+def _shown(query: systems.ReadVideo, index: Index, match: Match) -> ShownMatch:
+  return ShownMatch(
+    name=match.name,
+    path=match.path,
+    score=match.score,
+    coarse=match.coarse,
+    reranked=match.reranked,
+    duration=match.duration,
+    segments=[ShownSegment(*where) for where in match.where],
+    pairs=side_by_side(query, match, _dated(index, match.row)),
   )
 
 
@@ -197,7 +208,7 @@ def _dated(index: Index, row: int) -> dict[float, bytes]:
 
 def side_by_side(
   query: systems.ReadVideo, match: Match, pictures: dict[float, bytes]
-) -> list[dict[str, Any]]:
+) -> list[SideBySide]:
   """Pictures of a match, and of the query where the same should be seen.
 
   Args:
@@ -205,9 +216,6 @@ def side_by_side(
     match: its parts say what belongs together; without any, the first picture
       is beside the first and so on.
     pictures: of the match, by second.
-
-  Returns:
-    As `write_search_page` takes them.
   """
   placed = []
   for place, where in enumerate(match.where):
@@ -220,11 +228,11 @@ def side_by_side(
   for place, second, asked in _spread(placed, SHOWN):
     n = int(np.abs(query.times - asked).argmin())
     pairs.append(
-      {
-        'query': (float(query.times[n]), query.pictures[n]),
-        'target': (second, pictures[second]),
-        'segment': place,
-      }
+      SideBySide(
+        query=(float(query.times[n]), query.pictures[n]),
+        target=(second, pictures[second]),
+        segment=place,
+      )
     )
   return pairs
 

@@ -3,18 +3,21 @@
 import base64
 import html
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from deltax import files
-from deltax.report.style import CANDIDATES, SHEET, colour
+from deltax.report import document
+from deltax.report.retrieval.search_contents import (
+  ShownMatch,
+  ShownQuery,
+  ShownSegment,
+)
+from deltax.report.style import CANDIDATES, colour
 from deltax.report.summary import number
 from deltax.report.tables import swatch
 
 WIDTH, HEIGHT = 1000, 74  # of the timelines, in units of their view box
 LINES = (16, 58)  # heights at which the query's and the target's line lie
 STRIPS = {'query': 'query', 'match': 'target'}
-QUERY = 'name duration pictures'.split()
-MATCH = 'name path score coarse reranked duration segments pairs'.split()
 
 STYLE = """
 .match { border-top: 1px solid var(--rule); padding-top: 1.5rem;
@@ -42,43 +45,25 @@ STYLE = """
 def write_search_page(
   path: str | os.PathLike,
   *,
-  query: Mapping,
-  matches: Sequence[Mapping],
+  query: ShownQuery,
+  matches: Sequence[ShownMatch],
   notes: Sequence[str] = (),
 ) -> None:
   """Writes the page of one query.
 
   Args:
     path: the HTML file, written beside itself and renamed.
-    query: `name`, `duration` (seconds) and `pictures`, JPEG files by their
-      second.
-    matches: as a search orders them: `name`, `path`, `score` and `coarse` (0 to
-      1), `reranked`, `duration` (seconds);
-      `segments`, each with `query` and `target`, pairs of a start and an end in
-      seconds, `score`, and `backward`, whether it runs in reverse there;
-      `pairs`, pictures to be seen together: `query` and `target`, each a second
-      and a JPEG file, and `segment`, the place of theirs or None.
+    query: what was searched for.
+    matches: best first.
     notes: sentences on how the search was done.
-
-  Raises:
-    ValueError: something needed is missing.
   """
-  _need('the query', query, QUERY)
-  for match in matches:
-    _need('a match', match, MATCH)
-  title = f'Matches of {query["name"]}'
+  title = f'Matches of {query.name}'
   parts = [
     _head(title, query, matches),
     *(_match(i, query, match) for i, match in enumerate(matches, 1)),
-    _notes(notes),
+    document.section('How it was searched', document.notes(notes)),
   ]
-  page = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f'<title>{html.escape(title)}</title><style>{SHEET}{STYLE}</style>'
-    f'</head><body><main>{"".join(parts)}</main></body></html>\n'
-  )
-  files.write_text(path, page)
+  document.write(path, title, parts, style=STYLE)
 
 
 def clock(seconds: float) -> str:
@@ -94,21 +79,15 @@ def clock(seconds: float) -> str:
   return f'{whole}:{tenths // 10:02d}.{tenths % 10}'
 
 
-def _need(what: str, given: Mapping, names: Sequence[str]) -> None:
-  missing = [name for name in names if name not in given]
-  if missing:
-    raise ValueError(f'{what} lacks {missing}; it needs {names}')
-
-
 def _head(title, query, matches) -> str:
   best = (
-    f'Best of {len(matches)}: {matches[0]["name"]}, with a score of '
-    f'{number(matches[0]["score"], 2)}.'
+    f'Best of {len(matches)}: {matches[0].name}, with a score of '
+    f'{number(matches[0].score, 2)}.'
     if matches
     else 'Nothing was found.'
   )
   cells = []
-  for second, picture in query['pictures'].items():
+  for second, picture in query.pictures.items():
     cells.append(
       f'<div>{_picture(picture, f"query at {clock(second)}")}{clock(second)}'
       '</div>'
@@ -116,42 +95,44 @@ def _head(title, query, matches) -> str:
   return (
     f'<header><h1>{html.escape(title)}</h1>'
     f'<p class="lead">{html.escape(best)}</p>'
-    f'<p class="about">The query, {clock(query["duration"])} long:</p>'
+    f'<p class="about">The query, {clock(query.duration)} long:</p>'
     f'{_grid(cells, len(cells))}</header>'
   )
 
 
-def _match(rank: int, query: Mapping, match: Mapping) -> str:
-  score = min(max(match['score'], 0), 1)
+def _match(rank: int, query: ShownQuery, match: ShownMatch) -> str:
+  score = min(max(match.score, 0), 1)
   how = (
-    f'compared frame by frame; the coarse score is {number(match["coarse"], 2)}'
-    if match['reranked']
+    f'compared frame by frame; the coarse score is {number(match.coarse, 2)}'
+    if match.reranked
     else 'by the coarse score alone, on another scale than scores of frames'
   )
   return (
     f'<section class="match"><h2><span class="rank">{rank}</span>'
-    f'<span>{html.escape(match["name"])}</span>'
-    f'<span class="score">{number(match["score"], 3)}</span></h2>'
+    f'<span>{html.escape(match.name)}</span>'
+    f'<span class="score">{number(match.score, 3)}</span></h2>'
     f'<div class="meter"><div style="width:{100 * score:.1f}%"></div></div>'
-    f'<p class="about path">{html.escape(match["path"])}<br>{how}</p>'
+    f'<p class="about path">{html.escape(match.path)}<br>{how}</p>'
     f'{_timelines(query, match)}{_segments(match)}{_pairs(match)}</section>'
   )
 
 
-def _timelines(query: Mapping, match: Mapping) -> str:
+def _timelines(query: ShownQuery, match: ShownMatch) -> str:
   """Both videos as lines, and the parts of them that belong together."""
-  lengths = [max(video['duration'], 1e-6) for video in (query, match)]
+  lengths = [max(video.duration, 1e-6) for video in (query, match)]
   top, bottom = LINES
   marks = ''.join(
     f'<path d="M0 {y}H{WIDTH}" stroke="{colour("rule")}" stroke-width="10"/>'
     for y in LINES
   )
-  for i, segment in enumerate(match['segments']):
+  for i, segment in enumerate(match.segments):
     (a, b), (c, d) = (
-      [WIDTH * min(second / length, 1) for second in segment[side]]
-      for side, length in zip(('query', 'target'), lengths, strict=True)
+      [WIDTH * min(second / length, 1) for second in stretch]
+      for stretch, length in zip(
+        (segment.query, segment.target), lengths, strict=True
+      )
     )
-    left, right = (d, c) if segment['backward'] else (c, d)
+    left, right = (d, c) if segment.backward else (c, d)
     fill = _segment_colour(i)
     marks += (
       f'<g fill="{fill}"><title>{_told(segment)}</title>'
@@ -161,25 +142,25 @@ def _timelines(query: Mapping, match: Mapping) -> str:
   return (
     f'<div class="lines"><span>query</span><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
     f'preserveAspectRatio="none" role="img" aria-label="matching parts of '
-    f'{html.escape(match["name"])}">{marks}</svg>'
-    f'<span class="end">{clock(query["duration"])}</span><span>match</span>'
-    f'<span class="end">{clock(match["duration"])}</span></div>'
+    f'{html.escape(match.name)}">{marks}</svg>'
+    f'<span class="end">{clock(query.duration)}</span><span>match</span>'
+    f'<span class="end">{clock(match.duration)}</span></div>'
   )
 
 
-def _told(segment: Mapping) -> str:
-  (a, b), (c, d) = segment['query'], segment['target']
+def _told(segment: ShownSegment) -> str:
+  (a, b), (c, d) = segment.query, segment.target
   return (
     f'{clock(a)} to {clock(b)} of the query is {clock(c)} to {clock(d)}'
-    f'{" in reverse" * segment["backward"]}, '
-    f'score {number(segment["score"], 2)}'
+    f'{" in reverse" * segment.backward}, '
+    f'score {number(segment.score, 2)}'
   )
 
 
-def _segments(match: Mapping) -> str:
+def _segments(match: ShownMatch) -> str:
   items = ''.join(
     f'<li>{swatch(_segment_colour(i))}{_told(segment)}</li>'
-    for i, segment in enumerate(match['segments'])
+    for i, segment in enumerate(match.segments)
   )
   return items and f'<ul class="legend">{items}</ul>'
 
@@ -192,21 +173,21 @@ def _segment_colour(place: int) -> str:
   return colour(f'candidate{place % CANDIDATES}')
 
 
-def _pairs(match: Mapping) -> str:
+def _pairs(match: ShownMatch) -> str:
   """The query's pictures above those of the match."""
-  pairs = match['pairs']
+  pairs = match.pairs
   if not pairs:
     return ''
   cells = []
   for side, key in STRIPS.items():
     cells.append(f'<div class="row">{side}</div>')
     for pair in pairs:
-      second, picture = pair[key]
+      second, picture = getattr(pair, key)
       about = f'{side} at {clock(second)}'
       cells.append(f'<div>{_picture(picture, about)}{clock(second)}</div>')
   cells.append('<div class="row"></div>')
   for pair in pairs:
-    place = pair['segment']
+    place = pair.segment
     shown = '' if place is None else f'background:{_segment_colour(place)}'
     cells.append(f'<div class="mark" style="{shown}"></div>')
   return _grid(cells, len(pairs), row=True)
@@ -223,11 +204,3 @@ def _grid(cells: Sequence[str], count: int, *, row: bool = False) -> str:
 def _picture(jpeg: bytes, about: str) -> str:
   source = 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
   return f'<img alt="{html.escape(about)}" src="{source}">'
-
-
-def _notes(notes: Sequence[str]) -> str:
-  items = ''.join(f'<li>{html.escape(note)}</li>' for note in notes)
-  return items and (
-    f'<section><h2>How it was searched</h2><ul class="notes">{items}</ul>'
-    '</section>'
-  )
