@@ -92,6 +92,7 @@ def drift(
     rng.uniform(-1, 1) * strength,
   )
   frames, labels = [], []
+  # From all of the motion to none: the last frame is the still as it is.
   for part in np.linspace(1, 0, length) if length > 1 else [0.0]:
     turn = cv2.getRotationMatrix2D(
       ((width - 1) / 2, (height - 1) / 2), roll * part, 1 + zoom * part

@@ -1,4 +1,4 @@
-"""What people do to videos that they copy.
+"""Edits that people make to videos that they copy.
 
 Every edit is `(clip, host, rng) -> clip` of `Footage`; all that it draws comes
 from the generator. The host shows something else, to put the clip into.
@@ -56,6 +56,7 @@ def segments(clip: Footage) -> list[list[float]]:
   for run in np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1):
     if len(run):
       first, last = clip.times[run[0]], clip.times[run[-1]]
+      # The last frame is shown for as long as the others on average.
       pace = (last - first) / max(len(run) - 1, 1) or 1 / clip.rate
       bounds = run[0] / clip.rate, (run[-1] + 1) / clip.rate, first, last + pace
       stretches.append([round(float(bound), 3) for bound in bounds])

@@ -280,6 +280,8 @@ def _balanced(
       f'{len(kinds[0])} of {len(pairs)} pairs to train on deserve the fine '
       'student; expected some that do and some that do not'
     )
+  # The commoner kind is dealt out to as many parts as the rarer one has pairs:
+  # an epoch is balanced, and over the epochs every pair is shown.
   return [
     [kind[place] for place in places]
     for kind in kinds

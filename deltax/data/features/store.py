@@ -26,7 +26,9 @@ _SHARD_BYTES = 2**30
 
 
 class FeatureStore:
-  """Regions by name of video; `name in store`, `store[name]`, `len(store)`.
+  """Features of videos by name, float32 `[T, R, D]` each.
+
+  It has `name in store`, `store[name]` and `len(store)`.
 
   A process may be killed while it adds: what was added stays, and a half-
   written record is dropped by the next writer. There is one writer at a time,

@@ -68,11 +68,13 @@ def clock(container, stream):
 
 def announced(container, stream) -> float:
   """The length that the header tells, in seconds; 0 where it tells none."""
+  # Headers tell it in up to four places, each missing in some containers.
   lengths = [0.0]
   if stream.duration:
     lengths.append(float(stream.duration * stream.time_base))
   if stream.frames and stream.average_rate:
     lengths.append(float(stream.frames / stream.average_rate))
+  # The container's is that of the longest stream, which may be its sound.
   if container.duration and len(container.streams) == 1:
     lengths.append(container.duration / 1e6)
   told = stream.metadata.get('DURATION', '')  # Matroska
