@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deltax import files
-from deltax.data.features.records import FeatureError
+from deltax.data.features.shards.records import FeatureError
 
 
 class Hdf5Features:
