@@ -73,7 +73,7 @@ def scale_and_crop(
 def drift(
   frame, label, rng: np.random.Generator, length: int, strength: float = 1.0
 ) -> Clip:
-  """A clip from one still: the camera shifts, zooms and rolls steadily.
+  """A clip made from one still: the camera shifts, zooms and rolls steadily.
 
   Args:
     frame: uint8 `[H, W, 3]`, the last frame of the clip.

@@ -83,7 +83,7 @@ def check_split(split: str, known: Sequence[str]) -> None:
 
 
 def check_image(path) -> None:
-  """A quick look at a PNG's or JPEG's first and last bytes: is it complete?
+  """Checks that a PNG or JPEG is complete, by its first and last bytes.
 
   Raises:
     ValueError: the file does not start or does not end as its kind does.

@@ -17,7 +17,7 @@ from deltax.data.features.shards.records import FeatureError
 
 
 class Hdf5Features:
-  """Reads such a file; `name in features`, `features[name]`, `len(features)`.
+  """Reads a file; `name in features`, `features[name]`, `len(features)`.
 
   Args:
     path: the file.

@@ -94,7 +94,7 @@ class Renderer:
     return self._views['colour'].read()
 
   def draw(self, time: float) -> Picture:
-    """What is to be seen where, at a time in seconds."""
+    """Labels, tracks and depth at a time in seconds."""
     self._render(time, ['numbers', 'depth'])
     numbers = self._views['numbers'].read().astype(np.int32)
     labels = numbers[..., 0].astype(np.uint8)

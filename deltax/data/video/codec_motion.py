@@ -1,7 +1,7 @@
 """How much moves in a video, read from the motion vectors of its codec.
 
-A video codec stores for each block of a frame from where in another frame it is
-copied; reading that costs next to nothing beside decoding.
+A codec stores for each block of a frame from where in another frame it is
+copied; a decoder can tell these motion vectors beside the pictures.
 """
 
 import io
@@ -149,7 +149,7 @@ def _summary(vectors, height: int, width: int) -> tuple[float, float]:
 
 
 def _spread(anchors, count: int) -> Motion:
-  """From frames that are apart to every frame."""
+  """The motion of every frame, of anchors (number, pixels, intra)."""
   # A vector spans all frames since the last anchor: its length is shared among
   # them, as the frames in between (B-frames) refer to both sides.
   motion, previous = np.zeros((count, 2), np.float32), -1

@@ -12,7 +12,7 @@ class VideoError(DeltaxError):
 
 
 def find_stream(container, path):
-  """The video's stream; a cover of a song is none."""
+  """The video stream of a file; the cover picture of a song is none."""
   from av.stream import Disposition
 
   stream = container.streams.best('video')
@@ -49,7 +49,7 @@ def frame_rate(stream) -> float:
 
 
 def clock(container, stream):
-  """A function of a decoded frame and its number: when it is shown, how long.
+  """When a frame is shown, and for how long: a function of it and its number.
 
   Both are seconds, of the file's clock. AVI files have none: their frames are
   equally far apart.
