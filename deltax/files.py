@@ -16,8 +16,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-_WRITING = '.writing-'  # in the names of hidden folders
-
 Path = str | os.PathLike
 
 
@@ -118,7 +116,7 @@ def _locked_folder(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   """A new hidden folder, and a handle that locks it while its writer lives."""
   while True:
     hidden = pathlib.Path(
-      tempfile.mkdtemp(prefix=f'.{path.name}{_WRITING}', dir=path.parent)
+      tempfile.mkdtemp(prefix=_hidden_name(path), dir=path.parent)
     )
     with contextlib.suppress(FileNotFoundError):
       lock = os.open(hidden, os.O_RDONLY)
@@ -130,9 +128,14 @@ def _locked_folder(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     # Before it was locked, somebody's `_sweep` took it for a dead writer's.
 
 
+def _hidden_name(path: pathlib.Path) -> str:
+  """How hidden folders are named; short, as a name has at most 255 bytes."""
+  return f'.{path.name[:50]}.writing-'
+
+
 def _sweep(path: pathlib.Path) -> None:
   """Deletes what killed writers of the same file left beside it."""
-  for hidden in path.parent.glob(f'.{glob.escape(path.name)}{_WRITING}*'):
+  for hidden in path.parent.glob(f'{glob.escape(_hidden_name(path))}*'):
     with contextlib.suppress(OSError):
       lock = os.open(hidden, os.O_RDONLY)
       try:

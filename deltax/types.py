@@ -1,8 +1,12 @@
 """The shape letters and the names of the pytrees that pass between modules.
 
-B clips or pairs, T frames, H W image rows and columns, C channels, K classes
-(or candidates of a layer), N boxes. Frames are `[B, H, W, C]`, clips
-`[B, T, H, W, C]`.
+    B  clips, or pairs of videos       T  frames
+    H  rows of a picture               W  its columns
+    C  channels                        K  classes, or candidates of a layer
+    N  boxes, or videos of a list      Q  queries
+    R  regions of a frame              D  numbers that describe a region
+
+Frames are `[B, H, W, C]`, clips `[B, T, H, W, C]`, features `[T, R, D]`.
 """
 
 from collections.abc import Mapping

@@ -234,7 +234,7 @@ def test_a_right_import_is_not(file, name):
     ('deltax/data/__init__.py', 'deltax.data.street.builder'),
     ('deltax/data/pipeline.py', 'deltax.data.video.files.read_video'),
     ('deltax/data/features/store.py', 'deltax.data.street.drive'),
-    ('deltax/data/video/files.py', 'deltax.data.features.records'),
+    ('deltax/data/video/files.py', 'deltax.data.features.shards.records'),
     ('deltax/data/street/builder.py', 'deltax.data.copies.plan'),
     ('deltax/data/street/world/mesh.py', 'deltax.data.street.renderer'),
   ],

@@ -26,6 +26,13 @@ def test_a_file_is_written_and_replaced_and_nothing_else_is_left(tmp_path):
   assert names(path.parent) == ['a.txt']
 
 
+def test_a_name_may_be_as_long_as_any_file_system_allows(tmp_path):
+  for name in ('a' * 255, '\N{VIDEO CAMERA}' * 63 + 'aaa'):
+    files.write_text(tmp_path / name, name)
+    assert (tmp_path / name).read_text(encoding='utf-8') == name
+  assert len(names(tmp_path)) == 2
+
+
 def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path):
   path = tmp_path / 'film.mp4'
   path.write_bytes(b'old')

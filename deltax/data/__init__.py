@@ -24,7 +24,7 @@ DATASETS = {
     labels.IMAGENET_VID,
   ),
   'pairs': ('features.pairs', 'make_pairs', None),
-  'scored_pairs': ('features.pairs', 'make_scored_pairs', None),
+  'scored_pairs': ('features.scored_pairs', 'make_scored_pairs', None),
   'street': ('street.builder', 'make_street', labels.STREET),
   'street_boxes': ('street.boxes', 'make_street_boxes', labels.STREET_BOXES),
   'triplets': ('features.triplets', 'make_triplets', None),

@@ -73,7 +73,7 @@ def scale_and_crop(
 def drift(
   frame, label, rng: np.random.Generator, length: int, strength: float = 1.0
 ) -> Clip:
-  """A clip from one still: the camera shifts, zooms and rolls steadily.
+  """A clip made from one still: the camera shifts, zooms and rolls steadily.
 
   Args:
     frame: uint8 `[H, W, 3]`, the last frame of the clip.
@@ -92,6 +92,7 @@ def drift(
     rng.uniform(-1, 1) * strength,
   )
   frames, labels = [], []
+  # From all of the motion to none: the last frame is the still as it is.
   for part in np.linspace(1, 0, length) if length > 1 else [0.0]:
     turn = cv2.getRotationMatrix2D(
       ((width - 1) / 2, (height - 1) / 2), roll * part, 1 + zoom * part

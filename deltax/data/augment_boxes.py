@@ -189,6 +189,7 @@ def scale_and_crop(
     least: share of its area that a box keeps in the window, or is dropped.
   """
   height, width = clip['frames'].shape[1:3]
+  # Log-uniform: half the size is as likely as twice the size.
   scale = np.exp(rng.uniform(*np.log(scales)))
   size = (max(1, round(height * scale)), max(1, round(width * scale)))
   y = int(rng.integers(0, max(size[0] - crop[0], 0) + 1))
@@ -202,6 +203,7 @@ def scale_and_crop(
     'size': np.array(frames.shape[1:3], np.float32),
   }
   clip = _settle(clip)
+  # A box of which little is left would teach to see objects in scraps.
   clip = drop(clip, _area(clip['boxes']) < least * before)
   return clip | {'frames': _pad(frames, crop)}
 

@@ -1,4 +1,4 @@
-"""Other orders and paces of a video's frames, drawn as published.
+"""Augmentation in time: other orders and speeds of a video's frames.
 
 Source: Kordopatis-Zilos et al., Distill-and-Select, IJCV 2022, and its released
 code, whose draws these are, number for number.

@@ -20,10 +20,15 @@ def check(clip_length, frames: int, train: bool, max_distance: int) -> None:
 def choose(
   rng: np.random.Generator, frames: int, clip_length: int, max_distance: int
 ) -> list[int]:
-  """Frame numbers of a training clip.
+  """Frame numbers of a training clip, in order.
 
-  A pair is a key frame and one of the next `max_distance` frames, the distance
-  uniform; any other clip is consecutive frames.
+  Args:
+    rng: generator.
+    frames: of the video.
+    clip_length: 2 is a pair: a key frame, and a frame that is 1 to
+      `max_distance` frames later, every distance as likely. Any other number is
+      that many consecutive frames.
+    max_distance: largest distance of a pair.
   """
   if clip_length == 2:
     distance = int(rng.integers(1, max_distance + 1))
@@ -78,8 +83,8 @@ def windows(frames: int, length: int) -> list[tuple[list[int], np.ndarray]]:
   >>> windows(3, 2)[1]
   ([2, 2], array([ True, False]))
   """
-  found = []
+  clips = []
   for start in range(0, frames, length):
     places = np.arange(start, start + length)
-    found.append((np.minimum(places, frames - 1).tolist(), places < frames))
-  return found
+    clips.append((np.minimum(places, frames - 1).tolist(), places < frames))
+  return clips

@@ -51,11 +51,11 @@ def read(path, channels: int) -> np.ndarray:
   with open(path, 'rb') as file:
     image = decode_png(file.read(), str(path))
   kind = 'an RGB image' if channels == 3 else 'a label map'
-  found = 1 if image.ndim == 2 else image.shape[-1]
-  if image.dtype != np.uint8 or found != channels:
+  present = 1 if image.ndim == 2 else image.shape[-1]
+  if image.dtype != np.uint8 or present != channels:
     raise ValueError(
       f'{path}: expected {kind} of 8 bits and {channels} channel(s), found '
-      f'{image.dtype} with {found} channel(s)'
+      f'{image.dtype} with {present} channel(s)'
     )
   return image
 
@@ -83,7 +83,7 @@ def check_split(split: str, known: Sequence[str]) -> None:
 
 
 def check_image(path) -> None:
-  """A quick look at a PNG's or JPEG's first and last bytes: is it complete?
+  """Checks that a PNG or JPEG is complete, by its first and last bytes.
 
   Raises:
     ValueError: the file does not start or does not end as its kind does.

@@ -42,6 +42,8 @@ def dis_flow(previous, current) -> tuple[np.ndarray, np.ndarray]:
   y, x = np.mgrid[:height, :width].astype(np.float32)
   there_x, there_y = x + flow[..., 0], y + flow[..., 1]
   returned = cv2.remap(back, there_x, there_y, cv2.INTER_LINEAR)
+  # Where the same surface is seen in both frames, the way back cancels the way
+  # there, up to an error that grows with the motion.
   miss = np.sum((flow + returned) ** 2, -1)
   reach = np.sum(flow**2 + returned**2, -1)
   inside = (there_x >= 0) & (there_x <= width - 1)

@@ -1,4 +1,4 @@
-"""Reads ahead of whoever takes the items: batches, frames, rendered streets."""
+"""Reading ahead: threads make batches, frames or streets before their turn."""
 
 import contextlib
 import itertools

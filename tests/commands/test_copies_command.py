@@ -91,7 +91,7 @@ def test_what_cannot_be_made_is_said_in_a_line(
     ((tmp_path / 'set', '--street', 5), 'choose another folder or remove it'),
   ):
     assert expected in refused(capsys, *words)
-  twice = [packaged.Found('film', f'{ending}.mp4') for ending in 'ab']
+  twice = [packaged.PackagedClip('film', f'{ending}.mp4') for ending in 'ab']
   monkeypatch.setattr(packaged, 'find_clips', lambda: twice)
   monkeypatch.setattr(copies, '_readable', list)
   told = refused(capsys, tmp_path / 'twice', '--street', 4)

@@ -16,7 +16,7 @@ from deltax import commands, training
 from deltax.convert.pickles import Refused
 from deltax.convert.torch_file import TorchFileError
 from deltax.data.features.made import open_or_make
-from deltax.data.features.records import FeatureError
+from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.similarities import Similarities, write_similarities
 from deltax.data.features.store import FeatureStore
 from deltax.data.video.stream import VideoError

@@ -16,7 +16,7 @@ from absl import logging
 
 from deltax.commands import folders
 from deltax.data.features import extraction
-from deltax.data.features.records import DTYPES
+from deltax.data.features.shards.records import DTYPES
 from deltax.data.features.store import FeatureStore
 from deltax.data.video import find
 from deltax.progress import wants_bar

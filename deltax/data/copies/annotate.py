@@ -1,4 +1,4 @@
-"""What is told of the videos of a data set of copies, and of pairs of them."""
+"""Writes which videos are copies of which, and pairs of them to train on."""
 
 import json
 import pathlib
@@ -31,7 +31,7 @@ def about(original: Original, source: str, edits: list[str]) -> dict[str, Any]:
 
 
 def write_annotations(folder: pathlib.Path, listed: list[Original]) -> None:
-  """Writes all JSON files that `make_copies` tells of; its own comes last.
+  """Writes the JSON files that `make_copies` describes.
 
   Args:
     folder: has `parts/NAME.json`, what is to be told of the copies of a source.

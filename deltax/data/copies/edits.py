@@ -1,4 +1,4 @@
-"""What people do to videos that they copy.
+"""Edits that people make to videos that they copy.
 
 Every edit is `(clip, host, rng) -> clip` of `Footage`; all that it draws comes
 from the generator. The host shows something else, to put the clip into.
@@ -56,6 +56,7 @@ def segments(clip: Footage) -> list[list[float]]:
   for run in np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1):
     if len(run):
       first, last = clip.times[run[0]], clip.times[run[-1]]
+      # The last frame is shown for as long as the others on average.
       pace = (last - first) / max(len(run) - 1, 1) or 1 / clip.rate
       bounds = run[0] / clip.rate, (run[-1] + 1) / clip.rate, first, last + pace
       stretches.append([round(float(bound), 3) for bound in bounds])
@@ -63,7 +64,7 @@ def segments(clip: Footage) -> list[list[float]]:
 
 
 def speed(clip: Footage, host: Footage, rng) -> Footage:
-  """Half to twice as fast, by showing frames again or leaving them out."""
+  """Plays it at half to twice the speed: frames are repeated or left out."""
   pace = 2 ** (rng.choice([-1, 1]) * rng.uniform(0.35, 1))
   count = len(clip.frames)
   shown = (np.arange(max(1, int(count / pace))) * pace).astype(int)
@@ -71,7 +72,7 @@ def speed(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def trim(clip: Footage, host: Footage, rng) -> Footage:
-  """40 to 75% of it."""
+  """Keeps a stretch of 40 to 75% of its frames."""
   count = len(clip.frames)
   kept = max(1, round(rng.uniform(0.4, 0.75) * count))
   start = int(rng.integers(count - kept + 1))
@@ -79,12 +80,12 @@ def trim(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def flip(clip: Footage, host: Footage, rng) -> Footage:
-  """Left and right exchanged."""
+  """Mirrors left and right."""
   return clip._replace(frames=clip.frames[:, :, ::-1])
 
 
 def crop(clip: Footage, host: Footage, rng) -> Footage:
-  """A part with 55 to 85% of the sides, enlarged."""
+  """Cuts out 55 to 85% of the sides, and enlarges that to the old size."""
   height, width = clip.frames.shape[1:3]
   share = rng.uniform(0.55, 0.85)
   h, w = int(share * height), int(share * width)
@@ -95,7 +96,7 @@ def crop(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def rotation(clip: Footage, host: Footage, rng) -> Footage:
-  """3 to 12 degrees, black in the corners."""
+  """Turns it by 3 to 12 degrees; the corners are black."""
   height, width = clip.frames.shape[1:3]
   angle = rng.choice([-1, 1]) * rng.uniform(3, 12)
   turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
@@ -105,7 +106,7 @@ def rotation(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def tone(clip: Footage, host: Footage, rng) -> Footage:
-  """Other brightness, contrast and colours; grey in one of three."""
+  """Changes brightness, contrast and colours; makes one of three grey."""
   gamma, contrast = rng.uniform(0.6, 1.6), rng.uniform(0.7, 1.3)
   tint = rng.uniform(0.8, 1.2, 3)
   saturation = 0.0 if rng.random() < 1 / 3 else rng.uniform(0.5, 1.6)
@@ -121,7 +122,7 @@ def tone(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def picture_in_picture(clip: Footage, host: Footage, rng) -> Footage:
-  """At 55 to 80% of its size within another video."""
+  """Shows it at 55 to 80% of its size within another video."""
   height, width = clip.frames.shape[1:3]
   share = rng.uniform(0.55, 0.8)
   h, w = int(share * height), int(share * width)
@@ -133,7 +134,10 @@ def picture_in_picture(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def splice(clip: Footage, host: Footage, rng) -> Footage:
-  """30 to 60% of it between two pieces of another video, at least as long."""
+  """Puts 30 to 60% of it between two pieces of another video.
+
+  These have together 1 to 1.5 times as many frames as what is kept.
+  """
   count = len(clip.frames)
   kept = max(1, round(rng.uniform(0.3, 0.6) * count))
   start = int(rng.integers(count - kept + 1))
@@ -149,7 +153,7 @@ def splice(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def caption(clip: Footage, host: Footage, rng) -> Footage:
-  """A line of text, on a band or not, above or below."""
+  """Writes a line of text above or below, on a dark band or not."""
   height, width = clip.frames.shape[1:3]
   letters = rng.choice(
     list(string.ascii_letters + '     '), rng.integers(8, 22)
@@ -180,7 +184,7 @@ def caption(clip: Footage, host: Footage, rng) -> Footage:
 
 
 def low_resolution(clip: Footage, host: Footage, rng) -> Footage:
-  """Sides of 50 to 75%, coded as poor JPEG, and enlarged again."""
+  """Shrinks it to 50 to 75%, codes it as poor JPEG, and enlarges it again."""
   height, width = clip.frames.shape[1:3]
   share, quality = rng.uniform(0.5, 0.75), int(rng.integers(15, 45))
   coding = [cv2.IMWRITE_JPEG_QUALITY, quality]
@@ -206,7 +210,7 @@ HOSTED = frozenset(['picture_in_picture', 'splice'])  # show another video too
 
 
 def apply(names, clip: Footage, host: Footage, rng) -> Footage:
-  """The edits of these names, in the order of `EDITS`.
+  """Makes the edits of these names, in the order of `EDITS`.
 
   Raises:
     ValueError: there is no such edit.

@@ -49,7 +49,7 @@ def make_copies(
   workers: int = 2,
   progress: bool = False,
 ) -> pathlib.Path:
-  """Makes sources and copies, or finishes them, or finds them made.
+  """Makes sources and copies, or what is still missing of them.
 
   Equal arguments and clips give equal videos. It may be killed at any moment,
   and continues then; two calls at a time wait for each other. A clip that

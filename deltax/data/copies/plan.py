@@ -99,7 +99,7 @@ def edits(source: str, copies: int, seed: int) -> list[list[str]]:
 
 
 def copy_name(source: str, number: int) -> str:
-  """What a copy of a source is called."""
+  """The name of a copy of a source."""
   return f'{source}-{number}'
 
 
@@ -125,7 +125,7 @@ def needs_host(names: list[str]) -> bool:
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
-  """The randomness of one video."""
+  """The random generator of one video: of its name and the seed alone."""
   return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 

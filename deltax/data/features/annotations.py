@@ -56,7 +56,7 @@ class CcWebVideo(NamedTuple):
 
 
 class Event(NamedTuple):
-  """Queries of EVVE, and the videos of the database that show the same."""
+  """An event of EVVE: its queries, and the searched videos that show it."""
 
   queries: frozenset[str]
   positives: frozenset[str]
@@ -95,7 +95,7 @@ class Vcdb(NamedTuple):
 
 
 class Copies(NamedTuple):
-  """Any user's own: the relevant videos of each query.
+  """An annotation of your own: the relevant videos of each query.
 
   `database` are the videos searched; None for all that have a score.
   """

@@ -1,4 +1,8 @@
-"""From video files to a feature store: resumable, and no file is fatal."""
+"""Computes features of video files and adds them to a store.
+
+It may be stopped at any time and started again; a file that cannot be read is
+left out.
+"""
 
 import datetime
 import json

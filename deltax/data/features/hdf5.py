@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from deltax import files
-from deltax.data.features.records import FeatureError
+from deltax.data.features.shards.records import FeatureError
 
 
 class Hdf5Features:
-  """Reads such a file; `name in features`, `features[name]`, `len(features)`.
+  """Reads a file; `name in features`, `features[name]`, `len(features)`.
 
   Args:
     path: the file.

@@ -1,4 +1,4 @@
-"""Features of videos that never were: for smoke runs and tests.
+"""Made-up features of videos, for smoke runs and tests.
 
 A source is a walk among a few random scenes; a copy is a stretch of it, perhaps
 at another speed, with noise.
@@ -79,15 +79,16 @@ def make_features(
 def open_or_make(
   path: str | os.PathLike,
 ) -> tuple[Mapping[str, np.ndarray], Similarities | None]:
-  """Features, and the pairs that belong to made ones.
+  """Features of a file, or made-up ones with the pairs that belong to them.
 
   Args:
-    path: a feature store or a published HDF5 file; '' makes a few videos and
-      copies of them, for a first look.
+    path: a feature store or a published HDF5 file; '' makes features of a few
+      videos and copies, for a first look.
 
   Returns:
-    The features, and None; or made features, and every video with its copies
-    (score 0.9) and all other videos (score -0.6).
+    `(features, similarities)`: features float32 `[T, R, D]` by name. Of a file,
+    similarities are None; of made ones, every video is paired with its copies
+    (score 0.9) and with all others (score -0.6).
   """
   if path:
     return open_features(path), None

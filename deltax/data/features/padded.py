@@ -26,7 +26,12 @@ class PaddedVideos:
     self.names = tuple(getattr(features, 'names', features))
     if not self.names:
       raise ValueError('there are no features: the store is empty')
+    self._places = {name: place for place, name in enumerate(self.names)}
     self._shape = np.shape(features[self.names[0]])[1:]
+
+  def place(self, name: str) -> int:
+    """The place of a video among the names."""
+    return self._places[name]
 
   def __contains__(self, name: object) -> bool:
     return name in self._features

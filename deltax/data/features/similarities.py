@@ -173,11 +173,11 @@ def _unpacked(path: pathlib.Path, data: Any, key: str) -> Similarities:
       return names[place]
 
     def scored(scores):
-      found = {name(place): float(score) for place, score in scores.items()}
-      wrong = [place for place, x in found.items() if not math.isfinite(x)]
+      named = {name(place): float(score) for place, score in scores.items()}
+      wrong = [place for place, x in named.items() if not math.isfinite(x)]
       if wrong:
         raise ValueError(f'the score of {wrong[0]!r} is not finite')
-      return found
+      return named
 
     pairs = {
       name(anchor): tuple(scored(both.get(kind, {})) for kind in _KINDS)

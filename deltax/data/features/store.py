@@ -1,8 +1,8 @@
 """Features of videos in a folder of our own layout, safe at any moment.
 
 `store.json` says what made them; `shard-00000` and so on hold one record a
-video, appended (`records`); the file `index` lists the records, so that opening
-a store does not read the shards (`shards`).
+video, appended; the file `index` lists the records, so that opening a store
+does not read the shards. `shards` has both formats.
 """
 
 import contextlib
@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 
 from deltax import files
-from deltax.data.features import records, shards
 from deltax.data.features.hdf5 import Hdf5Features
-from deltax.data.features.records import DTYPES, FeatureError
-from deltax.data.features.shards import Location, shard_path
+from deltax.data.features.shards import locations, records
+from deltax.data.features.shards.locations import Location, shard_path
+from deltax.data.features.shards.records import DTYPES, FeatureError
 
 _VERSION = 1
 _SHARD_BYTES = 2**30
 
 
 class FeatureStore:
-  """Regions by name of video; `name in store`, `store[name]`, `len(store)`.
+  """Features of videos by name, float32 `[T, R, D]` each.
+
+  It has `name in store`, `store[name]` and `len(store)`.
 
   A process may be killed while it adds: what was added stays, and a half-
   written record is dropped by the next writer. There is one writer at a time,
@@ -66,7 +68,7 @@ class FeatureStore:
       if fingerprint is not None:
         self._check('fingerprint', fingerprint)
         self._check('dtype', dtype or self.dtype)
-      self._locations, ends = shards.locate(self.folder)
+      self._locations, ends = locations.locate(self.folder)
       if fingerprint is not None:
         self._shard = max(ends, default=0)
         self._end = ends.get(self._shard, 0)
@@ -142,7 +144,7 @@ class FeatureStore:
     record = records.pack(name, _stored(name, regions, self.dtype))
     if self._end >= _SHARD_BYTES:
       self._file.close()
-      shards.write_list(self.folder, self._locations)
+      locations.write_list(self.folder, self._locations)
       self._shard, self._end = self._shard + 1, 0
       self._file = self._open_shard()
     try:
@@ -164,7 +166,7 @@ class FeatureStore:
       if self._file is not None:
         self._file.close()
         self._file = None
-        shards.write_list(self.folder, self._locations)
+        locations.write_list(self.folder, self._locations)
 
   def __enter__(self) -> 'FeatureStore':
     return self

@@ -99,11 +99,11 @@ def _triplet(videos, augment, element, rng) -> dict[str, np.ndarray]:
   anchor, *others = element
   chosen = [scores[rng.integers(len(scores))] for scores in others]
   order = functools.partial(augment_time.draw_order, rng=rng)
-  found = videos.example('anchor', anchor)
+  example = videos.example('anchor', anchor)
   for role, (name, _) in zip(('positive', 'negative'), chosen, strict=True):
-    found |= videos.example(role, name, order if augment else None)
+    example |= videos.example(role, name, order if augment else None)
   scores = np.array([score for _, score in chosen], np.float32)
-  return found | {'scores': scores}
+  return example | {'scores': scores}
 
 
 def _views(videos, augment, name, rng) -> dict[str, np.ndarray]:

@@ -40,13 +40,13 @@ def find_snippets(root, split: str, length: int) -> list[Snippet]:
   """
   root = pathlib.Path(root)
   truths = root / 'gtFine' / split
-  found = sorted(truths.glob(f'*/*{_TRUTH}'))
-  if not found:
+  maps = sorted(truths.glob(f'*/*{_TRUTH}'))
+  if not maps:
     raise FileNotFoundError(
       f'{truths}: expected label maps CITY/CITY_SEQ_FRAME{_TRUTH}, found none'
     )
   snippets = []
-  for path in found:
+  for path in maps:
     city, *middle = path.name.removesuffix(_TRUTH).rsplit('_', 2)
     if len(middle) != 2 or not middle[1].isdigit():
       raise ValueError(f'{path}: expected the name CITY_SEQ_FRAME{_TRUTH}')
@@ -62,7 +62,7 @@ def find_snippets(root, split: str, length: int) -> list[Snippet]:
   images.check_files(
     frames, f'the {length} frames up to each label map, in leftImg8bit_sequence'
   )
-  for path in [*found, *frames]:
+  for path in [*maps, *frames]:
     images.check_image(path)
   return snippets
 

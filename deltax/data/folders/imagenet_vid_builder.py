@@ -95,10 +95,10 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
       labelled = ''
       for index, (picture, truth) in enumerate(video.files()):
         data, size = imagenet_vid_tree.read_picture(picture)
-        found = imagenet_vid_tree.read_objects(truth, size)
-        outside += found.outside
-        labelled += '1' if len(found.boxes) else '0'
-        record = found._asdict()
+        objects = imagenet_vid_tree.read_objects(truth, size)
+        outside += objects.outside
+        labelled += '1' if len(objects.boxes) else '0'
+        record = objects._asdict()
         del record['outside']
         record |= {'video': video.name, 'index': index, 'frame': data}
         yield number, record
@@ -138,9 +138,9 @@ def prepare(root=None, data_dir=None) -> ImagenetVid:
 
 def stretches(builder: ImagenetVid, split: str) -> list[Stretch]:
   """The videos of a split in order, and where their records are."""
-  found, first = [], 0
+  videos, first = [], 0
   for name, flags in builder.info.metadata[split]:
     labelled = np.array([flag == '1' for flag in flags])
-    found.append(Stretch(name, first, labelled))
+    videos.append(Stretch(name, first, labelled))
     first += len(flags)
-  return found
+  return videos

@@ -120,25 +120,25 @@ def find_stills(root) -> list[VideoFiles]:
   if not pictures.is_dir():
     return []
   places = [root / 'ImageSets' / kind / STILLS for kind in ('VID', 'DET')]
-  found = [path for path in places if path.is_file()]
-  if not found:
+  lists = [path for path in places if path.is_file()]
+  if not lists:
     raise FileNotFoundError(
       f'{places[0]}: expected the list of stills, as there is {pictures}'
     )
   stills = []
-  for number, line in enumerate(found[0].read_text().splitlines(), 1):
+  for number, line in enumerate(lists[0].read_text().splitlines(), 1):
     if not line.strip():
       continue
     part, _, stem = line.split()[0].rpartition('/')
     if not part or '..' in part:
       raise ValueError(
-        f"{found[0]}, line {number}: expected 'train/PART/NAME 1', got {line!r}"
+        f"{lists[0]}, line {number}: expected 'train/PART/NAME 1', got {line!r}"
       )
     folders = pictures / part, truths / part
     stills.append(VideoFiles(f'{part}/{stem}', *folders, (stem,)))
   images.check_files(
     (path for still in stills for pair in still.files() for path in pair),
-    f'the pictures and annotations that {found[0]} names',
+    f'the pictures and annotations that {lists[0]} names',
   )
   return stills
 

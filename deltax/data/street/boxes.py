@@ -77,11 +77,11 @@ def make_street_boxes(
   records = builder.as_data_source(split, decoders=skipped)
 
   def read(shown):
-    found = [records[k] for k in shown]
+    picked = [records[k] for k in shown]
     clip = augment_boxes.make_clip(
-      np.stack([record['frame'] for record in found]),
-      [record['boxes'] for record in found],
-      [_classes(record, min_shown) for record in found],
+      np.stack([record['frame'] for record in picked]),
+      [record['boxes'] for record in picked],
+      [_classes(record, min_shown) for record in picked],
     )
     return augment_boxes.drop_small(clip, min_side)
 

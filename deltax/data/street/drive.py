@@ -129,6 +129,8 @@ def _draw(seed: int, frames: int, size) -> World:
   scene = build(seed, frames / FPS)
   renderer = Renderer(scene, size)
   rng = np.random.default_rng([seed, 0xCA])
+  # Motion blur: the mean of moments while the shutter is open, in the middle
+  # of which the labels are drawn. The longer it is open, the more of them.
   count = 1 + 2 * int(np.ceil(scene.look.shutter / 0.25))
   moments = np.linspace(-0.5, 0.5, count) * scene.look.shutter
   images, pictures, boxes = [], [], []

@@ -36,7 +36,16 @@ class Picture(NamedTuple):
 
 
 class Renderer:
-  """Keeps the scene graphs of one world: colours, numbers and depth."""
+  """Draws one world: its colours, its labels and tracks, its depth.
+
+  Each of the three has a scene graph of its own. Labels and track numbers are
+  drawn as flat colours, the depth by a texture that counts decimetres.
+
+  Args:
+    scene: a `scene.Scene`.
+    size: height and width in pixels.
+    oversample: how much larger colours are drawn.
+  """
 
   def __init__(self, scene, size, oversample: int = 2):
     core.loadPrcFileData(
@@ -85,10 +94,11 @@ class Renderer:
     return self._views['colour'].read()
 
   def draw(self, time: float) -> Picture:
-    """What is to be seen where, at a time in seconds."""
+    """Labels, tracks and depth at a time in seconds."""
     self._render(time, ['numbers', 'depth'])
     numbers = self._views['numbers'].read().astype(np.int32)
     labels = numbers[..., 0].astype(np.uint8)
+    # Two channels: a step of the depth ramp is one of 4096 texels.
     ramp = self._views['depth'].read().astype(np.float32)
     depth = (ramp[..., 1] * 256 + ramp[..., 2] + 0.5) * DEPTH_STEP
     depth[labels == SKY] = np.inf
@@ -132,6 +142,8 @@ class Renderer:
     mask = self._masks.get(thing.texture)
     if image is not None:
       nodes['colour'].setTexture(image)
+    # Colours are bytes, so a track number takes two; half a step more, so that
+    # no rounding changes a number.
     number = (thing.label, instance % 256, instance // 256)
     nodes['numbers'].setColor(*((value + 0.5) / 255 for value in number), 1)
     if mask is not None:
@@ -185,6 +197,8 @@ class _View:
     """Draws the distance along the optical axis instead of colours."""
     ramp = _texture(_depth_ramp(), smooth=False)
     ramp.setWrapU(core.SamplerState.WM_clamp)
+    # A point's place before the camera becomes its place in the ramp's texture:
+    # the second coordinate, forward, is moved to the first.
     self.root.setTexGen(DISTANCE, core.TexGenAttrib.MEyePosition)
     scale = core.Mat4(*([0.0] * 16))
     scale.setCell(1, 0, 1 / (DEPTH_STEP * DEPTH_STEPS))

@@ -1,7 +1,7 @@
-"""How much moves in a video, as its codec has already found out.
+"""How much moves in a video, read from the motion vectors of its codec.
 
-A video codec stores for each block of a frame from where in another frame it is
-copied; reading that costs next to nothing beside decoding.
+A codec stores for each block of a frame from where in another frame it is
+copied; a decoder can tell these motion vectors beside the pictures.
 """
 
 import io
@@ -127,6 +127,8 @@ def _read(source, name) -> Motion:
 
 def _summary(vectors, height: int, width: int) -> tuple[float, float]:
   """Mean length and share of intra blocks of one frame."""
+  # One length per cell of 8 x 8 pixels; NaN where no vector covers the cell, as
+  # blocks that are stored as pictures have none.
   lengths = np.full((-(-height // _CELL), -(-width // _CELL)), np.nan)
   if vectors is not None:
     table = vectors.to_ndarray()
@@ -147,13 +149,16 @@ def _summary(vectors, height: int, width: int) -> tuple[float, float]:
 
 
 def _spread(anchors, count: int) -> Motion:
-  """From frames that are apart to every frame."""
-  found, previous = np.zeros((count, 2), np.float32), -1
+  """The motion of every frame, of anchors (number, pixels, intra)."""
+  # A vector spans all frames since the last anchor: its length is shared among
+  # them, as the frames in between (B-frames) refer to both sides.
+  motion, previous = np.zeros((count, 2), np.float32), -1
   for number, pixels, intra in anchors:
     if intra >= _CUT:
-      found[number] = np.inf, intra
+      motion[number] = np.inf, intra
     else:
-      # Up to the end, in case that nothing follows but a cut.
-      found[previous + 1 :] = np.array([pixels, intra]) / (number - previous)
+      # Up to the end, in case that nothing follows but a cut; what follows
+      # overwrites it.
+      motion[previous + 1 :] = np.array([pixels, intra]) / (number - previous)
     previous = number
-  return Motion(found[:, 0], found[:, 1])
+  return Motion(motion[:, 0], motion[:, 1])

@@ -116,6 +116,8 @@ def read_chunks(
       number = damaged = 0
       first = end = None
       pictures, times = [], []
+      # All frames are decoded, as they refer to each other, but only those kept
+      # are converted to RGB and scaled.
       for frame in decode(container, stream):
         if frame is None:
           damaged += 1
@@ -127,6 +129,8 @@ def read_chunks(
           height, width = frame.height, frame.width
         end = max(end, time + length)
         if number % period == 0:
+          # A full part waits for the next kept frame, so that the last part is
+          # never empty and has the duration up to the end.
           if len(pictures) == size:
             yield _part(pictures, times, end - first, damaged)
             pictures, times = [], []

@@ -29,7 +29,7 @@ def find_videos(
     FileNotFoundError: no such file or folder.
     ValueError: there are no videos, or two of one name.
   """
-  found = {}
+  videos = {}
   for place in map(pathlib.Path, places):
     if place.is_dir():
       paths = {path.relative_to(place): path for path in _below(place)}
@@ -39,15 +39,15 @@ def find_videos(
       raise FileNotFoundError(f'{place}: no such file or folder')
     for name, path in paths.items():
       name = (name if endings else name.with_suffix('')).as_posix()
-      if name in found:
-        raise ValueError(f'two videos named {name}: {found[name]}, {path}')
-      found[name] = path
-  if not found:
+      if name in videos:
+        raise ValueError(f'two videos named {name}: {videos[name]}, {path}')
+      videos[name] = path
+  if not videos:
     raise ValueError(
       f'no videos in {", ".join(map(str, places))}; known endings: '
       f'{" ".join(ENDINGS)}'
     )
-  return found
+  return videos
 
 
 def _below(folder: pathlib.Path) -> list[pathlib.Path]:

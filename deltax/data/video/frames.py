@@ -49,7 +49,7 @@ def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
 
 
 def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A frame at (H, W): areas where it shrinks, bilinear where it grows.
+  """Scales a frame: means of areas where it shrinks, bilinear where it grows.
 
   Args:
     frame: uint8 `[H', W', 3]`.
@@ -75,7 +75,7 @@ def fitted(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def fit(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A frame in its proportions, as large as (H, W) hold it.
+  """Scales a frame in its proportions until it just fits into (H, W).
 
   Args:
     frame: uint8 `[H', W', 3]`.

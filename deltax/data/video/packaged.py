@@ -44,7 +44,7 @@ _INSTALLED = (
 
 
 def find_clips() -> list[PackagedClip]:
-  """All that there are; an original always comes before its copy.
+  """All clips on this computer; an original comes before its copy.
 
   Raises:
     FileNotFoundError: DELTAX_CLIPS names a folder that does not exist.

@@ -12,7 +12,7 @@ class VideoError(DeltaxError):
 
 
 def find_stream(container, path):
-  """The video's stream; a cover of a song is none."""
+  """The video stream of a file; the cover picture of a song is none."""
   from av.stream import Disposition
 
   stream = container.streams.best('video')
@@ -49,7 +49,7 @@ def frame_rate(stream) -> float:
 
 
 def clock(container, stream):
-  """A function of a decoded frame and its number: when it is shown, how long.
+  """When a frame is shown, and for how long: a function of it and its number.
 
   Both are seconds, of the file's clock. AVI files have none: their frames are
   equally far apart.
@@ -68,11 +68,13 @@ def clock(container, stream):
 
 def announced(container, stream) -> float:
   """The length that the header tells, in seconds; 0 where it tells none."""
+  # Headers tell it in up to four places, each missing in some containers.
   lengths = [0.0]
   if stream.duration:
     lengths.append(float(stream.duration * stream.time_base))
   if stream.frames and stream.average_rate:
     lengths.append(float(stream.frames / stream.average_rate))
+  # The container's is that of the longest stream, which may be its sound.
   if container.duration and len(container.streams) == 1:
     lengths.append(container.duration / 1e6)
   told = stream.metadata.get('DURATION', '')  # Matroska

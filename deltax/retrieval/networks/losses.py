@@ -130,6 +130,6 @@ def selection(logits: Array, labels: Array) -> Array:
   Args:
     logits: of the selector.
     labels: 1 for a pair that deserves the fine student, else 0, as
-      `deltax.data.features.pairs.deserves` tells them.
+      `deltax.data.features.scored_pairs.deserves` tells them.
   """
   return optax.sigmoid_binary_cross_entropy(logits, labels)

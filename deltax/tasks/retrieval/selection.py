@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax import retrieval
-from deltax.data.features.pairs import deserves
+from deltax.data.features.scored_pairs import deserves
 from deltax.retrieval.networks import losses as retrieval_losses
 from deltax.task import Task
 

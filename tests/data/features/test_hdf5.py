@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deltax.data.features.hdf5 import Hdf5Features, write_hdf5
-from deltax.data.features.records import FeatureError
+from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.store import FeatureStore, open_features
 
 

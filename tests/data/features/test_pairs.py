@@ -10,7 +10,8 @@ from absl import logging as absl_logging
 
 from deltax import data
 from deltax.data.features.annotations import read_fivr
-from deltax.data.features.pairs import VideoPair, _balanced, deserves
+from deltax.data.features.pairs import VideoPair
+from deltax.data.features.scored_pairs import _balanced, deserves
 from deltax.data.features.similarities import Similarities, write_similarities
 from deltax.data.features.store import FeatureStore
 

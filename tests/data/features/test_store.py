@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from deltax.data.features.records import FeatureError
+from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.store import FeatureStore, open_features
 
 NAMES = [

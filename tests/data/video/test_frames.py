@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from deltax.data.prefetch import ahead
-from deltax.data.video import frames as video_frames
 from deltax.data.video.files import VideoError, read_video, write_video
+from deltax.data.video.frames import (
+  MEAN_COLOUR,
+  fit,
+  fitted,
+  read_frames,
+  read_header,
+  resize,
+)
 
 
 @pytest.fixture(scope='module')
@@ -18,26 +25,26 @@ def film(tmp_path_factory):
 
 
 def test_every_frame_is_read_and_the_header_tells_how_many(film):
-  frames = list(video_frames.read_frames(film))
+  frames = list(read_frames(film))
   whole = read_video(film, rate=1e9, short_side=None, crop=None)
   np.testing.assert_array_equal(np.stack(frames), whole.frames)
   assert len(frames) == 17
-  assert video_frames.read_header(film) == (12.5, 17)
+  assert read_header(film) == (12.5, 17)
 
 
 def test_a_container_without_a_count_is_measured_by_its_length(film, tmp_path):
   path = tmp_path / 'film.mkv'
-  write_video(path, video_frames.read_frames(film), 12.5)
-  header = video_frames.read_header(path)
+  write_video(path, read_frames(film), 12.5)
+  header = read_header(path)
   assert header.rate == pytest.approx(12.5)
   assert header.count == 17
 
 
 def test_a_damaged_file_is_told_at_its_end(film, tmp_path):
   path = tmp_path / 'film.mkv'
-  write_video(path, video_frames.read_frames(film), 12.5)
+  write_video(path, read_frames(film), 12.5)
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-  frames = ahead(video_frames.read_frames(path))
+  frames = ahead(read_frames(path))
   next(frames)
   with pytest.raises(VideoError, match=r'film\.mkv: the file is cut off'):
     list(frames)
@@ -45,13 +52,13 @@ def test_a_damaged_file_is_told_at_its_end(film, tmp_path):
 
 def test_a_shrunken_frame_has_the_means_of_areas():
   frame = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
-  small = video_frames.resize(frame, (4, 6))
+  small = resize(frame, (4, 6))
   expected = frame.reshape(4, 2, 6, 2, 3).mean((1, 3))
   assert np.abs(small - expected).max() <= 0.5
-  grown = video_frames.resize(small, (16, 24))
+  grown = resize(small, (16, 24))
   assert grown.shape == (16, 24, 3)
   np.testing.assert_array_equal(grown[0, 0], small[0, 0])
-  np.testing.assert_array_equal(video_frames.resize(frame, (8, 12)), frame)
+  np.testing.assert_array_equal(resize(frame, (8, 12)), frame)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +72,10 @@ def test_a_shrunken_frame_has_the_means_of_areas():
 )
 def test_a_frame_keeps_its_proportions(shape, size, inner):
   frame = np.full((*shape, 3), 7, np.uint8)
-  fitted = video_frames.fit(frame, size)
-  assert fitted.shape == (*size, 3)
-  assert video_frames.fitted(shape, size) == inner
+  whole = fit(frame, size)
+  assert whole.shape == (*size, 3)
+  assert fitted(shape, size) == inner
   inside = np.zeros(size, bool)
   inside[: inner[0], : inner[1]] = True
-  assert (fitted[inside] == 7).all()
-  assert (fitted[~inside] == video_frames.MEAN_COLOUR).all()
+  assert (whole[inside] == 7).all()
+  assert (whole[~inside] == MEAN_COLOUR).all()

@@ -64,8 +64,8 @@ def pack(name: str, values: np.ndarray) -> bytes:
   fields = _FIELDS.pack(
     _MAGIC, len(text), values.itemsize, *values.shape, checksum
   )
-  own = _CHECKSUM.pack(zlib.crc32(fields + text))
-  return b''.join((fields, own, text, content))
+  checked = _CHECKSUM.pack(zlib.crc32(fields + text))
+  return b''.join((fields, checked, text, content))
 
 
 def unpack(data: bytes) -> tuple[str, np.ndarray] | None:
@@ -91,6 +91,8 @@ def find(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, Head]]:
   Yields:
     Where a record starts, and its head. The values are there, not looked at.
   """
+  # After a broken record, the next begins where there are the magic bytes and a
+  # header whose checksum is right: values may look like magic bytes by chance.
   while start + _HEADER <= end:
     file.seek(start)
     head = _read_head(file.read(_HEADER + _LONGEST_NAME))
@@ -106,9 +108,10 @@ def _find_magic(file: BinaryIO, start: int, end: int) -> int:
   while start < end:
     file.seek(start)
     block = file.read(_BLOCK)
-    found = block.find(_MAGIC)
-    if found >= 0:
-      return start + found
+    place = block.find(_MAGIC)
+    if place >= 0:
+      return start + place
+    # The magic bytes may begin in this block and end in the next.
     start += max(1, len(block) - len(_MAGIC) + 1)
   return end
 
@@ -118,9 +121,9 @@ def _read_head(data: bytes) -> Head | None:
     return None
   fields = data[: _FIELDS.size]
   _, length, size, *shape, checksum = _FIELDS.unpack(fields)
-  (own,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
+  (checked,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
   text = data[_HEADER : _HEADER + length]
-  if zlib.crc32(fields + text) != own:
+  if zlib.crc32(fields + text) != checked:
     return None
   name = text.decode('utf-8', 'surrogatepass')
   content = _HEADER + length

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from absl import logging
 
 from deltax import files
-from deltax.data.features import records
+from deltax.data.features.shards import records
 
 Ends = dict[int, int]
 

@@ -1,0 +1,1 @@
+"""The files that a feature store keeps its features in."""
