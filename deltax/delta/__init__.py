@@ -1,4 +1,4 @@
-"""Delta distillation: full price on key frames, cheap students in between."""
+"""Delta distillation: a network on key frames, small students in between."""
 
 from deltax.delta import gates, losses
 from deltax.delta.cost import Macs, count

@@ -262,7 +262,7 @@ def _advance(pair, schedule, params, state, frame, features=None):
 
 def _rollout(pair, schedule, params, clip, features=None):
   check_frames(clip, 5)
-  keyframe, step = (functools.partial(each, params) for each in pair)
+  keyframe, step = (functools.partial(run, params) for run in pair)
   return roll(keyframe, step, schedule, clip, features)
 
 

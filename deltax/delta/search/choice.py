@@ -118,7 +118,7 @@ def settle(
   """
   if not logits:
     return {}
-  sizes = {path: own.size + 1 for path, own in logits.items()}
+  sizes = {path: gate.size + 1 for path, gate in logits.items()}
   _check_paths({path: range(size) for path, size in sizes.items()}, costs)
   table = _padded({path: costs[path] for path in sizes}, 0.0)
   unit = table.max(1).sum() or 1.0
@@ -126,11 +126,11 @@ def settle(
   value = jnp.stack(
     [
       jnp.pad(
-        jax.nn.log_softmax(gates.complete(lax.stop_gradient(own))),
-        (0, table.shape[1] - own.size - 1),
+        jax.nn.log_softmax(gates.complete(lax.stop_gradient(gate))),
+        (0, table.shape[1] - gate.size - 1),
         constant_values=-jnp.inf,
       )
-      for own in logits.values()
+      for gate in logits.values()
     ]
   )
 
@@ -223,7 +223,7 @@ def evolve(
     raise ValueError(f'a population is two or more, got {population}')
   _check_reachable(costs, limit)
   cost = _padded(costs, np.inf)
-  sizes = np.array([len(own) for own in costs.values()])
+  sizes = np.array([len(row) for row in costs.values()])
   rows, draw = np.arange(len(cost)), np.random.default_rng(seed)
 
   def repaired(picked):
@@ -244,9 +244,11 @@ def evolve(
   scores: dict[tuple[int, ...], float] = {}
 
   def judge(generation):
-    fresh = [each for each in dict.fromkeys(generation) if each not in scores]
+    fresh = [
+      child for child in dict.fromkeys(generation) if child not in scores
+    ]
     if fresh:
-      named = [dict(zip(costs, each, strict=True)) for each in fresh]
+      named = [dict(zip(costs, child, strict=True)) for child in fresh]
       scores.update(zip(fresh, map(float, score(named)), strict=True))
 
   judge([repaired(draw.integers(sizes)) for _ in range(population)])
@@ -277,7 +279,7 @@ def _check_paths(values, costs):
 
 
 def _check_reachable(costs, limit):
-  least = np.array([min(own) for own in costs.values()]).sum()
+  least = np.array([min(row) for row in costs.values()]).sum()
   if least > limit:
     raise ValueError(
       f'the cheapest choice costs {least:.6g}, {least - limit:.3g} more than '
@@ -289,12 +291,12 @@ def _padded(table, filler):
   """`[L, K]` of a table whose layers have K candidates or fewer."""
   width = max(map(len, table.values()))
   return np.array(
-    [[*own, *[filler] * (width - len(own))] for own in table.values()], float
+    [[*row, *[filler] * (width - len(row))] for row in table.values()], float
   )
 
 
 def _highest_price(values, costs):
   """A price at which every layer takes its cheapest candidate."""
-  most = max(max(own) - min(own) for own in values.values())
-  gaps = [np.diff(np.unique(own)) for own in costs.values()]
+  most = max(max(row) - min(row) for row in values.values())
+  gaps = [np.diff(np.unique(row)) for row in costs.values()]
   return 2 * most / min(np.concatenate(gaps), default=1.0)

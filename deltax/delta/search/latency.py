@@ -72,7 +72,7 @@ class Latencies(NamedTuple):
   @property
   def rest(self) -> float:
     """Milliseconds of a frame that no student touches."""
-    return max(0.0, self.frame - sum(own.ms for own in self.teacher.values()))
+    return max(0.0, self.frame - sum(unit.ms for unit in self.teacher.values()))
 
   def predicted(self, choices: Mapping[str, int]) -> float:
     """Milliseconds of a later frame.
@@ -244,8 +244,8 @@ def write(path: str | os.PathLike, latencies: Latencies) -> None:
   content = {'kind': _KIND, 'version': VERSION, **latencies._asdict()}
   content['teacher'] = {k: e._asdict() for k, e in latencies.teacher.items()}
   content['candidates'] = {
-    path: {name: entry._asdict() for name, entry in own.items()}
-    for path, own in latencies.candidates.items()
+    path: {name: entry._asdict() for name, entry in students.items()}
+    for path, students in latencies.candidates.items()
   }
   files.write_json(path, content)
 
@@ -276,8 +276,8 @@ def read(path: str | os.PathLike) -> Latencies:
     content['shape'] = tuple(content['shape'])
     content['teacher'] = {k: Entry(**e) for k, e in content['teacher'].items()}
     content['candidates'] = {
-      path: {name: Entry(**entry) for name, entry in own.items()}
-      for path, own in content['candidates'].items()
+      path: {name: Entry(**entry) for name, entry in students.items()}
+      for path, students in content['candidates'].items()
     }
     return Latencies(**content)
   except (KeyError, AttributeError, TypeError) as error:

@@ -224,9 +224,9 @@ def _turns(calls, repeats):
   ]
   times: list[list[float]] = [[] for _ in calls]
   for _ in range(repeats):
-    for own, call, count in zip(times, calls, counts, strict=True):
-      own += [timed(call) for _ in range(count)]
-  return [statistics.median(own) for own in times]
+    for taken, call, count in zip(times, calls, counts, strict=True):
+      taken += [timed(call) for _ in range(count)]
+  return [statistics.median(taken) for taken in times]
 
 
 def _drawn(tree, kept):

@@ -36,7 +36,8 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
   if clip.ndim == 5 and clip.shape[1] < 2:
     raise ValueError(f'a clip of {clip.shape} has no later frame to compare')
   # A saved tree has no empty branches: the gates tell how many there are.
-  gated = {path: own.size + 1 for path, own in params.get('gates', {}).items()}
+  logits = params.get('gates', {})
+  gated = {path: gate.size + 1 for path, gate in logits.items()}
   counts = dict.fromkeys(params['students'], 1) | gated
 
   @jax.jit

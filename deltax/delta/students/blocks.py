@@ -156,10 +156,12 @@ class Residual:
     patches = [_patch(shape, self.size(block)) for shape in block.inputs]
     change, context = (
       [
-        _SPREAD(each, (*patch, shape[-1], width))
-        for each, patch, shape in zip(own, patches, block.inputs, strict=True)
+        _SPREAD(input_key, (*patch, shape[-1], width))
+        for input_key, patch, shape in zip(
+          input_keys, patches, block.inputs, strict=True
+        )
       ]
-      for own in (keys[1::2], keys[2::2])
+      for input_keys in (keys[1::2], keys[2::2])
     )
     params = {
       'change': change,
@@ -184,12 +186,14 @@ class Residual:
   def prepare(self, params, references, block) -> dict[str, Array]:
     size = self.size(block)
     still = _summed(params['context'], references, size)
-    own = _summed(params['change'], references, size)
-    return {'still': still - own}
+    # A later frame adds `change` of the whole input, of which the reference's
+    # share is not change: it is taken off here, once.
+    return {'still': still - _summed(params['change'], references, size)}
 
   def follow(self, params, prepared, inputs, block) -> Array:
-    own = _summed(params['change'], inputs, self.size(block))
-    return _out(params, _inside(params, prepared['still'] + own), inputs, block)
+    moved = _summed(params['change'], inputs, self.size(block))
+    inside = _inside(params, prepared['still'] + moved)
+    return _out(params, inside, inputs, block)
 
   def macs(self, block: Block) -> int:
     (rows, cols), width = self.size(block), self.width(block)

@@ -94,10 +94,10 @@ def _nearest_taps(size: int, stride: int, pad: int, dilation: int):
   def shifted(identity, tap):
     return np.roll(identity, pad - tap * dilation, 0)[::stride]
 
-  own = [
+  student = [
     (up @ shifted(half, tap) @ down @ spread).ravel() for tap in range(size)
   ]
   target = [
     (shifted(np.eye(_LENGTH), tap) @ spread).ravel() for tap in range(size)
   ]
-  return np.linalg.lstsq(np.array(own).T, np.array(target).T, rcond=None)[0]
+  return np.linalg.lstsq(np.array(student).T, np.array(target).T, rcond=None)[0]
