@@ -39,6 +39,7 @@ def process(*arguments, **options):
   return subprocess.Popen(
     [sys.executable, *map(str, arguments)],
     cwd=ROOT,
+    env={**os.environ, 'DELTAX_CACHE': 'off'},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
