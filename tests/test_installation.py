@@ -17,7 +17,7 @@ PLACES = (
   *('configs/**/*.py', 'benchmarks/**/*.py', 'colabs/**/*.ipynb', '.ci/*'),
 )
 NOTEBOOKS = sorted(ROOT.glob('colabs/*.ipynb'))
-INSTALL = '!pip install --quiet {source}'
+INSTALL = '!pip install --quiet "{source}"'
 # The name alone, perhaps with extras or a version: no path, no `deltax-jax`.
 NAMESAKE = re.compile(r'(?<![\w./-])deltax(?![\w/-]|\.\w)')
 
