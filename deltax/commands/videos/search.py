@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     folders.check_apart(
       *(arguments.html, arguments.index, arguments.query, arguments.model)
     )
+    folders.check_file(arguments.html)
   index, system = systems.open_index(arguments.index, arguments.model)
   query = systems.read_video(system, arguments.query)
   result = Searcher(index, system).search(
