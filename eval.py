@@ -12,7 +12,7 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import experiment, files, report, tasks, training
+from deltax import compilation, experiment, files, report, tasks, training
 from deltax.errors import told_in_one_sentence
 from deltax.progress import wants_bar
 from deltax.tasks.retrieval import report as retrieval_report
@@ -29,6 +29,7 @@ def main(_) -> None:
   workdir = pathlib.Path(flags.FLAGS.workdir)
   path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
   with told_in_one_sentence('eval.py'):
+    compilation.set_up()
     _evaluate(config, workdir, path)
 
 

@@ -12,7 +12,7 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import experiment
+from deltax import compilation, experiment
 from deltax.errors import told_in_one_sentence
 
 config_flags.DEFINE_config_file('config', None, 'What to train.')
@@ -24,6 +24,7 @@ def main(_) -> None:
   logging.set_verbosity(logging.INFO)
   config = flags.FLAGS.config.to_dict()
   with told_in_one_sentence('train.py'):
+    compilation.set_up()
     experiment.train(config, pathlib.Path(flags.FLAGS.workdir))
 
 

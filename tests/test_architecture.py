@@ -19,7 +19,7 @@ FLOORS = (
   {'training'},
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data'},
-  {'boxes'},
+  {'boxes', 'compilation'},
   {'types', 'task', 'errors', 'files', 'progress'},
   {'deltax', '__init__'},
 )

@@ -177,8 +177,10 @@ def test_a_retrieval_config_trains_and_evaluates_by_its_commands(name, folder):
   trained = run('train.py', *flags, folder=folder)
   assert trained.returncode == 0, trained.stderr[-3000:]
   assert 'step 2 of 2: loss' in trained.stderr
+  assert 'Unable to initialize' not in trained.stderr
   judged = run('eval.py', *flags, folder=folder)
   assert judged.returncode == 0, judged.stderr[-3000:]
+  assert 'Unable to initialize' not in judged.stderr
   assert 'coarse' in judged.stdout and 'mAP' in judged.stdout
   check_retrieval(config_of(name, 'smoke'), workdir)
 

@@ -71,7 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
       formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.configure(parser)
-    command.run(parser.parse_args(rest))
+    parsed = parser.parse_args(rest)
+    if 'jax' in sys.modules:  # else there is nothing to compile
+      from deltax import compilation
+
+      compilation.set_up()
+    command.run(parsed)
 
 
 def _named(first: str) -> tuple[str, str]:

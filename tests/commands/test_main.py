@@ -39,6 +39,7 @@ def process(*arguments, **options):
   return subprocess.Popen(
     [sys.executable, *map(str, arguments)],
     cwd=ROOT,
+    env={**os.environ, 'DELTAX_CACHE': 'off'},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -89,6 +90,21 @@ def test_no_command_is_an_error(capsys):
   assert status == 2 and 'COMMAND' in told.err
 
 
+def test_modules_are_there_when_they_are_used():
+  program = (
+    'import sys, deltax;'
+    'assert "delta" in dir(deltax) and "jax" not in sys.modules;'
+    'print(deltax.delta.distill.__name__, deltax.retrieval.__name__)'
+  )
+  with process('-c', program) as started:
+    out, told = started.communicate(timeout=60)
+  assert (out, told) == ('distill deltax.retrieval\n', '')
+  for name in set(dir(deltax)) - set(vars(deltax)):
+    assert getattr(deltax, name).__name__ == f'deltax.{name}'
+  with pytest.raises(AttributeError, match="'deltax' has no attribute 'x'"):
+    deltax.x  # noqa: B018
+
+
 @pytest.mark.parametrize(
   'error',
   [training.CheckpointError, VideoError, FeatureError, TorchFileError, Refused],
@@ -123,7 +139,7 @@ def test_a_broken_checkpoint_is_told_in_one_sentence(
     pass
   write_similarities(tmp_path / 'pairs.json', Similarities({}))
   arguments = {
-    'run': [broken, 'a.mp4', '--out', tmp_path / 'out'],
+    'run': [broken, 'a.mp4', '--out', tmp_path / 'out.mp4'],
     'export': [broken, tmp_path / 'out', '--size', '64x64'],
     'score': [
       *(broken, '--features', tmp_path / 'features'),
@@ -135,7 +151,7 @@ def test_a_broken_checkpoint_is_told_in_one_sentence(
   assert status == 1
   assert told.err.startswith(f'deltax {name}: corrupt checkpoint {broken}')
   assert told.err.count('\n') == 1
-  assert not (tmp_path / 'out').exists()
+  assert not list(tmp_path.glob('out*'))
 
 
 def test_a_foreign_checkpoint_of_an_iteration_is_told(tmp_path, broken, capsys):

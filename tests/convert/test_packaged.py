@@ -105,7 +105,9 @@ def test_an_absent_package_is_named_with_its_extra(monkeypatch):
     raise importlib.metadata.PackageNotFoundError(name)
 
   monkeypatch.setattr(importlib.metadata, 'files', files)
-  with pytest.raises(ModuleNotFoundError, match=r'deltax\[weights\]') as error:
+  with pytest.raises(
+    ModuleNotFoundError, match=r'deltax-jax\[weights\]'
+  ) as error:
     packaged.packaged_weights(LITE0)
   assert DISTRIBUTION in str(error.value)
 

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in arguments.results
   ]
   folders.check_apart(arguments.out, *paths)
+  folders.check_file(arguments.out)
   runs = {
     name: _read(path) for name, path in zip(names_of(paths), paths, strict=True)
   }

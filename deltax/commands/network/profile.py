@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import tqdm
 
 from deltax import delta, models
+from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.delta.search import latency
 from deltax.delta.search.latency import Entry, Latencies
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: something is not known, a layer cannot have a candidate, or
       there is no such device.
   """
+  if arguments.out:
+    folders.check_file(arguments.out)
   if arguments.device:
     _choose(arguments.device)
   shape = (1, *read_size(arguments.size, '512x1024'), 3)

@@ -13,9 +13,11 @@ import contextlib
 import itertools
 import pathlib
 import statistics
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import tqdm
 from absl import logging
 
@@ -85,6 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
     raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
   folders.check_apart(arguments.out, arguments.model, arguments.video)
   folders.check_free(arguments.out, force=arguments.force)
+  _check_video(arguments.out)
   checkpoint, config = _described(arguments.model)
   frames = video_frames.read_frames(arguments.video)
   first = next(frames)
@@ -118,6 +121,20 @@ def run(arguments: argparse.Namespace) -> None:
     raise
   seconds = time.perf_counter() - start
   _summarise(arguments.out, first.shape, viewer.size, interval, times, seconds)
+
+
+def _check_video(out: pathlib.Path) -> None:
+  """Raises a ValueError where a video cannot be written, before it is made."""
+  folders.check_file(out)
+  frame = np.zeros((16, 16, 3), np.uint8)
+  with tempfile.TemporaryDirectory() as folder:
+    try:
+      write_video(pathlib.Path(folder, f'a{out.suffix}'), [frame], 25)
+    except ValueError as error:
+      raise ValueError(
+        f'{out}: cannot write H.264 into a file with the ending '
+        f'{out.suffix!r}; .mp4 and .mkv hold it'
+      ) from error
 
 
 def _described(run: pathlib.Path):

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     *(arguments.out, arguments.coarse, arguments.fine, arguments.selector),
     *(arguments.whitening, arguments.weights),
   )
+  folders.check_writable(arguments.out)
   parts = {
     role: folder and runs.read_part(folder)
     for role, folder in (

@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
   folders.check_apart(
     arguments.out, *videos.values(), arguments.weights, arguments.whitening
   )
+  folders.check_writable(arguments.out)
   extractor = extractors.make_extractor(
     arguments.extractor,
     whitening=arguments.whitening,

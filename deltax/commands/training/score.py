@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
   folders.check_apart(
     arguments.out, arguments.run, arguments.features, arguments.pairs
   )
+  folders.check_file(arguments.out)
   pairs = read_similarities(arguments.pairs)
   features = data.open_features(arguments.features)
   part = runs.read_part(arguments.run)

@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
   """
   store, out = arguments.store, arguments.out
   folders.check_apart(out, store, arguments.weights)
+  folders.check_file(out)
   if arguments.apply:
+    folders.check_writable(arguments.apply)
     folders.check_apart(arguments.apply, store, out, arguments.weights)
   with open_features(store) as features:
     if features.description.get('whitened'):

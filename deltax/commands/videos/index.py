@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   videos = find_videos(arguments.videos)
   folders.check_apart(arguments.out, *videos.values(), arguments.model)
+  folders.check_writable(arguments.out)
   added = systems.index_files(
     arguments.out,
     arguments.videos,

@@ -5,9 +5,9 @@
 A coarse score orders all videos; of the best, as many pairs as the budget has
 are compared frame by frame, which also tells the matching parts. These come
 first, the others follow with their coarse score alone, which is on another
-scale. A score of 1 says that all of the query is in the video. Half of the time
-of a short search goes into compiling; what is compiled is kept for the next one
-where the environment names a folder for it, as JAX_COMPILATION_CACHE_DIR.
+scale. A score of 1 says that all of the query is in the video. More than half
+of a first search goes into compiling; what is compiled is kept for the next, in
+~/.cache/deltax or where DELTAX_CACHE says.
 """
 
 import argparse
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     folders.check_apart(
       *(arguments.html, arguments.index, arguments.query, arguments.model)
     )
+    folders.check_file(arguments.html)
   index, system = systems.open_index(arguments.index, arguments.model)
   query = systems.read_video(system, arguments.query)
   result = Searcher(index, system).search(

@@ -44,7 +44,7 @@ def _matplotlib():
     import matplotlib.figure
   except ImportError as error:
     raise ImportError(
-      "the report's plots need matplotlib: pip install 'deltax[report]'"
+      "the report's plots need matplotlib: pip install 'deltax-jax[report]'"
     ) from error
   return matplotlib
 

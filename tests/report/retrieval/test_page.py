@@ -245,7 +245,7 @@ def test_without_matplotlib_the_error_says_what_to_install(
   tmp_path, monkeypatch
 ):
   monkeypatch.setitem(sys.modules, 'matplotlib', None)
-  with pytest.raises(ImportError, match=r"pip install 'deltax\[report\]'"):
+  with pytest.raises(ImportError, match=r"pip install 'deltax-jax\[report\]'"):
     page_of(tmp_path)
 
 
