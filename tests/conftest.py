@@ -5,6 +5,7 @@ less than half of the work where compiling is most of it. Processes that tests
 start take the same flags from QUICK_COMPILATION.
 """
 
+import logging
 import os
 import pathlib
 import tempfile
@@ -21,6 +22,7 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from absl import logging as absl_logging
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
@@ -33,6 +35,19 @@ _cache /= os.environ.get('PYTEST_XDIST_WORKER', '')
 jax.config.update('jax_compilation_cache_dir', str(_cache))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_log():
+  """Every test begins with the log of a fresh process.
+
+  Commands and the preparation of data set absl's verbosity, and with it a level
+  that hides from later tests what they wait for.
+  """
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  logger = absl_logging.get_absl_logger()
+  logger.setLevel(logging.NOTSET)
+  logger.propagate = True
 
 
 @pytest.fixture(scope='module', autouse=True)
