@@ -5,6 +5,8 @@ less than half of the work where compiling is most of it. Processes that tests
 start take the same flags from QUICK_COMPILATION.
 """
 
+import ctypes
+import logging
 import os
 import pathlib
 import tempfile
@@ -21,6 +23,7 @@ os.environ.setdefault(
 
 import jax
 import pytest
+from absl import logging as absl_logging
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
@@ -35,8 +38,50 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
+@pytest.fixture(autouse=True)
+def fresh_log():
+  """Every test begins with the log of a fresh process.
+
+  Commands and the preparation of data set absl's verbosity, and with it a level
+  that hides from later tests what they wait for.
+  """
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  logger = absl_logging.get_absl_logger()
+  logger.setLevel(logging.NOTSET)
+  logger.propagate = True
+
+
+# A program that is kept takes nine mappings of the 65,530 that Linux allows.
+MOST_BYTES, MOST_MAPPINGS = 2 << 30, 20_000
+
+
 @pytest.fixture(scope='module', autouse=True)
 def bounded_memory():
-  """Compiled programs would come to many gigabytes; the cache on disk stays."""
+  """Compiled programs would come to many gigabytes; the cache on disk stays.
+
+  They are dropped once they take much: modules share many a small program, and
+  to drop all after each would cost more than the tests of most.
+  """
   yield
-  jax.clear_caches()
+  if too_large():
+    jax.clear_caches()
+    trim()
+
+
+def too_large() -> bool:
+  """Whether this process holds much memory, or all is unknown."""
+  try:
+    pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+    with open('/proc/self/maps', 'rb') as maps:
+      mappings = sum(1 for _ in maps)
+  except OSError:
+    return True
+  size = pages * os.sysconf('SC_PAGE_SIZE')
+  return size > MOST_BYTES or mappings > MOST_MAPPINGS
+
+
+def trim() -> None:
+  """Gives freed memory back, where the C library can."""
+  release = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+  if release is not None:
+    release(0)

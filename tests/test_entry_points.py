@@ -221,7 +221,7 @@ def test_a_config_trains_and_evaluates(name, folder, trees):
 
 def test_a_finished_run_starts_no_work_and_overrides_are_taken(folder):
   flags = [
-    '--config=configs/demo_teacher.py:smoke',
+    '--config=configs/demo_retrieval_coarse.py:smoke',
     f'--workdir={folder / "again"}',
     '--config.optimizer.learning_rate=0.125',
   ]
