@@ -1,7 +1,8 @@
 """DDRNet-23-slim on rendered streets, trained to the end.
 
-Paper: Hong et al., 2021. Expected: see the README's table. Cost: an hour and a
-half on two CPU cores, minutes on an accelerator.
+Paper: Hong et al., 2021. RESULTS.md has the figures of the demo, whose training
+is shorter. Cost: an hour and a half on two CPU cores, minutes on an
+accelerator.
 
     python train.py --config=configs/street_ddrnet23_slim_teacher.py \
       --workdir=runs/street_ddrnet23_slim_teacher

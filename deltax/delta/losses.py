@@ -35,7 +35,7 @@ def average(errors: Mapping[str, Array]) -> Array:
 
 
 def last_calls(errors: Mapping[str, Array]) -> dict[str, Array]:
-  """Of layers that are called several times a frame, the last call only.
+  """Keeps only the last call of layers that are called several times a frame.
 
   The published code overwrites a layer's change at every call.
 

@@ -73,7 +73,7 @@ def fixed(interval: Any, phase: Any = 0) -> Schedule:
 
 
 def when(is_due: Callable[[Any, Any], Any]) -> Schedule:
-  """Where a function says so.
+  """A key frame wherever a function says so.
 
   Args:
     is_due: `(features, since) -> is_key`, for every frame but the first.

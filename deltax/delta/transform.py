@@ -31,7 +31,7 @@ RGB = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
 
 
 class Aux(NamedTuple):
-  """What a training pass leaves beside its outputs.
+  """What a training pass gives beside its outputs.
 
   Attributes:
     deltas: `[B, T', H, W, N]` predicted change of every layer's and block's

@@ -1,4 +1,4 @@
-"""What a run won: a table for the terminal and one self-contained page."""
+"""Results of a run: a table for the terminal and one self-contained page."""
 
 from deltax.report.contents import Page, Results
 from deltax.report.page import write

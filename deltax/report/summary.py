@@ -1,4 +1,4 @@
-"""What a run won, as one sentence and as a table for the terminal."""
+"""The results of a run, as one sentence and as a table for the terminal."""
 
 import math
 
@@ -66,7 +66,7 @@ def sentence(text: str) -> str:
 
 
 def headline(results: Results) -> str:
-  """One sentence on what was won or lost, at the first interval given.
+  """One sentence on cost and score against the teacher, at the first interval.
 
   Args:
     results: of a run; without intervals, the sentence is on the teacher.

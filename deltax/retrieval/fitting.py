@@ -33,7 +33,7 @@ def whiten(whitening: Whitening, x: Array) -> Array:
     x: `[..., C]`.
 
   Returns:
-    `[..., D]` unit vectors. What was zero is so no longer: pad afterwards.
+    `[..., D]` unit vectors. Zero vectors do not stay zero: pad afterwards.
   """
   mean = jnp.expand_dims(whitening.mean, range(x.ndim - 1))
   return unit((x - mean) @ whitening.projection)

@@ -64,8 +64,7 @@ def adaptive(threshold: Any, longest: int) -> Schedule:
   """When the features have changed by more than a share since the key frame.
 
   Args:
-    threshold: of `relative_change`, at which a frame is still none; may be
-      traced.
+    threshold: the largest `relative_change` of a later frame; may be traced.
     longest: a key frame is due after so many frames at the latest.
 
   Raises:

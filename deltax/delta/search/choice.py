@@ -28,10 +28,10 @@ _MUTATIONS = 0.05  # share of layers that a child draws anew
 def within(values: Table, costs: Table, limit: float) -> Choice:
   """The choice of largest value whose cost is within a limit, nearly.
 
-  A price of cost, found by bisection, is taken off the values, so that each
-  layer chooses for itself; what then is left of the limit goes, one by one, to
-  the layers that gain most for it. The value is less than the largest by no
-  more than what one layer can gain or lose.
+  Cost times a price is subtracted from every value, so that each layer can
+  choose for itself; the price is found by bisection. What then is left of the
+  limit goes, one by one, to the layers that gain most for it. The value is less
+  than the largest by no more than what one layer can gain or lose.
 
   Args:
     values: of every candidate, by path; larger is better, of any unit.
@@ -100,7 +100,7 @@ def settle(
     logits: `[K - 1]` by path, as `deltax.delta.gates` has them.
     costs: cost of each of the K candidates, by path.
     limit: of the sum of the costs, in their unit; may be traced.
-    spend: whether what is left of the limit goes to dearer candidates, though
+    spend: whether what is left of the limit goes to costlier candidates, though
       less likely, one by one where the least probability is lost for it.
 
   Returns:
@@ -201,8 +201,8 @@ def evolve(
   """The best choice that an evolutionary search finds within a limit.
 
   The better half of a generation stays. Children take every layer from one of
-  two parents, draw a few anew, and give up dear candidates at random until they
-  are within the limit. No choice is scored twice.
+  two parents, draw a few anew, and give up costly candidates at random until
+  they are within the limit. No choice is scored twice.
 
   Args:
     score: of some choices, one number each; larger is better.

@@ -78,7 +78,7 @@ class Latencies(NamedTuple):
     """Milliseconds of a later frame.
 
     Whatever only feeds layers that are skipped does not run when deployed; that
-    is not taken off.
+    is not subtracted.
 
     Args:
       choices: index of the candidate by path, as `Delta.choose` gives them.

@@ -12,11 +12,11 @@ from deltax.types import Array, Params
 
 
 def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
-  """What of the teacher's change each candidate misses, by layer.
+  """The error of each candidate in its layer's change, against the teacher.
 
   All layers take their first candidate at once, then their second, and so on
-  (their last where they have fewer), so that a student sees what students of
-  its kind before it have left. The negative errors are values for
+  (their last where they have fewer), so that a student sees inputs that
+  students of its kind have computed. The negative errors are values for
   `deltax.delta.choice.within`: a choice without a search, after training.
 
   Args:

@@ -3,8 +3,8 @@
 A candidate is a small pure object: `init` makes its parameters from the
 teacher's kernel, `apply` maps the change of the layer's input to the change of
 its output, `macs` prices it. All are linear, up to a bias that only loaded
-checkpoints have. Here are the convolution's own forms; narrower ones stand in
-`students_narrow`, coarser ones in `students_coarse`.
+checkpoints have. Here are the convolution's own forms; narrower ones are in
+`deltax.delta.students.narrow`, coarser ones in `deltax.delta.students.coarse`.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Candidate(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Full:
-  """An own copy of the convolution, with weights of its own."""
+  """A copy of the convolution, with weights of its own."""
 
   @property
   def name(self) -> str:

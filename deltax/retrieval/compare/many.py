@@ -100,7 +100,7 @@ def make_compare(
   Args:
     net: the network.
     variables: its variables.
-    products: as of `frame_similarity`; of no account for 'binary'.
+    products: as of `frame_similarity`; 'binary' networks have none.
 
   Returns:
     `compare(query, query_mask, targets, target_masks)`:

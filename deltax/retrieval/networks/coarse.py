@@ -11,7 +11,7 @@ from deltax.types import Array
 
 
 class CoarseStudent(nn.Module):
-  """Regions weighed and summed, frames related and pooled.
+  """One vector a video: regions weighed and summed, frames related, pooled.
 
   Two videos are as alike as the dot product of their vectors.
 

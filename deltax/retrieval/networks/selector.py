@@ -14,8 +14,8 @@ _XAVIER = nn.initializers.xavier_uniform()
 class Selector(nn.Module):
   """Predicts that the coarse score of a pair is far from the fine one.
 
-  It sees three numbers: how alike each video is to itself, computed once a
-  video, and the coarse score.
+  Its inputs are three numbers: how alike the frames of each video are to each
+  other, computed once a video, and the coarse score.
 
   Attributes:
     hidden: units of both hidden layers.
