@@ -5,18 +5,17 @@ a frame to the same. The carry is a list of arrays, all named; parameters are
 part of the programs.
 """
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.export
 import jax.numpy as jnp
-from jax.extend.core import jaxpr_as_fun
 
 from deltax.delta.deploy.frozen import Frozen
-from deltax.types import Array
+from deltax.delta.deploy.onnx import to_onnx
+from deltax.layers import forms
+from deltax.types import Array, Params
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -29,6 +28,9 @@ class Value(NamedTuple):
   dtype: str
 
 
+Values = tuple[Value, ...]
+
+
 class Program(NamedTuple):
   """A function of arrays, as bytes.
 
@@ -39,8 +41,8 @@ class Program(NamedTuple):
   """
 
   content: bytes
-  inputs: tuple[Value, ...]
-  outputs: tuple[Value, ...]
+  inputs: Values
+  outputs: Values
 
 
 def export(
@@ -53,37 +55,42 @@ def export(
     shape: (B, H, W, C) of the frames, float32, normalised.
     form: 'stablehlo', for all of `PLATFORMS`, or 'onnx'.
 
+  Layers take the forms that suit the target (`deltax.layers.forms`), not those
+  that are fast on this machine.
+
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
     ... of a network with several outputs); 'step': from 'carry/<layer>', ...
-    and 'frame' to the same.
+    and 'frame' to the same. An array that a step changes is read under
+    'held/<layer>' by an ONNX model, where two arrays never share a name.
 
   Raises:
     ValueError: an unknown form.
+    DeltaxError: a layer has no form in ONNX; it is named.
     ImportError: the packages of the extra `export` are missing.
   """
   if form not in _WRITERS:
     raise ValueError(f'no form {form!r}; known: {", ".join(_WRITERS)}')
+  target, write = _WRITERS[form]
+  params = _without_tiles(frozen.params)
   frame = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
   carry, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
   leaves, structure = jax.tree.flatten(carry)
 
   def keyframe(frame: Array) -> tuple[Array, ...]:
-    return tuple(jax.tree.leaves(frozen.keyframe(frozen.params, frame)))
+    with forms.forms_for(target):
+      return tuple(jax.tree.leaves(frozen.keyframe(params, frame)))
 
   def step(*arguments: Array) -> tuple[Array, ...]:
     *held, frame = arguments
     held = jax.tree.unflatten(structure, held)
-    return tuple(jax.tree.leaves(frozen.step(frozen.params, held, frame)))
+    with forms.forms_for(target):
+      return tuple(jax.tree.leaves(frozen.step(params, held, frame)))
 
   seen = (Value('frame', frame.shape, 'float32'),)
   held, results = _values('carry', carry), _values('out', out)
   return {
-    name: Program(
-      _WRITERS[form](function, shapes, inputs, held + results),
-      inputs,
-      held + results,
-    )
+    name: write(function, shapes, inputs, held + results)
     for name, function, shapes, inputs in (
       ('keyframe', keyframe, [frame], seen),
       ('step', step, [*leaves, frame], held + seen),
@@ -91,7 +98,16 @@ def export(
   }
 
 
-def _values(name: str, tree: Any) -> tuple[Value, ...]:
+def _without_tiles(params: Params) -> Params:
+  """Without kernels that the exporting machine has transformed for itself."""
+  convs = {
+    path: {name: x for name, x in conv.items() if name != 'winograd'}
+    for path, conv in params['convs'].items()
+  }
+  return {**params, 'convs': convs}
+
+
+def _values(name: str, tree: Any) -> Values:
   return tuple(
     Value(
       '/'.join([name, *(str(getattr(k, 'key', k)) for k in path)]),
@@ -102,35 +118,30 @@ def _values(name: str, tree: Any) -> tuple[Value, ...]:
   )
 
 
-Writer = Callable[[Callable, list, Sequence[Value], Sequence[Value]], bytes]
+Writer = Callable[[Callable, list, Values, Values], Program]
 
 
 def _stablehlo(function, shapes, inputs, outputs):
-  del inputs, outputs
   made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
-  return bytes(made.serialize())
+  return Program(bytes(made.serialize()), inputs, outputs)
 
 
 def _onnx(function, shapes, inputs, outputs):
-  # The converter replaces functions of jax and flax while it traces, and knows
-  # fewer ways to call them than they do; so it is given what is traced already.
   traced = jax.make_jaxpr(function)(*shapes)
-  log = logging.getLogger('jax2onnx')
-  level, log.level = log.level, logging.CRITICAL
-  try:
-    with warnings.catch_warnings():
-      warnings.simplefilter('ignore')
-      import jax2onnx
-
-      model = jax2onnx.to_onnx(
-        jaxpr_as_fun(traced),
-        inputs=shapes,
-        input_names=[value.name for value in inputs],
-        output_names=[value.name for value in outputs],
-      )
-  finally:
-    log.level = level
-  return model.SerializeToString()
+  taken = dict(zip(inputs, traced.jaxpr.invars, strict=True))
+  given = dict(zip(outputs, traced.jaxpr.outvars, strict=True))
+  # In an ONNX model two arrays have two names, even if one follows the other.
+  inputs = tuple(
+    value._replace(name=value.name.replace('carry/', 'held/', 1))
+    if given.get(value, variable) is not variable
+    else value
+    for value, variable in taken.items()
+  )
+  names = ([value.name for value in values] for values in (inputs, outputs))
+  return Program(to_onnx(traced, *names), inputs, outputs)
 
 
-_WRITERS: dict[str, Writer] = {'stablehlo': _stablehlo, 'onnx': _onnx}
+_WRITERS: dict[str, tuple[str, Writer]] = {
+  'stablehlo': (forms.PORTABLE, _stablehlo),
+  'onnx': (forms.PLAIN, _onnx),
+}

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from deltax.layers import forms
 from deltax.layers.depthwise import depthwise, sum_of_shifted
 from deltax.layers.windows import explicit_padding, output_size, taps
 from deltax.types import Array
@@ -102,6 +103,7 @@ def fast_conv(
   Returns:
     `[B, H', W', N]` output.
   """
+  target = forms.target()
   strides = tuple(window_strides)
   dilation = tuple(rhs_dilation or (1,) * len(strides))
   ordinary = (
@@ -110,7 +112,8 @@ def fast_conv(
     and (dimension_numbers is None or _is_nhwc(dimension_numbers, lhs, rhs))
   )
   per_channel = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
-  if not ordinary or not (feature_group_count == 1 or per_channel):
+  dense = feature_group_count == 1
+  if target == forms.PLAIN or not ordinary or not (dense or per_channel):
     return lax.conv_general_dilated(
       lhs,
       rhs,
@@ -124,8 +127,7 @@ def fast_conv(
     )
   pads = explicit_padding(padding, lhs.shape, rhs.shape, strides, dilation)
   if per_channel:
-    on_cpu = jax.default_backend() == 'cpu'
-    form = depthwise if on_cpu else sum_of_shifted
+    form = depthwise if target == 'cpu' else sum_of_shifted
     return form(lhs, rhs, strides, pads, dilation)
   if rhs.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
     lhs = lhs[:, :: strides[0], :: strides[1]]
@@ -133,12 +135,12 @@ def fast_conv(
     pixels = lhs.reshape(-1, lhs.shape[-1])
     out = jnp.matmul(pixels, rhs[0, 0], precision=precision)
     return out.reshape(*lhs.shape[:-1], -1)
-  if jax.default_backend() != 'cpu':
-    return _plain(lhs, rhs, strides, pads, dilation, precision)
   rows, cols = output_size(lhs.shape, rhs.shape, strides, pads, dilation)
-  if rows * cols <= _FEW_PLACES:
-    return _as_product(lhs, rhs, strides, pads, dilation, precision)
-  return _canonical(lhs, rhs, strides, pads, dilation, precision)
+  if rows * cols <= _FEW_PLACES and target in ('cpu', forms.PORTABLE):
+    form = _as_product
+  else:
+    form = _canonical if target == 'cpu' else _plain
+  return form(lhs, rhs, strides, pads, dilation, precision)
 
 
 def _is_nhwc(dimension_numbers, lhs: Array, rhs: Array) -> bool:

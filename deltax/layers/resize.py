@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from deltax.layers import forms
 from deltax.types import Array
 
 
@@ -26,7 +27,8 @@ def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
     [0.0, 1.0, 3.0, 4.0]
   """
   for axis, target in zip((2, 1), size[::-1], strict=True):
-    if target % x.shape[axis] == 0 and x.shape[axis] != target:
+    whole = target % x.shape[axis] == 0
+    if whole and x.shape[axis] != target and forms.target() != forms.PLAIN:
       # Written to memory before the next axis, or each of its pixels would do
       # this one anew.
       x = lax.optimization_barrier(_times(x, axis, target // x.shape[axis]))
@@ -65,9 +67,12 @@ def _resize_axis(x, axis, target):
   shape = [1] * x.ndim
   shape[axis] = target
   weight = jnp.asarray((position - low).reshape(shape), x.dtype)
-  return (
-    jnp.take(x, low, axis) * (1 - weight) + jnp.take(x, high, axis) * weight
+  near, far = (
+    # Places are never out of range, which the default looks after anew.
+    jnp.take(x, places, axis, mode='clip')
+    for places in (low, high)
   )
+  return near * (1 - weight) + far * weight
 
 
 def double_nearest(x: Array, size: tuple[int, int]) -> Array:

@@ -12,8 +12,10 @@ import pytest
 import torch_states
 
 from deltax import commands, models, training
+from deltax.convert import published_spec
 from deltax.delta import Full, LowRank, Spec, distill, make_spec
 from deltax.delta.export import export
+from deltax.errors import DeltaxError
 
 SHAPE = (2, 16, 24, 3)
 
@@ -92,14 +94,16 @@ def run_onnx(programs, frames):
     )
     for name, program in programs.items()
   }
-  carry, outs = {}, []
+  carry, outs = [], []
   for t, frame in enumerate(frames):
     name = 'step' if t else 'keyframe'
-    names = [value.name for value in programs[name].outputs]
-    found = sessions[name].run(names, {**carry, 'frame': frame})
-    found = dict(zip(names, found, strict=True))
-    carry = {k: v for k, v in found.items() if k.startswith('carry/')}
-    outs.append([v for k, v in found.items() if k not in carry])
+    taken = [value.name for value in programs[name].inputs]
+    given = [value.name for value in programs[name].outputs]
+    arrays = dict(zip(taken, [*carry, frame], strict=True))
+    values = sessions[name].run(given, arrays)
+    count = sum(name.startswith('carry/') for name in given)
+    carry = values[:count]
+    outs.append(values[count:])
   return [np.stack(out) for out in zip(*outs, strict=True)]
 
 
@@ -141,15 +145,73 @@ def test_programs_are_for_every_platform():
     assert exported.platforms == ('cpu', 'cuda', 'tpu')
 
 
-def test_onnx_gives_the_same_clip():
+@pytest.mark.parametrize('reference', SPECS)
+def test_onnx_gives_the_same_clip(reference):
   pytest.importorskip('jax2onnx')
   frames = frames_of(SHAPE)
-  delta, params = distilled(Small(), SPECS['key'], frames[0])
+  delta, params = distilled(Small(), SPECS[reference], frames[0])
   frozen = delta.freeze(params, frames[0])
   found = run_onnx(export(frozen, SHAPE, form='onnx'), frames)
   expected = rollout(frozen, frames)
   np.testing.assert_allclose(found[0], expected['a'], atol=2e-6)
   np.testing.assert_allclose(found[1], expected['b'], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+  'name', ['ddrnet23_slim', 'hrnet_w18_small', 'efficientdet_d0']
+)
+def test_onnx_gives_the_same_clip_of_published_networks(name):
+  pytest.importorskip('jax2onnx')
+  shape = (1, 64, 128, 3)
+  frames = frames_of(shape, count=4)
+  net = models.create(name, num_classes=11)
+  spec = make_spec(**published_spec(name))
+  delta, params = distilled(net, spec, frames[0])
+  frozen = delta.freeze(params, frames[0])
+  found = run_onnx(export(frozen, shape, form='onnx'), frames)
+  expected = jax.tree.leaves(rollout(frozen, frames))
+  for values, wanted in zip(found, expected, strict=True):
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(values, wanted, atol=1e-4 * scale, rtol=0)
+
+
+def test_programs_leave_out_what_suits_the_exporting_machine():
+  net = nn.Sequential([nn.Conv(130, (3, 3)) for _ in range(3)])
+  frame = frames_of((1, 8, 8, 130))[0]
+  delta, params = distilled(net, SPECS['key'], frame)
+  frozen = delta.freeze(params, frame)
+  convs = frozen.params['convs']
+  convs['layers_2'].setdefault('winograd', jnp.zeros((16, 130, 130)))
+  programs = export(frozen, frame.shape)
+  for conv in convs.values():
+    conv.pop('winograd', None)
+  for name, program in export(frozen, frame.shape).items():
+    assert len(programs[name].content) == len(program.content)
+
+
+class Stacked(nn.Module):
+  """Ends in an operation that has no form in ONNX."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    x = nn.Conv(4, (3, 3), name='b')(nn.Conv(4, (3, 3), name='a')(x))
+    return Odd(name='odd')(x)
+
+
+class Odd(nn.Module):
+  def __call__(self, x):
+    return jnp.stack([x, x])
+
+
+def test_a_layer_without_a_form_in_onnx_is_named():
+  pytest.importorskip('jax2onnx')
+  frame = frames_of(SHAPE)[0]
+  delta, params = distilled(Stacked(), SPECS['key'], frame)
+  frozen = delta.freeze(params, frame)
+  with pytest.raises(
+    DeltaxError, match=r"Stacked/odd has no form in ONNX.*'stack'"
+  ):
+    export(frozen, SHAPE, form='onnx')
 
 
 def test_an_unknown_form_is_refused():

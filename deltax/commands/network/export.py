@@ -10,7 +10,8 @@ With jax alone (StableHLO, for CPU, CUDA and TPU):
     *carry, out = keyframe.call(frame)
 
 or with onnxruntime (`--form onnx`), by the names of the manifest. Frames are
-RGB, float32, normalised with the manifest's mean and std.
+RGB, float32, normalised with the manifest's mean and std. The programs hold the
+forms of layers that suit their platforms, whatever machine exports them.
 """
 
 import argparse
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
   """Builds the network that the run's checkpoint names, and writes it.
 
   Raises:
-    ValueError: the run holds no delta network, or OUT is there already.
+    ValueError: the run holds no delta network, a layer of it has no form in
+      ONNX, or OUT is there already.
   """
   folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)

@@ -1,0 +1,51 @@
+"""Which form the layers of a program are written in.
+
+Several layers have more than one form, equal up to rounding: XLA runs a
+convolution of few pixels faster as a matrix product, and resizing faster as
+shifted slices than as a gather. Which form is best depends on where a program
+runs. That is this machine, unless `forms_for` says otherwise; whoever writes a
+program for another machine traces it in that context.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+import jax
+
+PORTABLE = 'portable'
+PLAIN = 'plain'
+
+_TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+  'target', default=None
+)
+
+
+@contextlib.contextmanager
+def forms_for(target: str) -> Iterator[None]:
+  """Layers that are traced in this context take the forms for a target.
+
+  A function that `jax.jit` has traced keeps the forms that it was traced with,
+  so only functions that are new to it should be called here.
+
+  Args:
+    target: `PORTABLE`: forms that XLA compiles well for every platform.
+      `PLAIN`: one operation a layer where there is one (a convolution, a
+      gather), which converters to other formats know. Or the name of a backend
+      of JAX ('cpu', 'gpu', 'tpu').
+
+  Example:
+    >>> with forms_for(PLAIN):
+    ...   target()
+    'plain'
+  """
+  token = _TARGET.set(target)
+  try:
+    yield
+  finally:
+    _TARGET.reset(token)
+
+
+def target() -> str:
+  """What programs are traced for now: see `forms_for`."""
+  return _TARGET.get() or jax.default_backend()
