@@ -49,7 +49,7 @@ FENCES = {
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},
-  'jax2onnx': {'deltax/delta/export.py'},
+  'jax2onnx': {'deltax/delta/deploy/onnx.py'},
   'torch': set(),
   'tensorflow': set(),
 }
