@@ -160,7 +160,7 @@ def asked(job):
 
 
 def setting_of(network):
-  detects = network.startswith('efficientdet')
+  detects = models.family(network) == 'efficientdet'
   return NETWORKS.get(network, DETECTION if detects else SEGMENTATION)
 
 

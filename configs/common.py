@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from deltax import models
+
 
 def segmentation(*, task: dict, **parts) -> ml_collections.ConfigDict:
   """A config for segmentation; `parts` as `experiment` takes them."""
@@ -293,18 +295,11 @@ DEMO_OBJECTIVE = dict(
   batch_statistics=False,
 )
 
-# The published setting of both detectors.
-DETECTION_SPEC = dict(
-  layers='detector',
-  candidates=(('full',), ('low_rank', 16, 'min')),
-)
-
-# What stands for a network in a smoke run, by the start of its name.
+# What stands for a network in a smoke run, by its family.
 TINY = {
-  'ddrnet23_det': 'ddrnet23_det_tiny',
+  'ddrnet_det': 'ddrnet23_det_tiny',
   'efficientdet': 'efficientdet_tiny',
   'faster_rcnn': 'faster_rcnn_tiny',
-  '': 'ddrnet23_tiny',
 }
 
 
@@ -317,9 +312,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.teacher = ''
   if 'judge' in config:
     return _small_retrieval(config)
-  config.task.model = next(
-    tiny for start, tiny in TINY.items() if config.task.model.startswith(start)
-  )
+  family = models.family(config.task.model)
+  config.task.model = TINY.get(family, 'ddrnet23_tiny')
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:

@@ -10,6 +10,7 @@ accelerators. Not run here: the data set is not ours to distribute.
 """
 
 from configs import common
+from deltax.convert import published_spec
 
 STEPS_PER_EPOCH = 2600  # pairs of VID and DET, 32 a batch
 
@@ -24,7 +25,7 @@ def get_config(variant: str = ''):
       size=(512, 512),
       delta=dict(
         intervals=(10,),
-        spec=common.DETECTION_SPEC,
+        spec=published_spec('efficientdet_d0'),
         distillation_weight=100.0,
         distillation_steps=2 * STEPS_PER_EPOCH,
         distillation_scale='layer',

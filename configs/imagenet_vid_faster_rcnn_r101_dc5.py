@@ -10,6 +10,7 @@ accelerators. Not run here: the data set is not ours to distribute.
 """
 
 from configs import common
+from deltax.convert import published_spec
 
 STEPS_PER_EPOCH = 28000  # pairs of VID and DET, 4 a batch
 
@@ -25,7 +26,7 @@ def get_config(variant: str = ''):
       size=size,
       delta=dict(
         intervals=(10,),
-        spec=common.DETECTION_SPEC,
+        spec=published_spec('faster_rcnn_r101_dc5'),
         distillation_weight=1000.0,
         distillation_steps=2 * STEPS_PER_EPOCH,
         distillation_scale='none',

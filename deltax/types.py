@@ -20,3 +20,5 @@ Params = Any  # pytree of trained arrays
 ModelState = Any  # pytree of running statistics, changed by training
 Carry = Any  # pytree that one frame hands to the next
 Batch = Mapping[str, Any]  # arrays with B first; 'mask' [B] is 1 for an example
+
+IGNORE = 255  # the label of pixels that belong to no class

@@ -33,7 +33,7 @@ _STUDENT = re.compile(r'\.g_(?:W[ab]|gate)\.')
 _DEPLOYED = re.compile(r'\.g_W\.')
 _TEACHER = re.compile(r'(?:\.W)?\.weight$')
 
-# Options of `make_spec` in the published settings, by the start of the name.
+# Options of `make_spec` in the published settings, by family.
 _DETECTION = {
   'layers': 'detector',
   'candidates': (('full',), ('low_rank', 16, 'min')),
@@ -73,10 +73,7 @@ def published_spec(name: str) -> dict[str, Any]:
     >>> published_spec('efficientdet_d0')['layers']
     'detector'
   """
-  for start, options in _SPECS.items():
-    if name.startswith(start):
-      return dict(options)
-  return {}
+  return dict(_SPECS.get(models.family(name), {}))
 
 
 def read_checkpoint(

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-IGNORE = 255  # the label of pixels of no class
+from deltax.types import IGNORE
+
 NO_BOX = -1  # the class of rows that hold no box
 
 # The street's labels.

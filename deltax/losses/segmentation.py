@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from deltax.types import Array
-
-IGNORE = 255
+from deltax.types import IGNORE, Array
 
 # Weights of Cityscapes' 19 classes, as street-scene networks publish them.
 CITYSCAPES_WEIGHTS = (

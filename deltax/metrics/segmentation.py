@@ -6,11 +6,11 @@ them; the scores are taken from the sum, once.
 
 import jax.numpy as jnp
 
-from deltax.types import Array
+from deltax.types import IGNORE, Array
 
 
 def confusion(
-  predictions: Array, labels: Array, num_classes: int, ignore: int = 255
+  predictions: Array, labels: Array, num_classes: int, ignore: int = IGNORE
 ) -> Array:
   """Counts how often each class is predicted as each.
 

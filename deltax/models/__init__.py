@@ -1,7 +1,8 @@
 """Networks by name: plain `flax.linen` modules that know of no transform."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -14,24 +15,47 @@ from deltax.models.faster_rcnn import FasterRCNN
 from deltax.models.hrnet import HRNet
 from deltax.models.resnet import ResNet
 
+
+class Model(NamedTuple):
+  """An entry of `MODELS`, called like the function that it holds.
+
+  Attributes:
+    make: `(*, num_classes, **options) -> nn.Module`.
+    family: networks of one family give the same outputs, and are trained, read
+      and stood in for in the same way.
+  """
+
+  make: Callable[..., nn.Module]
+  family: str
+
+  def __call__(self, **options: Any) -> nn.Module:
+    return self.make(**options)
+
+
+def _model(family, make, *arguments, **options):
+  return Model(functools.partial(make, *arguments, **options), family)
+
+
+_ddrnet = functools.partial(_model, 'ddrnet', DDRNet)
+_ddrnet_det = functools.partial(_model, 'ddrnet_det', DDRNetDetector)
+_efficientdet = functools.partial(_model, 'efficientdet', EfficientDet)
+_efficientnet = functools.partial(_model, 'efficientnet', efficientnet)
+_faster_rcnn = functools.partial(_model, 'faster_rcnn', FasterRCNN)
+_resnet = functools.partial(_model, 'resnet', ResNet)
+
 MODELS = {
-  'ddrnet23_slim': DDRNet,
-  'ddrnet23': functools.partial(DDRNet, planes=64, head_planes=128),
-  'ddrnet39': functools.partial(
-    DDRNet, planes=64, head_planes=256, blocks=(3, 4, (3, 3), 3)
+  'ddrnet23_slim': _ddrnet(),
+  'ddrnet23': _ddrnet(planes=64, head_planes=128),
+  'ddrnet39': _ddrnet(planes=64, head_planes=256, blocks=(3, 4, (3, 3), 3)),
+  'ddrnet23_tiny': _ddrnet(planes=8, head_planes=16, spp_planes=32),
+  'ddrnet23_det': _ddrnet_det(),
+  'ddrnet23_det_tiny': _ddrnet_det(
+    planes=8, spp_planes=16, features=16, octaves=1
   ),
-  'ddrnet23_tiny': functools.partial(
-    DDRNet, planes=8, head_planes=16, spp_planes=32
-  ),
-  'ddrnet23_det': DDRNetDetector,
-  'ddrnet23_det_tiny': functools.partial(
-    DDRNetDetector, planes=8, spp_planes=16, features=16, octaves=1
-  ),
-  'hrnet_w18_small': HRNet,
-  'efficientnet_b0': functools.partial(efficientnet, 'efficientnet_b0'),
-  'efficientdet_d0': EfficientDet,
-  'efficientdet_tiny': functools.partial(
-    EfficientDet,
+  'hrnet_w18_small': _model('hrnet', HRNet),
+  'efficientnet_b0': _efficientnet('efficientnet_b0'),
+  'efficientdet_d0': _efficientdet(),
+  'efficientdet_tiny': _efficientdet(
     backbone='efficientnet_tiny',
     features=16,
     cells=1,
@@ -39,18 +63,27 @@ MODELS = {
     octaves=1,
     levels=(3, 5),
   ),
-  'faster_rcnn_r101_dc5': FasterRCNN,
-  'faster_rcnn_tiny': functools.partial(
-    FasterRCNN, blocks=(1, 1, 1, 1), planes=8, width=32, hidden=64
+  'faster_rcnn_r101_dc5': _faster_rcnn(),
+  'faster_rcnn_tiny': _faster_rcnn(
+    blocks=(1, 1, 1, 1), planes=8, width=32, hidden=64
   ),
-  'resnet50': functools.partial(ResNet, blocks=(3, 4, 6, 3)),
-  'resnet101': ResNet,
-  'efficientnet_lite0': functools.partial(efficientnet, 'efficientnet_lite0'),
-  'efficientnet_lite0_seg': EfficientNetSeg,
-  'efficientdet_lite0': functools.partial(
-    EfficientDet, backbone='efficientnet_lite0'
-  ),
+  'resnet50': _resnet(blocks=(3, 4, 6, 3)),
+  'resnet101': _resnet(),
+  'efficientnet_lite0': _efficientnet('efficientnet_lite0'),
+  'efficientnet_lite0_seg': _model('efficientnet_seg', EfficientNetSeg),
+  'efficientdet_lite0': _efficientdet(backbone='efficientnet_lite0'),
 }
+
+
+def family(name: str | None) -> str | None:
+  """The family of a network by its name; None for one that has none.
+
+  Example:
+    >>> family('efficientdet_d0')
+    'efficientdet'
+  """
+  # A network added from outside may be a function alone.
+  return getattr(MODELS.get(name), 'family', None)
 
 
 def create(name: str, *, num_classes: int, **options: Any) -> nn.Module:

@@ -326,7 +326,7 @@ def test_a_video_is_seen_in_its_proportions_with_the_pixels_of_the_training():
 def test_a_converted_checkpoint_is_of_the_published_data():
   converted = {'task': {'model': 'ddrnet23', 'num_classes': 19, 'delta': {}}}
   assert run_video.kind_of(converted) == ('segmentation', 'cityscapes_video')
-  converted['task']['num_classes'] = 30
+  converted['task'] |= {'model': 'efficientdet_d0', 'num_classes': 30}
   assert run_video.kind_of(converted) == ('detection', 'imagenet_vid')
   assert run_video.network_size(converted, (64, 64)) is None
   converted['task']['num_classes'] = 7

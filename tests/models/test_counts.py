@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import pytest
 
 from deltax import models
+from deltax.convert import published_spec
 from deltax.delta import Spec, distill, make_spec
 from deltax.delta.cost import as_published
 
 SEGMENTATION = Spec()
-DETECTION = make_spec(
-  layers='detector', candidates=(('full',), ('low_rank', 16, 'min'))
-)
+DETECTION = make_spec(**published_spec('efficientdet_d0'))
 
 
 class Published(NamedTuple):

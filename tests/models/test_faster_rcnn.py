@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from deltax import models
+from deltax.convert import published_spec
 from deltax.delta import Delta, distill, make_spec
 
-SPEC = make_spec(
-  layers='detector', candidates=(('full',), ('low_rank', 16, 'min'))
-)
+SPEC = make_spec(**published_spec('faster_rcnn_r101_dc5'))
 BOXES = jnp.array([[[3.0, 5, 40, 30], [0, 0, 64, 48], [60, 40, 90, 70]]])
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deltax.report.style import LIGHT
+from deltax.types import IGNORE
 
-IGNORE = 255
 WIDEST = 512  # pixels; wider pictures are thinned out, to keep the page light
 DRAWN = 768  # pixels; about so wide are pictures with boxes
 SHOWN = 0.3  # the lowest score of a box that is drawn

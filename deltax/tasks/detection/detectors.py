@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from deltax import models
 from deltax.boxes import Detections
 from deltax.tasks.detection import efficientdet, faster_rcnn
 from deltax.types import Array
@@ -31,9 +32,9 @@ class Detector(NamedTuple):
   imitate: Callable[[Any, Any], Array]
 
 
-# By the start of the network's name.
+# By the network's family.
 FAMILIES = {
-  'ddrnet': efficientdet.make,
+  'ddrnet_det': efficientdet.make,
   'efficientdet': efficientdet.make,
   'faster_rcnn': faster_rcnn.make,
 }
@@ -62,10 +63,10 @@ def make_detector(
   Raises:
     ValueError: if no detector has that name.
   """
-  for family, make in FAMILIES.items():
-    if model.startswith(family):
-      options |= {'num_classes': num_classes, 'axis_name': axis_name}
-      return Detector(*make(model, size=size, **options))
-  raise ValueError(
-    f'no detector {model!r}; known families: {", ".join(FAMILIES)}'
-  )
+  family = models.family(model)
+  if family not in FAMILIES:
+    raise ValueError(
+      f'no detector {model!r}; known families: {", ".join(FAMILIES)}'
+    )
+  options |= {'num_classes': num_classes, 'axis_name': axis_name}
+  return Detector(*FAMILIES[family](model, size=size, **options))

@@ -17,7 +17,7 @@ from deltax.data.video import frames as video_frames
 from deltax.delta import Frozen
 from deltax.delta.run.streamer import Streamer
 from deltax.report.pictures import overlay
-from deltax.tasks.detection.detectors import make_detector
+from deltax.tasks.detection.detectors import FAMILIES, make_detector
 from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.parts import predict
 from deltax.tasks.video.deployed import EveryFrame, OfPixels
@@ -25,10 +25,10 @@ from deltax.types import ModelState, Params
 
 Size = tuple[int, int]
 MULTIPLE = 8  # of rows and columns: what every network for segmentation takes
-# What converted checkpoints are, by their classes: their data is not stored.
+# The data of converted checkpoints, by task and classes: it is not stored.
 PUBLISHED = {
-  19: ('segmentation', 'cityscapes_video'),
-  30: ('detection', 'imagenet_vid'),
+  ('segmentation', 19): 'cityscapes_video',
+  ('detection', 30): 'imagenet_vid',
 }
 
 
@@ -59,7 +59,10 @@ def kind_of(config: Mapping[str, Any]) -> tuple[str | None, str | None]:
   task = config.get('task') or {}
   if 'data' in config:
     return task.get('name'), config['data']['name']
-  return PUBLISHED.get(task.get('num_classes'), (task.get('name'), None))
+  detects = models.family(task.get('model')) in FAMILIES
+  kind = 'detection' if detects else 'segmentation'
+  data = PUBLISHED.get((kind, task.get('num_classes')))
+  return (kind, data) if data else (task.get('name'), None)
 
 
 def network_size(config: Mapping[str, Any], shape: Size) -> Size | None:

@@ -24,9 +24,7 @@ from deltax.tasks.parts import fold
 
 NAME, CLASSES, SIZE = 'efficientdet_d0', 30, (128, 128)
 LOW_RANK = 'low_rank_16_min'
-SPEC = make_spec(
-  layers='detector', candidates=(('full',), ('low_rank', 16, 'min'))
-)
+SPEC = make_spec(**convert.published_spec(NAME))
 NET = models.create(NAME, num_classes=CLASSES)
 DELTA = distill(NET, SPEC)
 DETECTOR = make_detector(

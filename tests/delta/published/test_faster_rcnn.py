@@ -17,9 +17,7 @@ from deltax.delta import distill, make_spec
 NAME = 'faster_rcnn_r101_dc5'
 PREFIX = 'detector.'
 NET = models.create(NAME, num_classes=30)
-SPEC = make_spec(
-  layers='detector', candidates=(('full',), ('low_rank', 16, 'min'))
-)
+SPEC = make_spec(**convert.published_spec(NAME))
 DELTA = distill(NET, SPEC)
 GATES = {'Wb': -1.0, 'Wa': 1.0, 'mixed': None}
 
