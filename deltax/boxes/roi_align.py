@@ -70,23 +70,36 @@ def _forward(features, boxes, bins, samples):
 def _backward(bins, samples, saved, grads):
   features, boxes = saved
 
-  def spread(places, shares, size):
-    return (jax.nn.one_hot(places, size) * shares[..., None]).sum(-2)
-
-  def frame(grads, down, across):
-    def line(total, at):
-      down, grads = at
-      columns = jnp.einsum('rqw,rqc->rwc', across, grads)
-      return total + jnp.einsum('rh,rwc->hwc', down, columns), None
-
-    start = jnp.zeros(features.shape[1:], grads.dtype)
-    lines = down.swapaxes(0, 1), grads.swapaxes(0, 1)
-    return lax.scan(line, start, lines)[0]
-
   (y, down), (x, across) = _axes(features, boxes, bins, samples)
-  down = spread(y, down, features.shape[1])
-  across = spread(x, across, features.shape[2])
+  down = _spread(y, down, features.shape[1])
+  across = _spread(x, across, features.shape[2])
+  start = jnp.zeros(features.shape[1:], grads.dtype)
+  frame = functools.partial(_frame_grad, start)
   return jax.vmap(frame)(grads, down, across), jnp.zeros_like(boxes)
+
+
+def _spread(places, shares, size):
+  """Shares of all places of a line: `[B, R, bins, size]`."""
+  return (jax.nn.one_hot(places, size) * shares[..., None]).sum(-2)
+
+
+def _frame_grad(start, grads, down, across):
+  """Gradient of one frame's features, summed up bin row by bin row.
+
+  Args:
+    start: `[h, w, C]` zeros.
+    grads: `[R, bins, bins, C]`, of the result.
+    down: `[R, bins, h]`, the share of each row of features in a row of bins.
+    across: `[R, bins, w]`, the same of columns.
+  """
+
+  def line(total, at):
+    down, grads = at
+    columns = jnp.einsum('rqw,rqc->rwc', across, grads)
+    return total + jnp.einsum('rh,rwc->hwc', down, columns), None
+
+  lines = down.swapaxes(0, 1), grads.swapaxes(0, 1)
+  return lax.scan(line, start, lines)[0]
 
 
 _align.defvjp(_forward, _backward)

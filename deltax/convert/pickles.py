@@ -29,27 +29,6 @@ class Function(NamedTuple):
   call: Callable[..., Any]
 
 
-_PUSHED = {
-  *('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'),
-  *('BINUNICODE', 'SHORT_BINUNICODE', 'SHORT_BINSTRING', 'BINSTRING'),
-  *('BINBYTES', 'SHORT_BINBYTES'),
-}
-_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
-_EMPTY = {
-  'EMPTY_DICT': dict,
-  'EMPTY_LIST': list,
-  'EMPTY_TUPLE': tuple,
-  'EMPTY_SET': set,
-}
-_TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
-_KNOWN = {
-  *(*_PUSHED, *_CONSTANTS, *_EMPTY, *_TUPLES, 'PROTO', 'FRAME', 'STOP'),
-  *('MARK', 'TUPLE', 'APPEND', 'APPENDS', 'SETITEM', 'SETITEMS', 'ADDITEMS'),
-  *('BINPUT', 'LONG_BINPUT', 'MEMOIZE', 'BINGET', 'LONG_BINGET'),
-  *('GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'NEWOBJ', 'BINPERSID', 'BUILD'),
-}
-
-
 def _refuse_all(*_):
   raise Refused('it refers to objects that it cannot hold')
 
@@ -81,75 +60,150 @@ def load(
     >>> load(io.BytesIO(pickle.dumps({'epoch': (1, 2.5)}, protocol=2)), {})
     {'epoch': (1, 2.5)}
   """
-  stack: list[Any] = []
-  marks: list[int] = []
-  memo: dict[int, Any] = {}
-  handed = 0  # bytes of arguments, which a file may pass again and again
-
-  def since_mark():
-    start = marks.pop()
-    items = stack[start:]
-    del stack[start:]
-    return items
-
+  machine = _Machine(admitted, persistent, build)
   try:
     for name, value in _operations(file):
-      if name in _PUSHED:
-        stack.append(value)
-      elif name in _CONSTANTS:
-        stack.append(_CONSTANTS[name])
-      elif name in _EMPTY:
-        stack.append(_EMPTY[name]())
-      elif name in _TUPLES:
-        items = [stack.pop() for _ in range(_TUPLES[name])]
-        stack.append(tuple(reversed(items)))
-      elif name == 'MARK':
-        marks.append(len(stack))
-      elif name == 'TUPLE':
-        stack.append(tuple(since_mark()))
-      elif name in ('BINPUT', 'LONG_BINPUT'):
-        memo[value] = stack[-1]
-      elif name == 'MEMOIZE':
-        memo[len(memo)] = stack[-1]
-      elif name in ('BINGET', 'LONG_BINGET'):
-        stack.append(memo[value])
-      elif name == 'APPEND':
-        _extend(stack[-2], [stack.pop()])
-      elif name == 'APPENDS':
-        items = since_mark()
-        _extend(stack[-1], items)
-      elif name == 'SETITEM':
-        _update(stack[-3], [stack.pop(-2), stack.pop()])
-      elif name == 'SETITEMS':
-        items = since_mark()
-        _update(stack[-1], items)
-      elif name == 'ADDITEMS':
-        items = since_mark()
-        stack[-1].update(map(plain_key, items))
-      elif name == 'GLOBAL':
-        stack.append(_named(value, admitted))
-      elif name == 'STACK_GLOBAL':
-        module, attribute = stack.pop(-2), stack.pop()
-        stack.append(_named(f'{module}.{attribute}', admitted))
-      elif name in ('REDUCE', 'NEWOBJ'):
-        arguments = stack.pop()
-        handed += sum(map(_weight, arguments))
-        if handed > LONGEST:
-          raise Refused('it copies what it holds again and again')
-        stack.append(_call(stack.pop(), arguments))
-      elif name == 'BINPERSID':
-        stack.append(persistent(stack.pop()))
-      elif name == 'BUILD':
-        state = stack.pop()
-        build(stack[-1], state)
-      elif name == 'STOP':
-        return stack.pop()
+      if name == 'STOP':
+        return machine.stack.pop()
+      _DO[name](machine, value)
   except Refused:
     raise
   except (LookupError, TypeError, ValueError, AttributeError) as error:
     raise Refused(
       f'its pickle is cut short or damaged ({type(error).__name__})'
     ) from error
+
+
+class _Machine:
+  """What a pickle has put together so far, and what it may ask for.
+
+  Each method is an operation; most take what lies on top of the stack.
+  """
+
+  def __init__(self, admitted, persistent, build):
+    self.admitted, self.persistent, self.told = admitted, persistent, build
+    self.stack: list[Any] = []
+    self.marks: list[int] = []
+    self.memo: dict[int, Any] = {}
+    # Bytes of arguments: a file that passes the same ones again and again to
+    # functions that copy them would fill the memory.
+    self.handed = 0
+
+  def push(self, value):
+    self.stack.append(value)
+
+  def mark(self, _):
+    self.marks.append(len(self.stack))
+
+  def since_mark(self):
+    start = self.marks.pop()
+    items = self.stack[start:]
+    del self.stack[start:]
+    return items
+
+  def tuple_of(self, count):
+    items = [self.stack.pop() for _ in range(count)]
+    self.push(tuple(reversed(items)))
+
+  def tuple(self, _):
+    self.push(tuple(self.since_mark()))
+
+  def put(self, place):
+    self.memo[place] = self.stack[-1]
+
+  def memoize(self, _):
+    self.put(len(self.memo))
+
+  def get(self, place):
+    self.push(self.memo[place])
+
+  def append(self, _):
+    _extend(self.stack[-2], [self.stack.pop()])
+
+  def appends(self, _):
+    items = self.since_mark()
+    _extend(self.stack[-1], items)
+
+  def set_item(self, _):
+    _update(self.stack[-3], [self.stack.pop(-2), self.stack.pop()])
+
+  def set_items(self, _):
+    items = self.since_mark()
+    _update(self.stack[-1], items)
+
+  def add_items(self, _):
+    items = self.since_mark()
+    self.stack[-1].update(map(plain_key, items))
+
+  def name(self, name):
+    self.push(_named(name, self.admitted))
+
+  def name_of_stack(self, _):
+    module, attribute = self.stack.pop(-2), self.stack.pop()
+    self.name(f'{module}.{attribute}')
+
+  def call(self, _):
+    arguments = self.stack.pop()
+    self.handed += sum(map(_weight, arguments))
+    if self.handed > LONGEST:
+      raise Refused('it copies what it holds again and again')
+    self.push(_call(self.stack.pop(), arguments))
+
+  def persist(self, _):
+    self.push(self.persistent(self.stack.pop()))
+
+  def build(self, _):
+    state = self.stack.pop()
+    self.told(self.stack[-1], state)
+
+
+def _pushing(make):
+  """An operation that pushes a new value: an empty container must be new."""
+  return lambda machine, _: machine.push(make())
+
+
+def _tuple_of(count):
+  return lambda machine, _: machine.tuple_of(count)
+
+
+# Every operation that a pickle may ask for; 'STOP' alone stands in `load`.
+_DO: dict[str, Callable[[_Machine, Any], None]] = {
+  **dict.fromkeys(
+    (
+      *('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'),
+      *('BINUNICODE', 'SHORT_BINUNICODE', 'SHORT_BINSTRING', 'BINSTRING'),
+      *('BINBYTES', 'SHORT_BINBYTES'),
+    ),
+    _Machine.push,
+  ),
+  **dict.fromkeys(('PROTO', 'FRAME'), lambda machine, _: None),
+  'NONE': _pushing(lambda: None),
+  'NEWTRUE': _pushing(lambda: True),
+  'NEWFALSE': _pushing(lambda: False),
+  'EMPTY_DICT': _pushing(dict),
+  'EMPTY_LIST': _pushing(list),
+  'EMPTY_TUPLE': _pushing(tuple),
+  'EMPTY_SET': _pushing(set),
+  'TUPLE1': _tuple_of(1),
+  'TUPLE2': _tuple_of(2),
+  'TUPLE3': _tuple_of(3),
+  'MARK': _Machine.mark,
+  'TUPLE': _Machine.tuple,
+  'APPEND': _Machine.append,
+  'APPENDS': _Machine.appends,
+  'SETITEM': _Machine.set_item,
+  'SETITEMS': _Machine.set_items,
+  'ADDITEMS': _Machine.add_items,
+  **dict.fromkeys(('BINPUT', 'LONG_BINPUT'), _Machine.put),
+  **dict.fromkeys(('BINGET', 'LONG_BINGET'), _Machine.get),
+  'MEMOIZE': _Machine.memoize,
+  'GLOBAL': _Machine.name,
+  'STACK_GLOBAL': _Machine.name_of_stack,
+  **dict.fromkeys(('REDUCE', 'NEWOBJ'), _Machine.call),
+  'BINPERSID': _Machine.persist,
+  'BUILD': _Machine.build,
+}
+_KNOWN = {*_DO, 'STOP'}
 
 
 def _operations(file: io.BytesIO) -> Iterator[tuple[str, Any]]:

@@ -143,13 +143,12 @@ def _kernel_grad(grad, x, kernel, strides, pads, dilation):
       x, (example, row * strides[0], 0, 0), (1, extent, *x.shape[2:])
     )[0]
 
-    def seen(i, j):
-      start, reach = j * dilation[1], (cols - 1) * strides[1] + 1
-      return band[i * dilation[0], start : start + reach : strides[1]]
-
+    # Rows and columns of the band that a place of the kernel sees.
+    reach = (cols - 1) * strides[1] + 1
+    starts = [(i * dilation[0], j * dilation[1]) for i, j in places]
     return [
-      total + seen(*place) * weight
-      for total, place in zip(sums, places, strict=True)
+      total + band[row, start : start + reach : strides[1]] * weight
+      for total, (row, start) in zip(sums, starts, strict=True)
     ], None
 
   zeros = jnp.zeros((cols, channels), grad.dtype)
