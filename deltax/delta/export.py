@@ -50,13 +50,13 @@ def export(
 ) -> dict[str, Program]:
   """The two programs of a frozen delta network, for frames of one shape.
 
+  Layers take the forms that suit the target (`deltax.layers.forms`), not those
+  that are fast on this machine.
+
   Args:
     frozen: the network, as `Delta.freeze` gives it.
     shape: (B, H, W, C) of the frames, float32, normalised.
     form: 'stablehlo', for all of `PLATFORMS`, or 'onnx'.
-
-  Layers take the forms that suit the target (`deltax.layers.forms`), not those
-  that are fast on this machine.
 
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',

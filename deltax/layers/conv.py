@@ -83,7 +83,9 @@ def fast_conv(
 ) -> Array:
   """`lax.conv_general_dilated` for NHWC images, in the form that is fastest.
 
-  A 1x1 convolution becomes a matrix product, a depthwise one a sum of shifted
+  Which that is depends on what a program is traced for (`deltax.layers.forms`);
+  for converters to other formats it is `lax` itself. Elsewhere a 1x1
+  convolution becomes a matrix product, a depthwise one a sum of shifted
   products. On CPU, one with few output pixels becomes a product too, and the
   gradients of any other are written in the layout that XLA runs fast inside
   `lax.scan` and `lax.cond` as well. Whatever else is asked for (groups, input

@@ -103,6 +103,8 @@ def _input_grad(grad, kernel, shape, strides, pads, dilation):
   places = list(np.ndindex(*kernel.shape[:2]))
 
   def part(phase):
+    # Input pixels of one phase are reached by those places of the kernel alone
+    # whose offset leaves this phase over: a convolution without gaps.
     total = jnp.zeros((batch, *counts, channels), grad.dtype)
     for place, weight in zip(places, _by_place(kernel), strict=True):
       whole, left = zip(

@@ -46,6 +46,8 @@ def _times(x, axis, factor):
   around[axis] = (1, 1)
   x = jnp.pad(x, around, 'edge')
   phases = []
+  # Every output at the same place within its source pixel lies equally far from
+  # the same two neighbours: one weight for all of them, of two whole slices.
   for place in range(factor):
     position = (place + 0.5) / factor + 0.5
     low = int(position)

@@ -67,6 +67,8 @@ def winograd_conv(x: Array, transformed: Array) -> Array:
   batch, rows, cols, channels = x.shape
   down, across = -(-rows // 2), -(-cols // 2)
   pads = (0, 0), (1, 1 + rows % 2), (1, 1 + cols % 2), (0, 0)
+  # Tiles of 4x4 that overlap by two: all 16 sums of a tile's pixels are slices
+  # of the whole image, so no tile is ever cut out.
   bands = _transformed(jnp.pad(x, pads), 1)
   tiles = jnp.stack([tile for band in bands for tile in _transformed(band, 2)])
   pixels = tiles.reshape(16, batch * down * across, channels)
@@ -75,6 +77,7 @@ def winograd_conv(x: Array, transformed: Array) -> Array:
     jnp.einsum('apc,acn->apn', lax.optimization_barrier(pixels), transformed)
   )
   products = products.reshape(4, 4, batch, down, across, -1)
+  # A tile gives 2x2 outputs, which are woven into rows and columns again.
   out = jnp.stack(
     [jnp.stack(_summed(row), 3) for row in _summed(products)], 2
   ).reshape(batch, 2 * down, 2 * across, -1)
