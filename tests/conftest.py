@@ -6,6 +6,7 @@ start take the same flags from QUICK_COMPILATION.
 """
 
 import ctypes
+import importlib.metadata
 import logging
 import os
 import pathlib
@@ -13,9 +14,9 @@ import tempfile
 
 # A decomposition of a small matrix is 50 times slower on busy threads.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-os.environ['QUICK_COMPILATION'] = (
-  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false'
-)
+os.environ['QUICK_COMPILATION'] = '--xla_backend_optimization_level=0'
+if importlib.metadata.version('jaxlib') < '0.11':  # later ones refuse the flag
+  os.environ['QUICK_COMPILATION'] += ' --xla_cpu_use_fusion_emitters=false'
 os.environ.setdefault(
   'XLA_FLAGS',
   '--xla_force_host_platform_device_count=4 ' + os.environ['QUICK_COMPILATION'],

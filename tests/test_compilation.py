@@ -36,17 +36,21 @@ print(json.dumps({
 """
 
 
-def start(first=0, last=8, **environment):
-  """A process that compiles some programs, all of which are worth keeping."""
-  kept = {
+def plain_environment():
+  """That of this process, without what is set for JAX or this library."""
+  return {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(('JAX_', 'DELTAX_', 'XDG_'))
   }
+
+
+def start(first=0, last=8, **environment):
+  """A process that compiles some programs, all of which are worth keeping."""
   return subprocess.Popen(
     [sys.executable, '-c', PROGRAM, str(first), str(last)],
     env={
-      **kept,
+      **plain_environment(),
       'PYTHONPATH': str(ROOT),
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       **environment,
@@ -190,7 +194,7 @@ def test_importing_the_library_leaves_jax_as_it_is():
   )
   told = subprocess.run(
     [sys.executable, '-c', program],
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    env={**plain_environment(), 'PYTHONPATH': str(ROOT)},
     capture_output=True,
     text=True,
     check=True,

@@ -28,7 +28,7 @@ def wrong_installs(text):
     line.strip()
     for line in text.splitlines()
     if (told := re.search(r'\b(pip3?|pipx|uv) (\w+ )*(install|add)\b.*', line))
-    and NAMESAKE.search(told[0])
+    and NAMESAKE.search(told[0].partition(' #')[0])
   ]
 
 
@@ -57,6 +57,7 @@ def test_a_wrong_line_is_found(line):
     '!pip install --quiet {source}',
     'deltax needs this: pip install faiss-cpu',
     'import deltax  # pip installs it',
+    'pip install deltax-jax  # imported as deltax',
   ],
 )
 def test_a_right_line_is_not(line):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data.video.stream import VideoError, decode, find_stream
+from deltax.data.video.stream import VideoError, decode, find_stream, open_video
 
 INTRA_PIXELS = 16.0  # the side of a block of H.264: nothing of it is left
 _CUT = 0.5  # share of new blocks from which on it is another picture
@@ -99,7 +99,7 @@ def _read(source, name) -> Motion:
   anchors, count = [], 0  # (number of the frame, pixels, intra)
   predicted = told = False
   try:
-    with av.open(source, metadata_errors='replace') as container:
+    with open_video(source) as container:
       stream = find_stream(container, name)
       stream.codec_context.options = {'flags2': '+export_mvs'}
       codec = stream.codec_context.name

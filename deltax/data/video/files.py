@@ -22,6 +22,7 @@ from deltax.data.video.stream import (
   decode,
   find_stream,
   frame_rate,
+  open_video,
 )
 
 _CUT_SECONDS, _CUT_SHARE = 0.5, 0.05  # missing at the end: the file is cut off
@@ -108,7 +109,7 @@ def read_chunks(
   if not path.stat().st_size:
     raise VideoError(f'{path}: the file is empty')
   try:
-    with av.open(str(path), metadata_errors='replace') as container:
+    with open_video(str(path)) as container:
       stream = find_stream(container, path)
       stream.thread_type = 'AUTO'
       timing = clock(container, stream)

@@ -10,7 +10,12 @@ import numpy as np
 
 from deltax.data.augment_boxes import MEAN_COLOUR
 from deltax.data.video.files import read_chunks
-from deltax.data.video.stream import announced, find_stream, frame_rate
+from deltax.data.video.stream import (
+  announced,
+  find_stream,
+  frame_rate,
+  open_video,
+)
 
 
 class Header(NamedTuple):
@@ -27,9 +32,7 @@ class Header(NamedTuple):
 
 def read_header(path: str | os.PathLike) -> Header:
   """The header of a video that `read_frames` reads."""
-  import av
-
-  with av.open(str(path), metadata_errors='replace') as container:
+  with open_video(str(path)) as container:
     stream = find_stream(container, path)
     rate = frame_rate(stream)
     seconds = announced(container, stream)

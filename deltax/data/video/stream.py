@@ -11,6 +11,15 @@ class VideoError(DeltaxError):
   """A file that is no whole video; the message names it."""
 
 
+def open_video(source):
+  """A container of PyAV, whatever letters the titles in it are written in."""
+  import av
+
+  if int(av.__version__.partition('.')[0]) < 19:  # later ones take any bytes
+    return av.open(source, metadata_errors='replace')
+  return av.open(source)
+
+
 def find_stream(container, path):
   """The video stream of a file; the cover picture of a song is none."""
   from av.stream import Disposition
