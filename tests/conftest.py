@@ -5,8 +5,11 @@ less than half of the work where compiling is most of it. Processes that tests
 start take the same flags from QUICK_COMPILATION.
 """
 
+<<<<<<< HEAD
 import ctypes
 import importlib.metadata
+=======
+>>>>>>> speed
 import logging
 import os
 import pathlib
@@ -52,37 +55,8 @@ def fresh_log():
   logger.propagate = True
 
 
-# A program that is kept takes nine mappings of the 65,530 that Linux allows.
-MOST_BYTES, MOST_MAPPINGS = 2 << 30, 20_000
-
-
 @pytest.fixture(scope='module', autouse=True)
 def bounded_memory():
-  """Compiled programs would come to many gigabytes; the cache on disk stays.
-
-  They are dropped once they take much: modules share many a small program, and
-  to drop all after each would cost more than the tests of most.
-  """
+  """Compiled programs would come to many gigabytes; the cache on disk stays."""
   yield
-  if too_large():
-    jax.clear_caches()
-    trim()
-
-
-def too_large() -> bool:
-  """Whether this process holds much memory, or all is unknown."""
-  try:
-    pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
-    with open('/proc/self/maps', 'rb') as maps:
-      mappings = sum(1 for _ in maps)
-  except OSError:
-    return True
-  size = pages * os.sysconf('SC_PAGE_SIZE')
-  return size > MOST_BYTES or mappings > MOST_MAPPINGS
-
-
-def trim() -> None:
-  """Gives freed memory back, where the C library can."""
-  release = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-  if release is not None:
-    release(0)
+  jax.clear_caches()

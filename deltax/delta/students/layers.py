@@ -206,10 +206,18 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
   """The pair of kernels nearest to one, `[kh, 1, C, R]` and `[1, kw, R, N]`."""
   kh, kw, channels, features = kernel.shape
   matrix = kernel.transpose(2, 0, 3, 1).reshape(channels * kh, -1)
-  left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
-  root = jnp.sqrt(values[:rank])
-  first = (left[:, :rank] * root[None]).reshape(channels, kh, 1, rank)
-  second = (root[:, None] * right[:rank]).reshape(rank, features, 1, kw)
+  # In float64, but for TPUs: where singular values are close, float32 may lose
+  # all but four digits of the product, and how many depends on the machine.
+  exact = jnp.float32 if jax.default_backend() == 'tpu' else jnp.float64
+  with jax.enable_x64(True):
+    left, values, right = jnp.linalg.svd(
+      matrix.astype(exact), full_matrices=False
+    )
+    root = jnp.sqrt(values[:rank])
+    first = (left[:, :rank] * root[None]).astype(kernel.dtype)
+    second = (root[:, None] * right[:rank]).astype(kernel.dtype)
+  first = first.reshape(channels, kh, 1, rank)
+  second = second.reshape(rank, features, 1, kw)
   return first.transpose(1, 2, 0, 3), second.transpose(2, 3, 0, 1)
 
 

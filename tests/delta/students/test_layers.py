@@ -135,6 +135,21 @@ def smooth(key, shape):
   return x / x.std()
 
 
+def test_the_low_rank_start_is_as_near_as_float32_can_hold():
+  layer, kernel, _ = layer_of(conv2d(128), channels=128)
+  params = jax.jit(lambda kernel: LowRank(4).init(kernel, layer))(kernel)
+  assert {x.dtype for x in params.values()} == {np.dtype(np.float32)}
+  first, second = (np.asarray(params[x], float) for x in ('first', 'second'))
+  product = np.einsum('icr,jrn->icjn', first[:, 0], second[0], optimize=True)
+  matrix = np.asarray(kernel, float).transpose(0, 2, 1, 3).reshape(384, 384)
+  left, values, right = np.linalg.svd(matrix)
+  nearest = (left[:, :32] * values[:32]) @ right[:32]
+  scale = np.abs(nearest).max()
+  np.testing.assert_allclose(
+    product.reshape(384, 384) / scale, nearest / scale, atol=3e-7
+  )
+
+
 @pytest.mark.parametrize(('stride', 'limit'), [(1, 0.25), (2, 0.35)])
 def test_the_strided_start_is_near_on_smooth_images(stride, limit):
   layer, kernel, _ = layer_of(conv2d(12, stride=stride), (64, 64))
