@@ -22,7 +22,12 @@ BACKGROUND = 20  # videos of the background that are compared, the nearest
 
 
 class Budget(NamedTuple):
-  """What the fine student may cost: pairs, or, if given, milliseconds."""
+  """What the fine student may cost in a search.
+
+  Attributes:
+    pairs: videos that are compared with the query frame by frame.
+    milliseconds: if given, the time for that, in place of `pairs`.
+  """
 
   pairs: int = 100
   milliseconds: float | None = None
@@ -84,7 +89,10 @@ class Searcher:
       budget: of the fine student.
       symmetric: whether a video must also have nothing else in it to have a
         score of 1; else it is enough that all of the query is in it.
-      normalise: whether the scores of the background are taken off.
+      normalise: whether the scores of the background are subtracted.
+
+    Returns:
+      The matches, best first, and how many videos and pairs were looked at.
 
     Raises:
       ValueError: regions of another shape; k or the budget is not positive;
