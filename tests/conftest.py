@@ -5,11 +5,7 @@ less than half of the work where compiling is most of it. Processes that tests
 start take the same flags from QUICK_COMPILATION.
 """
 
-<<<<<<< HEAD
-import ctypes
 import importlib.metadata
-=======
->>>>>>> speed
 import logging
 import os
 import pathlib
