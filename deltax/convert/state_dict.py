@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +68,7 @@ def from_state_dict(
   return variables
 
 
-def network(name: str, state_dict: StateDict) -> nn.Module:
+def network(name: str, state_dict: StateDict) -> Any:
   """The network that a state dict belongs to, with as many classes.
 
   Args:
@@ -113,7 +112,7 @@ def network(name: str, state_dict: StateDict) -> nn.Module:
 
 
 @functools.cache
-def shapes_of(net: nn.Module) -> Any:
+def shapes_of(net: Any) -> Any:
   """Variables of a network, with shapes for arrays."""
   return jax.eval_shape(net.init, jax.random.key(0), FRAME)
 
