@@ -213,10 +213,17 @@ info.run = run
 """
 
 
+# As a terminal starts a process; tests that a shell has put into the background
+# ignore Ctrl-C, and so does what they start.
+HEARS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+
+
 def test_ctrl_c_is_one_line():
-  with process(
-    '-c', f'{SLOW}commands.main(["info", "any", "--names"])'
-  ) as started:
+  code = f'{HEARS_CTRL_C}{SLOW}commands.main(["info", "any", "--names"])'
+  with process('-c', code) as started:
     assert started.stdout.readline() == 'begun\n'
     os.kill(started.pid, signal.SIGINT)
     _, told = started.communicate(timeout=30)
