@@ -78,7 +78,7 @@ class KeyFrame:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreviousFrame:
+class PreviousFrame(KeyFrame):
   """The frame before: the recurrent form of the paper's figure."""
 
   name = 'previous'
@@ -88,9 +88,6 @@ class PreviousFrame:
   def source(self, time, keys) -> int | None:
     del keys
     return time - 1
-
-  def keep(self, inputs, z) -> dict[str, Any]:
-    return {'x': inputs, 'z': z}
 
   def pass_on(self, kept, inputs, z) -> dict[str, Any]:
     del kept
@@ -105,7 +102,7 @@ class PreviousFrame:
 
 
 @dataclasses.dataclass(frozen=True)
-class Nothing:
+class Nothing(KeyFrame):
   """Zero: students predict outputs, not changes; feature distillation."""
 
   name = 'none'
@@ -118,13 +115,6 @@ class Nothing:
 
   def keep(self, inputs, z) -> dict[str, Any]:
     return jax.tree.map(jnp.zeros_like, {'x': inputs, 'z': z})
-
-  def pass_on(self, kept, inputs, z) -> dict[str, Any]:
-    del inputs, z
-    return kept
-
-  def exact_change(self, kept, teacher, inputs) -> Array:
-    return teacher(*inputs) - kept['z']
 
 
 REFERENCES: dict[str, Reference] = {

@@ -113,14 +113,31 @@ def advance(
   return is_key, Moment(held, since)
 
 
+def ask(
+  schedule: Schedule, moment: Moment | None, features: Any = None
+) -> tuple[bool, Moment]:
+  """Asks about the next frame of a stream that Python runs.
+
+  Args:
+    schedule: the rule.
+    moment: after the frame before; None for the first frame.
+    features: of the next frame; not traced.
+
+  Returns:
+    Whether it is a key frame, and the moment after it.
+  """
+  if moment is None:
+    return True, start(schedule, features)
+  is_key, later = advance(schedule, moment, features)
+  return bool(is_key), restart(schedule, features) if is_key else later
+
+
 def key_frames(schedule: Schedule, count: int) -> list[int]:
   """Key frames among the first `count` frames, of a rule without features."""
-  keys, moment = [0], start(schedule)
-  for t in range(1, count):
-    is_key, moment = advance(schedule, moment)
-    if is_key:
-      keys.append(t)
-      moment = restart(schedule)
+  keys, moment = [], None
+  for t in range(count):
+    is_key, moment = ask(schedule, moment)
+    keys += [t] if is_key else []
   return keys
 
 

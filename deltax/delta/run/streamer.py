@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax.delta.deploy.frozen import Frozen
-from deltax.delta.schedule import Schedule, advance, fixed, restart, start
+from deltax.delta.schedule import Schedule, ask, fixed
 from deltax.types import Array
 
 
@@ -101,20 +101,15 @@ class Streamer:
     """
     self.warm_up(frame.shape, frame.dtype)
     keyframe, step = self._programs
-    params, moment = self._frozen.params, self._moment
-    if moment is None:
-      is_key, moment = True, start(self._schedule, frame)
-    else:
-      is_key, moment = advance(self._schedule, moment, frame)
-      if is_key:
-        moment = restart(self._schedule, frame)
+    params = self._frozen.params
+    is_key, moment = ask(self._schedule, self._moment, frame)
     # Freed before a key frame makes the next one, else given away.
     carry, self._carry = None if is_key else self._carry, None
     if is_key:
       self._carry, out = keyframe(params, frame)
     else:
       self._carry, out = step(params, carry, frame)
-    self._moment, self.is_key = moment, bool(is_key)
+    self._moment, self.is_key = moment, is_key
     return out
 
 

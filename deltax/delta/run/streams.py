@@ -16,12 +16,10 @@ import numpy as np
 
 from deltax.delta.schedule import (
   Moment,
-  advance,
+  ask,
   check_frames,
   check_interval,
   fixed,
-  restart,
-  start,
 )
 from deltax.types import Array, Carry, Params
 
@@ -105,16 +103,11 @@ def parallel(
     following, outs = [], []
     is_key = np.zeros(len(phases), bool)
     for (schedule, members), group in zip(groups, state, strict=True):
-      moment, carry = group
-      if moment is None:
-        due, moment = True, start(schedule)
-      else:
-        due, moment = advance(schedule, moment)
-        moment = restart(schedule) if due else moment
+      due, moment = ask(schedule, group.moment)
       if due:
         carry, out = keyframe(params, frames[members])
       else:
-        carry, out = step(params, carry, frames[members])
+        carry, out = step(params, group.carry, frames[members])
       is_key[members] = due
       following.append(Group(moment, carry))
       outs.append(out)
