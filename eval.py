@@ -6,20 +6,20 @@ The config and its overrides are those of the training; `--report` names
 another place for the page.
 """
 
-import functools
 import pathlib
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import compilation, experiment, files, report, tasks, training
-from deltax.errors import told_in_one_sentence
+from deltax import experiment, files, processes, report, tasks, training
 from deltax.progress import wants_bar
 from deltax.tasks.retrieval import report as retrieval_report
 
 config_flags.DEFINE_config_file('config', None, 'What was trained.')
 flags.DEFINE_string('workdir', None, 'Folder of the run.')
 flags.DEFINE_string('report', None, 'The page; WORKDIR/report.html by default.')
+processes.define_flags()
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -28,13 +28,15 @@ def main(_) -> None:
   config = flags.FLAGS.config.to_dict()
   workdir = pathlib.Path(flags.FLAGS.workdir)
   path = pathlib.Path(flags.FLAGS.report or workdir / 'report.html')
-  with told_in_one_sentence('eval.py'):
-    compilation.set_up()
+  with processes.together('eval.py', *processes.given()):
     _evaluate(config, workdir, path)
 
 
 def _evaluate(config, workdir, path) -> None:
+  first = jax.process_index() == 0
   if 'judge' in config:
+    if not first:
+      return  # what the first process compares is not shared out
     page = retrieval_report.make_report(
       experiment.judged(config, workdir),
       title=config['title'],
@@ -45,6 +47,8 @@ def _evaluate(config, workdir, path) -> None:
     print(report.retrieval_text(page))
   else:
     page = _video(config, workdir)
+    if not first:
+      return
     results = report.to_json(page.results)
     files.write_json(workdir / 'results.json', results)
     report.write(path, page)
@@ -54,16 +58,25 @@ def _evaluate(config, workdir, path) -> None:
 
 
 def _video(config, workdir):
+  """The page of a run; all processes take part in the evaluation."""
   built = experiment.build(config)
   checkpoint = training.find_checkpoint(workdir)
   logging.info('evaluating %s', checkpoint)
+  dataset = experiment.dataset(config, 'evaluation')
+
+  def evaluate(task, params, model_state, whole_dataset):
+    del whole_dataset
+    return training.evaluate(
+      *(task, params, model_state, dataset), progress=wants_bar()
+    )
+
   return tasks.make_report(
     *training.restore_params(checkpoint),
     title=config['title'],
     options=built.options,
     task=built.task,
-    evaluate=functools.partial(training.evaluate, progress=wants_bar()),
-    dataset=experiment.dataset(config, 'evaluation'),
+    evaluate=evaluate,
+    dataset=dataset.of_all_processes(),
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),
   )

@@ -5,6 +5,7 @@
 Any value can be overridden: `--config.optimizer.learning_rate=0.01`.
 `--config=configs/demo_teacher.py:smoke` is a small variant, for a first look.
 A run that was stopped at any moment continues when it is started again.
+Several processes train together: see `docs/clusters.md`.
 """
 
 import pathlib
@@ -12,19 +13,18 @@ import pathlib
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import compilation, experiment
-from deltax.errors import told_in_one_sentence
+from deltax import experiment, processes
 
 config_flags.DEFINE_config_file('config', None, 'What to train.')
 flags.DEFINE_string('workdir', None, 'Folder of checkpoints and metrics.')
+processes.define_flags()
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
 def main(_) -> None:
   logging.set_verbosity(logging.INFO)
   config = flags.FLAGS.config.to_dict()
-  with told_in_one_sentence('train.py'):
-    compilation.set_up()
+  with processes.together('train.py', *processes.given()):
     experiment.train(config, pathlib.Path(flags.FLAGS.workdir))
 
 

@@ -193,6 +193,8 @@ def experiment(
     steps=0,
     seed=0,
     parallel='pmap',
+    shard='',
+    accumulate=1,
     log_every=50,
     evaluate_every=500,
     checkpoint_every=500,
@@ -297,7 +299,7 @@ DEMO_OBJECTIVE = dict(
 
 # What stands for a network in a smoke run, by its family.
 TINY = {
-  'ddrnet_det': 'ddrnet23_det_tiny',
+  'ddrnet_det': 'ddrnet_det_tiny',
   'efficientdet': 'efficientdet_tiny',
   'faster_rcnn': 'faster_rcnn_tiny',
 }
@@ -313,7 +315,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   if 'judge' in config:
     return _small_retrieval(config)
   family = models.family(config.task.model)
-  config.task.model = TINY.get(family, 'ddrnet23_tiny')
+  config.task.model = TINY.get(family, 'ddrnet_tiny')
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:

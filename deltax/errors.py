@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 STOPPED = 130  # the exit status of a program that Ctrl-C ended
+TERMINATED = 143  # of one that SIGTERM ended, after it had saved its work
 BROKEN_PIPE = 141  # and of one whose reader has gone
 
 

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from deltax import data, files, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
@@ -99,7 +101,8 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   built = build(config)
   train_data = dataset(config, 'train')
   evaluation_data = dataset(config, 'evaluation')
-  files.write_json(pathlib.Path(workdir) / 'config.json', config)
+  if jax.process_index() == 0:
+    files.write_json(pathlib.Path(workdir) / 'config.json', config)
   training.train(
     built.task,
     train_data,

@@ -18,7 +18,7 @@ FLOORS = (
   {'systems'},
   {'training'},
   {'delta', 'retrieval', 'models', 'convert', 'report'},
-  {'layers', 'losses', 'metrics', 'data'},
+  {'layers', 'losses', 'metrics', 'data', 'processes'},
   {'boxes', 'compilation'},
   {'types', 'task', 'errors', 'files', 'progress'},
   {'deltax', '__init__'},
@@ -61,7 +61,12 @@ DATA = ('copies', 'street', 'folders', 'features', 'video')
 # Made data sets are reached by name, through DATASETS, and by their commands.
 MADE_DATA = {'copies', 'street'}
 MAKERS = ('deltax/commands/', 'configs/')
-DEVICES = {'deltax/training/parallel.py', 'deltax/layers/norm.py'}
+DEVICES = {
+  'deltax/training/parallel.py',
+  'deltax/layers/norm.py',
+  'deltax/layers/noise.py',
+  'deltax/processes.py',
+}
 DEVICE_NAMES = {
   *('pmap', 'shard_map', 'psum', 'pmean', 'all_gather', 'axis_size'),
   *('axis_index', 'Mesh', 'make_mesh', 'device_count', 'local_device_count'),

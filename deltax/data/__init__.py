@@ -66,7 +66,7 @@ def make_dataset(
   Args:
     name: one of `DATASETS`.
     split: 'train', or the data set's held-out split.
-    batch_size: B, of this process.
+    batch_size: of all processes; each gets B of them.
     train: shuffled, augmented and endless; else one pass in order.
     seed: of order and augmentation.
     clip_length: T frames; what None means, the data set says.

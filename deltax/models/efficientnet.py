@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deltax.layers import BatchNorm, conv2d
+from deltax.layers import BatchNorm, conv2d, noise
 from deltax.types import Array
 
 Norm = Callable[..., nn.Module]
@@ -112,8 +112,11 @@ class InvertedResidual(nn.Module):
 
   def _drop_path(self, x):
     keep = 1 - self.drop
-    shape = (len(x), 1, 1, 1)
-    kept = jax.random.bernoulli(self.make_rng('dropout'), keep, shape)
+
+    def draw(key, rows):
+      return jax.random.bernoulli(key, keep, (rows, 1, 1, 1))
+
+    kept = noise.of_rows(draw, self.make_rng('dropout'), len(x))
     return jnp.where(kept, x / keep, 0)
 
 

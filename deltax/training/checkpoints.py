@@ -46,6 +46,8 @@ class CheckpointError(DeltaxError):
 class Checkpoints:
   """The checkpoints of one run: asynchronous saves, the latest and the best.
 
+  Of several processes, the first alone writes and reads them.
+
   Args:
     workdir: the run's folder.
     best: the score to keep checkpoints by, larger is better; None for none.
@@ -75,13 +77,20 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
-    self._manager = ocp.CheckpointManager(
-      self.folder,
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-        cleanup_tmp_directories=True,
-      ),
-    )
+    self._manager = None
+    if jax.process_index() == 0:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._manager = ocp.CheckpointManager(
+        self.folder,
+        options=ocp.CheckpointManagerOptions(
+          preservation_policy=preservation_policy.AnyPreservationPolicy(
+            policies
+          ),
+          cleanup_tmp_directories=True,
+          create=False,
+          multiprocessing_options=_alone(),
+        ),
+      )
 
   def save(
     self, state: TrainState, scores: Mapping[str, float] | None = None
@@ -100,6 +109,8 @@ class Checkpoints:
         f'best={self._best!r} is not a score of the task; scores: '
         f'{sorted(scores)}'
       )
+    if self._manager is None:
+      return
     leaves = {name: _to_host(leaf) for name, leaf in _named(state).items()}
     metadata = self._metadata | {
       'step': int(state.step),
@@ -120,14 +131,20 @@ class Checkpoints:
     )
 
   def latest(self) -> pathlib.Path | None:
-    """The newest complete checkpoint, once pending saves are written."""
+    """The newest complete checkpoint, once pending saves are written.
+
+    None if there is none, and in other processes than the first.
+    """
+    if self._manager is None:
+      return None
     self._manager.wait_until_finished()
     step = self._manager.latest_step()
     return None if step is None else self.folder / str(step)
 
   def close(self) -> None:
     """Waits for pending saves."""
-    self._manager.close()
+    if self._manager is not None:
+      self._manager.close()
 
   def __enter__(self) -> Self:
     return self
@@ -253,6 +270,16 @@ def _rank(scores: Mapping[str, float], best: str | None) -> float:
   return -np.inf if score is None or np.isnan(score) else score
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """For orbax: this process waits for no other."""
+  process = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=process,
+    active_processes={process},
+    barrier_sync_key_prefix=f'process_{process}',
+  )
+
+
 # Names of leaves. A key is percent-encoded, so that it may hold any character;
 # an index of a sequence is written [i], which no encoded key can be.
 
@@ -333,7 +360,8 @@ def _read(path: pathlib.Path, item: str, args: Any) -> Any:
       f'corrupt checkpoint {path}: expected a folder {item!r} in it'
     )
   handler = ocp.CompositeCheckpointHandler()
-  with ocp.Checkpointer(handler) as checkpointer:
+  checkpointer = ocp.Checkpointer(handler, multiprocessing_options=_alone())
+  with checkpointer:
     try:
       with _without_aftermath():
         return checkpointer.restore(

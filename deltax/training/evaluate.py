@@ -7,7 +7,7 @@ import numpy as np
 import tqdm
 
 from deltax.task import Task
-from deltax.training.parallel import from_all_processes, spread
+from deltax.training.parallel import from_all_processes, gathered, spread
 from deltax.types import Batch, ModelState, Params
 
 
@@ -22,7 +22,8 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
   """Sums or stacks what a task gives for the real examples of a data set.
 
-  With several processes, each evaluates its share and all get the whole.
+  With several processes, each evaluates its stretch of every batch and all get
+  the whole.
 
   Args:
     task: its `evaluate` runs compiled, spread over devices; `summarise` does
@@ -30,7 +31,7 @@ def evaluate(
     params: of the network.
     model_state: of the network.
     dataset: finite; examples whose mask is 0 do not count, whatever they give.
-    devices: all local devices by default.
+    devices: those of all processes by default.
     progress: whether to draw a bar.
 
   Returns:
@@ -47,7 +48,8 @@ def evaluate(
   if not len(dataset):
     raise ValueError('the data set to evaluate on has no batches')
   run = spread(task.evaluate, devices)
-  masks, gathered = [], {}
+  params, model_state = gathered((params, model_state))
+  masks, counted = [], {}
   batches = data.prefetch(dataset, 0, len(dataset))
   for batch in tqdm.tqdm(
     batches,
@@ -68,17 +70,15 @@ def evaluate(
         )
       value = np.asarray(value)
       if task.stack:
-        gathered.setdefault(name, []).append(value)
+        counted.setdefault(name, []).append(value)
       else:
         total = value[real].astype(np.float64).sum(axis=0)
-        gathered[name] = gathered.get(name, 0) + total
+        counted[name] = counted.get(name, 0) + total
   if task.stack:
     real = _in_order(masks)
-    counts = {name: _in_order(rows)[real] for name, rows in gathered.items()}
+    counts = {name: _in_order(rows)[real] for name, rows in counted.items()}
   else:
-    counts = {
-      name: from_all_processes(x).sum(0) for name, x in gathered.items()
-    }
+    counts = {name: from_all_processes(x).sum(0) for name, x in counted.items()}
   scores = {k: float(v) for k, v in task.summarise(counts).items()}
   return scores, counts
 
@@ -86,7 +86,7 @@ def evaluate(
 def _in_order(batches: Sequence[np.ndarray]) -> np.ndarray:
   """`[N, ...]`, the rows of all processes in the order of the data set.
 
-  Of P processes, p has examples p, p + P, ..., padded to as many in each.
+  Of each batch, every process has a stretch, those of process 0 first.
   """
-  rows = from_all_processes(np.concatenate(batches))
-  return rows.swapaxes(0, 1).reshape(-1, *rows.shape[2:])
+  rows = from_all_processes(np.stack(batches))
+  return rows.swapaxes(0, 1).reshape(-1, *rows.shape[3:])

@@ -5,25 +5,33 @@ import functools
 import pathlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 from absl import logging
+from jax.experimental import multihost_utils
 
+from deltax.errors import TERMINATED
 from deltax.progress import wants_bar
 from deltax.task import Task
 from deltax.training.checkpoints import Checkpoints, restore
 from deltax.training.evaluate import evaluate
-from deltax.training.parallel import axis_name, wrapper
+from deltax.training.parallel import (
+  axis_name,
+  check_alike,
+  from_first_process,
+  gathered,
+  whole_batch,
+  wrapper,
+)
 from deltax.training.state import TrainState, create_state, not_finite
 from deltax.training.step import train_step
 from deltax.training.writers import Writer
 from deltax.types import Array, Batch
 
-TERMINATED = 128 + signal.SIGTERM
 STOPPED = 'SIGTERM: stopped after step %d, saved as %s'
 
 
@@ -37,6 +45,8 @@ def train(
   seed: int = 0,
   parallel: str = 'pmap',
   devices: Sequence[jax.Device] | None = None,
+  shard: str = '',
+  accumulate: int = 1,
   evaluation_dataset: Sequence[Batch] | None = None,
   evaluate_every: int = 1000,
   log_every: int = 50,
@@ -52,7 +62,8 @@ def train(
   A run may be killed at any moment. The same call continues it from its latest
   checkpoint: step `s` trains on `dataset[s]` with a key made from `seed` and
   `s`, so that on one device the parameters end the same bit for bit. On SIGTERM
-  the step in progress ends and a checkpoint is written.
+  the step in progress ends and a checkpoint is written; of several processes,
+  it is enough that one gets it, and all stop after the same step.
 
   Args:
     task: what to train; its batch norm was given `axis_name(parallel)`.
@@ -62,7 +73,10 @@ def train(
     optimizer: any optax transform; see `make_optimizer`.
     seed: of the parameters and of all noise.
     parallel: 'pmap' or 'jit'.
-    devices: all local devices by default; they must divide the batch.
+    devices: those of all processes by default; they must divide the batch.
+    shard: what of the state each device keeps only a share of: '' for nothing,
+      'optimizer', or 'parameters' for both; needs 'jit'.
+    accumulate: parts that each device takes its examples in; see `train_step`.
     evaluation_dataset: finite; its scores are written, and stored with a
       checkpoint, every `evaluate_every` steps and after the last.
     evaluate_every: steps between evaluations.
@@ -92,8 +106,8 @@ def train(
     checkpoints = stack.enter_context(
       Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
     )
-    state = create_state(task, optimizer, dataset[0], seed)
-    state = _begin(state, checkpoints, start_from)
+    state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
+    state = from_first_process(_begin(state, checkpoints, start_from))
     start = int(state.step)
     if start >= steps:
       logging.info('%s is finished: %d steps are done', workdir, start)
@@ -102,8 +116,8 @@ def train(
     # Imported here: `deltax.data` brings readers that only data sets need.
     from deltax import data
 
-    step = _make_step(task, optimizer, parallel, devices)
-    stopping = stack.enter_context(_on_sigterm())
+    step = _make_step(task, optimizer, parallel, devices, shard, accumulate)
+    must_stop = stack.enter_context(_on_sigterm())
     writer = stack.enter_context(
       Writer(workdir, start=start, steps=steps, progress=progress)
     )
@@ -119,32 +133,35 @@ def train(
       jax.block_until_ready(window[-2:][0])
       writer.advance()
 
-      stop = stopping.is_set()
+      stop = must_stop(done)
       evaluating = evaluation_dataset is not None and (
         done % evaluate_every == 0 or done == steps
       )
       saving = evaluating or (
         stop or done % checkpoint_every == 0 or done == steps
       )
+      local = state
       if saving or done % log_every == 0:
         writer.train(done, _means(window, done, checkpoints))
-        _write_watched(writer, done, task, state)
         window.clear()
+        local = gathered(state)
+        _write_watched(writer, done, task, local)
       scores = None
       if evaluating:
         scores, _ = evaluate(
-          *(task, state.params, state.model_state, evaluation_dataset),
+          *(task, local.params, local.model_state, evaluation_dataset),
           devices=devices,
           progress=wants_bar(progress),
         )
         writer.evaluation(done, scores)
       if saving:
-        _check_state(state, done, checkpoints)
-        checkpoints.save(state, scores)
+        _check_state(local, done, checkpoints)
+        check_alike(local)
+        checkpoints.save(local, scores)
       if stop and done < steps:
         logging.warning(STOPPED, done, checkpoints.latest())
         raise SystemExit(TERMINATED)
-    return state
+    return gathered(state)
 
 
 def _check_length(dataset: Sequence[Batch], steps: int) -> None:
@@ -155,15 +172,16 @@ def _check_length(dataset: Sequence[Batch], steps: int) -> None:
     )
 
 
-def _make_step(task, optimizer, parallel, devices):
+def _make_step(task, optimizer, parallel, devices, shard, accumulate):
   """`(state, batch) -> (state, metrics)`, compiled for the devices."""
   step = functools.partial(
     train_step,
     task=task,
     optimizer=optimizer,
     axis_name=axis_name(parallel),
+    accumulate=accumulate,
   )
-  return wrapper(parallel)(step, devices)
+  return wrapper(parallel)(step, devices, shard)
 
 
 def _write_watched(
@@ -180,6 +198,8 @@ def _begin(
   checkpoints: Checkpoints,
   start_from: str | pathlib.Path | None,
 ) -> TrainState:
+  if jax.process_index():
+    return state  # the first process reads, and sends the others what it has
   latest = checkpoints.latest()
   if latest is not None:
     logging.info('continuing from %s', latest)
@@ -222,6 +242,8 @@ def _check_state(
 
 
 def _last_good(checkpoints: Checkpoints) -> str:
+  if jax.process_index():
+    return 'process 0 knows the last good checkpoint'
   latest = checkpoints.latest()
   if latest is None:
     return 'there is no checkpoint yet'
@@ -229,14 +251,22 @@ def _last_good(checkpoints: Checkpoints) -> str:
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[threading.Event]:
-  """An event that SIGTERM sets, while the context lasts."""
+def _on_sigterm() -> Iterator[Callable[[int], bool]]:
+  """Whether to stop after a step, as SIGTERM came; the same in all processes.
+
+  Yields:
+    `(steps done) -> stop`, to be asked after every step.
+  """
+  if jax.process_count() > 1:
+    # JAX itself takes the signal, and agrees on a step with the others.
+    yield multihost_utils.reached_preemption_sync_point
+    return
   stopping = threading.Event()
   if threading.current_thread() is not threading.main_thread():
-    yield stopping  # only the main thread may take signals
+    yield lambda _: False  # only the main thread may take signals
     return
   before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
   try:
-    yield stopping
+    yield lambda _: stopping.is_set()
   finally:
     signal.signal(signal.SIGTERM, before)

@@ -1,12 +1,14 @@
 """Devices: the only file that knows how many there are.
 
 A step is one function `(state, batch) -> (state, metrics)`. Two wrappers of the
-same signature spread the batch over devices; the state and the metrics are the
-same on all of them and never carry a device axis. Training does not depend on
-the wrapper nor on the number of devices.
+same signature spread the batch over the devices of all processes; each process
+gives its own stretch of the batch. The state and the metrics are the same on
+all devices and never carry a device axis. Training does not depend on the
+wrapper nor on the number of devices or processes.
 """
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,22 +26,36 @@ AXIS_NAME = 'batch'
 Devices = Sequence[jax.Device]
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
+# What of a state each device keeps only its share of, by `training.shard`.
+SHARDED = {
+  '': (),
+  'optimizer': ('opt_state',),
+  'parameters': ('params', 'opt_state'),
+}
+_SMALL = 2**10  # elements of an array that is not worth sharing out
 
-def pmap_step(step: Step, devices: Devices | None = None) -> Step:
+
+def pmap_step(
+  step: Step, devices: Devices | None = None, shard: str = ''
+) -> Step:
   """Maps a step over devices; inside, the axis is called `AXIS_NAME`.
 
   Args:
     step: sees its device's share of the batch, and sums over devices itself.
-    devices: all local devices by default.
+    devices: those of all processes by default.
+    shard: '', as a mapped step sees the whole state.
 
   Returns:
-    `(state, batch) -> (state, metrics)` of the global batch `[B, ...]`. The
-    state given is donated: use the one returned.
+    `(state, batch) -> (state, metrics)` of this process's stretch of the batch,
+    `[B, ...]`. The state given is donated: use the one returned.
 
   Raises:
-    ValueError: B does not divide by the number of devices.
+    ValueError: B does not divide by the number of this process's devices, or
+      `shard` is given.
   """
-  devices = _or_local(devices)
+  if shard:
+    raise ValueError(f"shard={shard!r} needs parallel='jit', got 'pmap'")
+  devices = _or_all(devices)
   mapped = jax.pmap(
     step,
     axis_name=AXIS_NAME,
@@ -48,40 +64,66 @@ def pmap_step(step: Step, devices: Devices | None = None) -> Step:
     donate_argnums=0,
     devices=devices,
   )
-  whole, _ = _shardings(devices)
+  # A mapped function takes and gives what lies on the devices of its process.
+  local = _of_this_process(devices)
+  whole, _ = _shardings(local)
 
   def run(state: TrainState, batch: Batch):
     share = _share(batch, devices)
     batch = jax.tree.map(
-      lambda x: np.reshape(x, (len(devices), share, *np.shape(x)[1:])), batch
+      lambda x: np.reshape(x, (len(local), share, *np.shape(x)[1:])), batch
     )
     return mapped(_place(state, whole), batch)
 
   return run
 
 
-def jit_step(step: Step, devices: Devices | None = None) -> Step:
+def jit_step(
+  step: Step, devices: Devices | None = None, shard: str = ''
+) -> Step:
   """Compiles a step for a batch that is laid out over devices.
 
   Args:
     step: sees the global batch; the compiler puts in the sums over devices.
-    devices: all local devices by default.
+    devices: those of all processes by default.
+    shard: a key of `SHARDED`. Of large arrays of those fields, each device
+      keeps a share only, and gathers the parameters while it uses them.
 
   Returns:
-    As `pmap_step`, with the same Raises.
+    As `pmap_step`, with the same Raises for B. Arrays of the state may be
+    spread over processes: see `gathered`.
   """
-  devices = _or_local(devices)
+  devices = _or_all(devices)
   whole, split = _shardings(devices)
-  compiled = jax.jit(
-    step,
-    in_shardings=(whole, split),
-    out_shardings=whole,
-    donate_argnums=0,
-  )
+  fields = SHARDED[shard]
+
+  def layout(state: TrainState) -> TrainState:
+    """Where each array of a state lies."""
+    layouts = jax.tree.map(lambda x: whole, state)
+    shared = {
+      field: jax.tree.map(
+        lambda x: _shared(x, whole.mesh), getattr(state, field)
+      )
+      for field in fields
+    }
+    return layouts._replace(**shared)
+
+  def placed(state: TrainState, batch: Batch):
+    gathered = jax.lax.with_sharding_constraint(state.params, whole)
+    next_state, metrics = step(state._replace(params=gathered), batch)
+    return jax.lax.with_sharding_constraint(
+      (next_state, metrics), (layout(state), whole)
+    )
+
+  compiled = jax.jit(placed, donate_argnums=0)
 
   def run(state: TrainState, batch: Batch):
     _share(batch, devices)
-    return compiled(_place(state, whole), dict(batch))
+    batch = {
+      name: jax.make_array_from_process_local_data(split, np.asarray(x))
+      for name, x in batch.items()
+    }
+    return compiled(_place(state, layout(state)), batch)
 
   return run
 
@@ -98,7 +140,7 @@ def axis_name(parallel: str) -> str | None:
   return _known(parallel)[1]
 
 
-def wrapper(parallel: str) -> Callable[[Step, Devices | None], Step]:
+def wrapper(parallel: str) -> Callable[..., Step]:
   """`pmap_step` or `jit_step`, by name."""
   return _known(parallel)[0]
 
@@ -107,12 +149,12 @@ def spread(
   function: Callable[[Params, ModelState, Batch], dict[str, Array]],
   devices: Devices | None = None,
 ) -> Callable[[Params, ModelState, Batch], dict[str, Array]]:
-  """Compiles a function that gives `{name: [B, ...]}`, over devices.
+  """Compiles a function that gives `{name: [B, ...]}`, over local devices.
 
   Uses as many of the devices as divide the batch, so that any batch size runs.
   Compiled code belongs to `function`: to spread it again compiles nothing.
   """
-  devices = _or_local(devices)
+  devices = _of_this_process(_or_all(devices))
   compiled = jax.jit(function)
 
   def run(params: Params, model_state: ModelState, batch: Batch):
@@ -122,6 +164,22 @@ def spread(
     return compiled(params, model_state, jax.device_put(dict(batch), split))
 
   return run
+
+
+def gathered(tree: Any) -> Any:
+  """A tree of arrays, each whole and on a device of this process.
+
+  What is spread over devices is put together; all processes take part.
+  """
+
+  def here(x: Array) -> Array:
+    if not isinstance(x, jax.Array):
+      return x
+    if not x.is_fully_replicated:
+      x = jax.device_put(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
+    return x if x.is_fully_addressable else x.addressable_data(0)
+
+  return jax.tree.map(here, tree)
 
 
 def from_all_processes(x: np.ndarray) -> np.ndarray:
@@ -134,6 +192,55 @@ def from_all_processes(x: np.ndarray) -> np.ndarray:
   sent = np.frombuffer(x.tobytes(), np.uint8)
   received = np.asarray(multihost_utils.process_allgather(sent))
   return np.frombuffer(received.tobytes(), x.dtype).reshape(-1, *x.shape)
+
+
+def from_first_process(tree: Any) -> Any:
+  """What process 0 has, in all: a tree of arrays of one form in all of them."""
+  if jax.process_count() == 1:
+    return tree
+
+  def sent(x: Array) -> Array:
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+      key = sent(jax.random.key_data(x))
+      return jax.random.wrap_key_data(key, impl=jax.random.key_impl(x))
+    # As bytes: a sum with zeros would turn -0.0 into 0.0.
+    raw = np.frombuffer(np.asarray(x).tobytes(), np.uint8)
+    received = np.asarray(multihost_utils.broadcast_one_to_all(raw))
+    return jnp.array(
+      np.frombuffer(received.tobytes(), x.dtype).reshape(x.shape)
+    )
+
+  return jax.tree.map(sent, tree)
+
+
+def check_alike(tree: Any) -> None:
+  """Makes sure that a tree is the same in all processes, bit for bit.
+
+  Raises:
+    RuntimeError: it is not; names the processes that differ from the first.
+  """
+  if jax.process_count() == 1:
+    return
+  mine = 0
+  for x in jax.tree.leaves(tree):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+      x = jax.random.key_data(x)
+    mine = zlib.crc32(np.asarray(x).tobytes(), mine)
+  sums = from_all_processes(np.uint32(mine))
+  other = np.flatnonzero(sums != sums[0])
+  if len(other):
+    raise RuntimeError(
+      f'the state of processes {other.tolist()} is not that of process 0; '
+      'expected the same code, config and kind of machine in all'
+    )
+
+
+def whole_batch(batch: Batch) -> Batch:
+  """The stretches that all processes have of a batch, one after the other."""
+  return {
+    name: from_all_processes(np.asarray(x)).reshape(-1, *np.shape(x)[1:])
+    for name, x in batch.items()
+  }
 
 
 def sum_over_devices(tree: Any, axis_name: str | None) -> Any:
@@ -153,13 +260,39 @@ def mean_over_devices(tree: Any, axis_name: str | None) -> Any:
   return jax.tree.map(mean, tree)
 
 
+def all_devices(x: Array, axis_name: str | None) -> Array:
+  """`[B, ...]` of every device, one after the other along the first axis."""
+  if axis_name is None:
+    return x
+  return jax.lax.all_gather(x, axis_name, tiled=True)
+
+
+def this_device(x: Array, axis_name: str | None) -> Array:
+  """Of such an array, what this device gave."""
+  if axis_name is None:
+    return x
+  count = len(x) // axis_size(axis_name)
+  return jax.lax.dynamic_slice_in_dim(x, axis_index(axis_name) * count, count)
+
+
 def axis_size(axis_name: str | None) -> int:
   """Number of devices of the mapped axis; 1 where there is none."""
   return 1 if axis_name is None else jax.lax.axis_size(axis_name)
 
 
-def _or_local(devices: Devices | None) -> list[jax.Device]:
-  return list(jax.local_devices() if devices is None else devices)
+def axis_index(axis_name: str | None) -> Array | int:
+  """This device's place on the mapped axis; 0 where there is none."""
+  return 0 if axis_name is None else jax.lax.axis_index(axis_name)
+
+
+def _or_all(devices: Devices | None) -> list[jax.Device]:
+  """The devices, process by process, as the batch is."""
+  devices = jax.devices() if devices is None else devices
+  return sorted(devices, key=lambda device: (device.process_index, device.id))
+
+
+def _of_this_process(devices: Devices) -> list[jax.Device]:
+  return [d for d in devices if d.process_index == jax.process_index()]
 
 
 def _shardings(devices: Devices) -> tuple[NamedSharding, NamedSharding]:
@@ -171,21 +304,45 @@ def _shardings(devices: Devices) -> tuple[NamedSharding, NamedSharding]:
   )
 
 
-def _place(state: TrainState, whole: NamedSharding) -> TrainState:
+def _shared(x: Array, mesh: Mesh) -> NamedSharding:
+  """An array shared out along its longest axis that the devices divide."""
+  axes = [k for k, size in enumerate(x.shape) if size % mesh.size == 0]
+  if not axes or math.prod(x.shape) < _SMALL:
+    return NamedSharding(mesh, PartitionSpec())
+  longest = max(axes, key=lambda k: x.shape[k])
+  return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS_NAME))
+
+
+def _place(state: TrainState, layout: Any) -> TrainState:
+  """The state where a step wants it; `layout` is one for all, or a tree."""
   # A fresh or restored state lies on one device. Left there, the second call
   # would see another layout than the first, and compile the step again.
+  whole = layout if isinstance(layout, NamedSharding) else layout.step
   if state.step.sharding == whole:
     return state
-  return jax.device_put(state, whole)
+  if whole.is_fully_addressable:
+    return jax.device_put(state, layout)
+  return jax.tree.map(_from_each_process, state, layout)
+
+
+def _from_each_process(x: Array, sharding: NamedSharding) -> Array:
+  """An array over all processes, from one that is the same in each."""
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    data = _from_each_process(jax.random.key_data(x), sharding)
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+  host = np.asarray(x)
+  return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
 
 
 def _share(batch: Batch, devices: Devices) -> int:
-  size = len(batch['mask'])
-  if size % len(devices):
+  """How many examples of a batch each device gets."""
+  size, local = len(batch['mask']), len(_of_this_process(devices))
+  if size % local:
+    processes = len({device.process_index for device in devices})
     raise ValueError(
-      f'a batch of {size} does not divide by {len(devices)} devices'
+      f'a batch of {size * processes} does not divide by {len(devices)} devices'
     )
-  return size // len(devices)
+  return size // local
 
 
 def _known(parallel: str) -> tuple[Callable, str | None]:

@@ -1,12 +1,17 @@
 """One step of training: losses, exact gradients, update."""
 
+import functools
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
 
+from deltax.layers import noise
 from deltax.task import Task
 from deltax.training.optimizers import learning_rates
 from deltax.training.parallel import (
+  axis_index,
   axis_size,
   mean_over_devices,
   sum_over_devices,
@@ -22,6 +27,7 @@ def train_step(
   task: Task,
   optimizer: optax.GradientTransformation,
   axis_name: str | None = None,
+  accumulate: int = 1,
 ) -> tuple[TrainState, dict[str, Array]]:
   """Minimises the sum of a task's losses over one batch.
 
@@ -36,36 +42,41 @@ def train_step(
       device.
     optimizer: any optax transform.
     axis_name: the mapped axis over devices, None where there is none.
+    accumulate: parts that each device takes its examples in, one after the
+      other, to hold fewer activations. What a task pools over a batch, such as
+      batch statistics, is then pooled over a part, and the mean of the parts
+      is kept; otherwise the step is that of the whole batch.
 
   Returns:
     The next state, and metrics that are the same on every device: each loss by
     its name, 'loss' (their sum), 'gradient_norm' and 'learning_rate...'.
 
   Raises:
-    ValueError: a loss that is neither `[]` nor `[B]`, or is called 'loss'.
+    ValueError: a loss that is neither `[]` nor `[B]`, or is called 'loss'; or
+      examples that do not divide into the parts.
   """
-  mask = jnp.asarray(batch['mask'], jnp.float32)
-  examples = jnp.maximum(sum_over_devices(mask.sum(), axis_name), 1)
+  whole = jnp.asarray(batch['mask'], jnp.float32).sum()
+  whole = jnp.maximum(sum_over_devices(whole, axis_name), 1)
   key = jax.random.fold_in(state.key, state.step)
+  first = axis_index(axis_name) * len(batch['mask'])
+  parts = accumulate * axis_size(axis_name)
 
-  def share(name: str, loss: Array) -> Array:
-    """What this device adds to a loss of the whole batch."""
-    if name == 'loss' or loss.shape not in ((), mask.shape):
-      raise ValueError(
-        f'loss {name!r} of shape {loss.shape}: expected [] or [B] = '
-        f"{mask.shape}, and a name other than 'loss', which is the sum"
-      )
-    if loss.ndim:
-      return jnp.where(mask > 0, loss, 0).sum() / examples
-    return loss / axis_size(axis_name)
-
-  def objective(params):
-    losses, model_state = task.losses(params, state.model_state, batch, key)
-    shares = {name: share(name, loss) for name, loss in losses.items()}
+  def of_part(params, batch, place):
+    """What some examples add to the losses of the whole batch."""
+    count = len(batch['mask'])
+    part = noise.Part(first + place, accumulate, count, parts * count)
+    with noise.part_of_batch(part):
+      losses, model_state = task.losses(params, state.model_state, batch, key)
+    shares = _shares(losses, batch['mask'], whole, parts)
     return sum(shares.values()), (shares, model_state)
 
-  gradient = jax.grad(objective, has_aux=True)
-  gradients, (losses, model_state) = gradient(state.params)
+  gradient = jax.grad(of_part, has_aux=True)
+  if accumulate == 1:
+    gradients, (losses, model_state) = gradient(state.params, batch, 0)
+  else:
+    gradients, (losses, model_state) = _accumulated(
+      functools.partial(gradient, state.params), batch, accumulate
+    )
   gradients, losses = sum_over_devices((gradients, losses), axis_name)
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
@@ -83,3 +94,72 @@ def train_step(
     opt_state=opt_state,
   )
   return state, metrics
+
+
+def _shares(
+  losses: Mapping[str, Array], mask: Array, examples: Array, parts: int
+) -> dict[str, Array]:
+  """What a part of a batch adds to each of its losses.
+
+  Args:
+    losses: of the part, `[B]` or `[]`.
+    mask: `[B]`.
+    examples: real ones of the whole batch.
+    parts: of the batch.
+
+  Raises:
+    ValueError: see `train_step`.
+  """
+  shares = {}
+  for name, loss in losses.items():
+    if name == 'loss' or loss.shape not in ((), mask.shape):
+      raise ValueError(
+        f'loss {name!r} of shape {loss.shape}: expected [] or [B] = '
+        f"{mask.shape}, and a name other than 'loss', which is the sum"
+      )
+    if loss.ndim:
+      shares[name] = jnp.where(mask > 0, loss, 0).sum() / examples
+    else:
+      shares[name] = loss / parts
+  return shares
+
+
+def _accumulated(gradient, batch: Batch, parts: int):
+  """Sums over parts of a batch, one after the other; means of statistics.
+
+  Only one part's activations are alive at a time.
+  """
+  size = len(batch['mask'])
+  if size % parts:
+    raise ValueError(
+      f'a batch of {size} on a device does not divide into accumulate={parts} '
+      'parts'
+    )
+
+  def dealt(x):
+    # Not one stretch after the other: these lie on different devices.
+    return jnp.reshape(x, (size // parts, parts, *x.shape[1:])).swapaxes(0, 1)
+
+  split = jax.tree.map(dealt, batch)
+
+  def add(total, part):
+    gradients, (losses, model_state) = gradient(*part)
+    summed = jax.tree.map(jnp.add, total, (gradients, losses))
+    return summed, model_state
+
+  places = jnp.arange(parts)
+  zeros = jax.tree.map(
+    lambda x: jnp.zeros(x.shape, x.dtype), _shape_of_sums(gradient, split)
+  )
+  (gradients, losses), states = jax.lax.scan(add, zeros, (split, places))
+  return gradients, (losses, jax.tree.map(_mean_or_last, states))
+
+
+def _shape_of_sums(gradient, split):
+  first = jax.tree.map(lambda x: x[0], split)
+  gradients, (losses, _) = jax.eval_shape(gradient, first, 0)
+  return gradients, losses
+
+
+def _mean_or_last(x: Array) -> Array:
+  return x.mean(0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]

@@ -38,37 +38,65 @@ def test_training_is_endless_and_never_padded():
   np.testing.assert_array_equal(batches[10**9]['mask'], np.ones(3))
 
 
-def test_processes_share_out_one_common_order(monkeypatch):
-  whole = pipeline.training(range(7), numbered, batch_size=6, seed=2)
-  monkeypatch.setattr(jax, 'process_count', lambda: 3)
-  parts = []
-  for process in range(3):
+def of_processes(monkeypatch, count, make):
+  """What `make` gives in each of some processes."""
+  monkeypatch.setattr(jax, 'process_count', lambda: count)
+  for process in range(count):
     monkeypatch.setattr(jax, 'process_index', lambda process=process: process)
-    parts.append(pipeline.training(range(7), numbered, batch_size=2, seed=2))
-  for index in (0, 5):
-    for name in ('frames', 'draw'):
-      shared = np.concatenate([part[index][name] for part in parts])
+    yield make()
+
+
+def test_processes_make_consecutive_stretches_of_the_same_batches(monkeypatch):
+  def make():
+    return pipeline.training(range(7), numbered, batch_size=6, seed=2)
+
+  def shown(batches):
+    return [batches[index] for index in (0, 5)]
+
+  whole = shown(make())
+  parts = list(of_processes(monkeypatch, 3, lambda: shown(make())))
+  again = list(
+    of_processes(monkeypatch, 3, lambda: shown(make().of_all_processes()))
+  )
+  for index in range(2):
+    for name in ('frames', 'draw', 'mask'):
+      stretches = [part[index][name] for part in parts]
+      assert [len(stretch) for stretch in stretches] == [2, 2, 2]
       np.testing.assert_array_equal(
-        np.sort(shared, 0), np.sort(whole[index][name], 0)
+        np.concatenate(stretches), whole[index][name]
       )
+      for all_of_them in again:
+        np.testing.assert_array_equal(
+          all_of_them[index][name], whole[index][name]
+        )
 
 
-def test_processes_evaluate_everything_once_in_equally_many_batches(
+def test_processes_that_do_not_divide_a_training_batch_are_an_error(
   monkeypatch,
 ):
   monkeypatch.setattr(jax, 'process_count', lambda: 3)
-  seen, lengths = [], set()
-  for process in range(3):
-    monkeypatch.setattr(jax, 'process_index', lambda process=process: process)
+  with pytest.raises(ValueError, match='batch_size of 4 .* by 3 processes'):
+    pipeline.training(range(7), numbered, batch_size=4, seed=0)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 6])
+def test_processes_evaluate_everything_once_in_equally_many_batches(
+  monkeypatch, batch_size
+):
+  def make():
     batches = pipeline.evaluation(
-      range(7), lambda k: {'frames': np.array([k])}, batch_size=2
+      range(7), lambda k: {'frames': np.array([k])}, batch_size=batch_size
     )
-    lengths.add(len(batches))
+    return [batches[index] for index in range(len(batches))]
+
+  parts = list(of_processes(monkeypatch, 3, make))
+  assert len({len(part) for part in parts}) == 1
+  seen = []
+  for batches in zip(*parts, strict=True):
     for batch in batches:
-      assert batch['frames'].shape == (2, 1)
+      assert batch['frames'].shape == (-(-batch_size // 3), 1)
       seen += batch['frames'][batch['mask'] > 0, 0].tolist()
-  assert sorted(seen) == list(range(7))
-  assert lengths == {2}
+  assert seen == list(range(7))
 
 
 def test_padding_has_no_label_no_box_and_is_not_real():
@@ -102,7 +130,7 @@ def test_examples_of_a_batch_are_joined_before_they_are_stacked(monkeypatch):
   # A process without examples of its own pads with what it would have seen.
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   monkeypatch.setattr(jax, 'process_index', lambda: 1)
-  batches = pipeline.evaluation([5], ragged, batch_size=1, join=join)
+  batches = pipeline.evaluation([5], ragged, batch_size=2, join=join)
   assert batches[0]['frames'].tolist() == [[0] * 5]
   assert batches[0]['mask'].tolist() == [0]
 

@@ -52,7 +52,7 @@ def make_pairs(
 
   Args:
     split: 'test'; the annotations say what is in it.
-    batch_size: B, of this process.
+    batch_size: of all processes; each gets B of them.
     train: False; networks are trained on `triplets`.
     features: as `open_or_make` takes it; '' makes some, with annotations.
     annotations: a file that `read_copies` takes; without a database, all videos

@@ -47,7 +47,7 @@ def make_scored_pairs(
 
   Args:
     split: 'train' or 'validation'.
-    batch_size: B, of this process.
+    batch_size: of all processes; each gets B of them.
     train: endless, balanced and shuffled; else one pass in order.
     features: as `open_or_make` takes it; '' makes some, with scores.
     fine: a file that `read_similarities` takes, of a fine student.

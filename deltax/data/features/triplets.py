@@ -36,7 +36,7 @@ def make_triplets(
 
   Args:
     split: 'train'; the similarities say what is in it.
-    batch_size: B, of this process.
+    batch_size: of all processes; each gets B of them.
     train: True; `pairs` are what networks are evaluated on.
     features: as `open_or_make` takes it; '' makes some, with similarities.
     similarities: a file that `read_similarities` takes.

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deltax.layers import BatchNorm
+from deltax.layers.noise import Dropout
 from deltax.retrieval.networks.attention import Attention
 from deltax.retrieval.networks.comparator import Comparator
 from deltax.types import Array
@@ -104,5 +105,5 @@ class _Decision(nn.Module):
         name='linear' + layer,
       )(x)
       x = BatchNorm(axis_name=self.axis_name, name='norm' + layer)(x, not train)
-      x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+      x = Dropout(self.dropout)(nn.relu(x), train)
     return nn.Dense(1, kernel_init=_XAVIER, name='output')(x)[..., 0]

@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
+from deltax.layers.noise import Dropout
 from deltax.types import Array
 
 _XAVIER = nn.initializers.xavier_uniform()
@@ -49,7 +50,7 @@ class Encoder(nn.Module):
     size = x.shape[-1]
 
     def drop(values):
-      return nn.Dropout(self.dropout, deterministic=not train)(values)
+      return Dropout(self.dropout)(values, train)
 
     def norm(name):
       return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)

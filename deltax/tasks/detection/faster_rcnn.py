@@ -15,6 +15,7 @@ from deltax.boxes import Detections, clip_to, nms
 from deltax.boxes.codes_xywh import decode
 from deltax.boxes.grid_anchors import grid_anchors
 from deltax.boxes.proposals import propose
+from deltax.layers import noise
 from deltax.losses.faster_rcnn import (
   DEVIATION,
   draw_regions,
@@ -78,7 +79,10 @@ def make(
   )
 
   def losses(variables, outs, frames: Mapping[str, Array], key: Key):
-    first, second = jax.random.split(key, (2, len(frames['boxes'])))
+    first, second = (
+      noise.of_rows(jax.random.split, half, len(frames['boxes']))
+      for half in jax.random.split(key)
+    )
     proposed = propose_some(outs, frames['size'], training_proposals)
     draw = functools.partial(draw_regions, count=region_samples)
     regions = jax.vmap(draw)(

@@ -14,6 +14,7 @@ from deltax import retrieval
 from deltax.metrics.retrieval import Ranking, average_precision
 from deltax.retrieval.networks import losses as retrieval_losses
 from deltax.task import Task
+from deltax.training.parallel import all_devices, axis_index, this_device
 from deltax.types import Array, Batch, Params
 
 _HARD = 3.0  # weight of hard negatives and of a view's match with itself
@@ -48,7 +49,7 @@ def make_task(
       The published loss sums over the batch too, so that its weight grows with
       the batch: its 1e-3 at 32 triplets is 0.032 here.
     margin: of the triplets.
-    axis_name: of no use, there are no batch statistics.
+    axis_name: mapped axis over which the views of a batch are compared.
 
   Returns:
     The task.
@@ -56,7 +57,6 @@ def make_task(
   Raises:
     ValueError: an unknown network or objective.
   """
-  del axis_name
   if objective not in OBJECTIVES:
     raise ValueError(
       f'no objective {objective!r}; known: {", ".join(OBJECTIVES)}'
@@ -77,7 +77,8 @@ def make_task(
   def losses(params, model_state, batch, key):
     if objective == 'self_supervised':
       views = _videos(batch, 'view_a', 'view_b')
-      return _views(net, params, views, penalty_weight), model_state
+      named = _views(net, params, views, penalty_weight, axis_name)
+      return named, model_state
     videos = _videos(batch, 'anchor', 'positive', 'negative')
     scored, penalty = scores(params, videos, key)
     if objective == 'triplet':
@@ -129,32 +130,37 @@ def _videos(batch: Batch, *names: str) -> list[tuple[Array, Array]]:
   return [(batch[name], batch[f'{name}_mask']) for name in names]
 
 
-def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
+def _views(net, params, videos, penalty_weight, axis_name) -> dict[str, Array]:
   """`[B]` losses of two views of each video, `[B, T, R, D]` and their masks.
+
+  Each device compares its own views with those of all devices.
 
   Source: Kordopatis-Zilos et al., Self-Supervised Video Similarity Learning,
   CVPRW 2023.
   """
-  regions, masks = (jnp.concatenate(each) for each in zip(*videos, strict=True))
-  views = len(regions)
+  own = [jnp.concatenate(parts) for parts in zip(*videos, strict=True)]
+  regions, masks = (all_devices(part, axis_name) for part in own)
 
   def against(one):
     """One view with all of them."""
-    first = (jnp.broadcast_to(x[None], (views, *x.shape)) for x in one)
-    query, query_mask = first
+    query, query_mask = (
+      jnp.broadcast_to(x[None], (len(regions), *x.shape)) for x in one
+    )
     return net.apply(
       {'params': params},
       *(query, regions, query_mask, masks),
       train=True,
     )
 
-  compared = jax.lax.map(against, (regions, masks))
-  similarities = compared.score / 2 + 0.5
-  same = jnp.arange(views) % (views // 2)
-  alike = (same[:, None] == same[None]).astype(jnp.float32)
+  compared = jax.lax.map(against, tuple(own))
+  similarities = all_devices(compared.score / 2 + 0.5, axis_name)
+  count = len(own[0]) // 2
+  video = jnp.tile(axis_index(axis_name) * count + jnp.arange(count), 2)
+  video = all_devices(video, axis_name)
+  alike = (video[:, None] == video[None]).astype(jnp.float32)
 
   def by_video(losses):
-    return losses.reshape(2, -1).mean(0)
+    return this_device(losses, axis_name).reshape(2, -1).mean(0)
 
   contrast = retrieval_losses.contrast(similarities, alike)
   hard = retrieval_losses.hardest_negative(similarities, alike)
@@ -164,7 +170,7 @@ def _views(net, params, videos, penalty_weight) -> dict[str, Array]:
     'contrast': by_video(contrast),
     'hard_negative': by_video(_HARD * hard),
     'self_match': by_video(_HARD * own),
-    'penalty': penalty_weight * by_video(beyond),
+    'penalty': penalty_weight * beyond.reshape(2, -1).mean(0),
   }
 
 
