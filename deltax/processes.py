@@ -6,7 +6,9 @@ Programs do this before the first array is made: `train.py` and `eval.py` call
 
 import contextlib
 import os
+import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,7 +18,7 @@ from absl import flags, logging
 from deltax import compilation
 from deltax.errors import TERMINATED, DeltaxError, told_in_one_sentence
 
-PATIENCE = 60  # seconds until a process that does not answer counts as dead
+PATIENCE = 45  # seconds until a process that does not answer counts as dead
 # Where launchers say it, the first that is set; see `docs/clusters.md`.
 COORDINATOR = ('JAX_COORDINATOR_ADDRESS',)
 PROCESSES = ('JAX_NUM_PROCESSES', 'WORLD_SIZE')
@@ -94,8 +96,13 @@ def _connect(
       f'processes={processes} and process_id={process_id} without a '
       f'coordinator: expected coordinator=HOST:PORT, or {COORDINATOR[0]}'
     )
-  # On CPUs, JAX prints which peers are connected. Nobody asked.
-  os.environ.setdefault('GLOG_minloglevel', '1')
+  if described:
+    logging.info(
+      'process {process_id} of {num_processes}: waiting for the others, by '
+      '{coordinator_address}'.format(**described)
+    )
+    if described['process_id']:
+      _wait_for(described['coordinator_address'])
   try:
     jax.distributed.initialize(
       **described,
@@ -108,13 +115,27 @@ def _connect(
     if described or 'coordinator_address' not in str(error):
       raise DeltaxError(f'no start with {described}: {error}') from error
     # Neither told nor found: this process is alone.
-  except RuntimeError as error:
-    where = described.get('coordinator_address', 'the cluster that was found')
-    reason = str(error).strip().splitlines()[0]
-    raise DeltaxError(
-      f'no coordinator at {where} within {PATIENCE} seconds; expected process '
-      f'0 there ({reason})'
-    ) from error
+
+
+def _wait_for(coordinator: str) -> None:
+  """Until somebody listens there: JAX would abort without a sentence.
+
+  Raises:
+    DeltaxError: nobody does in time.
+  """
+  host, _, port = coordinator.rpartition(':')
+  last = time.monotonic() + PATIENCE
+  while True:
+    try:
+      socket.create_connection((host, int(port)), PATIENCE).close()
+      return
+    except OSError as error:
+      if time.monotonic() > last:
+        raise DeltaxError(
+          f'no coordinator at {coordinator} within {PATIENCE} seconds; '
+          f'expected process 0 there ({error})'
+        ) from error
+    time.sleep(0.5)
 
 
 def _from_environment(

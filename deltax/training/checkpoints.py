@@ -11,8 +11,6 @@ import json
 import logging
 import pathlib
 import sys
-import urllib.parse
-import zlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +23,14 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import deltax
 from deltax.errors import DeltaxError
+from deltax.training.leaves import (
+  checksum,
+  from_host,
+  named,
+  signature,
+  to_host,
+  unflatten,
+)
 from deltax.training.state import TrainState
 from deltax.types import ModelState, Params
 
@@ -111,14 +117,14 @@ class Checkpoints:
       )
     if self._manager is None:
       return
-    leaves = {name: _to_host(leaf) for name, leaf in _named(state).items()}
+    leaves = {name: to_host(leaf) for name, leaf in named(state).items()}
     metadata = self._metadata | {
       'step': int(state.step),
       'scores': dict(scores or {}),
       'best': self._best,
       'deltax': deltax.__version__,
       'leaves': {
-        name: [list(x.shape), str(x.dtype), _checksum(x)]
+        name: [list(x.shape), str(x.dtype), checksum(x)]
         for name, x in leaves.items()
       },
     }
@@ -223,17 +229,17 @@ def restore(path: str | pathlib.Path, target: Any) -> Any:
   """
   path = find_checkpoint(path)
   stored = read_metadata(path)['leaves']
-  wanted = _named(target)
+  wanted = named(target)
   fields = target._fields if isinstance(target, TrainState) else set(target)
   _check_same_tree(
     path,
     {n: x[:2] for n, x in stored.items() if n.partition('/')[0] in fields},
-    {n: _signature(x) for n, x in wanted.items()},
+    {n: signature(x) for n, x in wanted.items()},
   )
   leaves = _read_leaves(path, {name: stored[name] for name in wanted})
   return jax.tree.unflatten(
     jax.tree.structure(target),
-    [_to_device(leaves[name], like) for name, like in wanted.items()],
+    [from_host(leaves[name], like) for name, like in wanted.items()],
   )
 
 
@@ -256,7 +262,7 @@ def restore_params(path: str | pathlib.Path) -> tuple[Params, ModelState]:
   stored = read_metadata(path)['leaves']
   fields = ('params', 'model_state')
   chosen = {n: x for n, x in stored.items() if n.partition('/')[0] in fields}
-  tree = _unflatten(
+  tree = unflatten(
     {
       tuple(name.split('/')): jnp.array(x)
       for name, x in _read_leaves(path, chosen).items()
@@ -280,64 +286,6 @@ def _alone() -> ocp.options.MultiprocessingOptions:
   )
 
 
-# Names of leaves. A key is percent-encoded, so that it may hold any character;
-# an index of a sequence is written [i], which no encoded key can be.
-
-
-def _named(tree: Any) -> dict[str, Any]:
-  return {
-    '/'.join(map(_encode, path)): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def _encode(key: Any) -> str:
-  if isinstance(key, jax.tree_util.SequenceKey):
-    return f'[{key.idx}]'
-  name = getattr(key, 'name', None) or str(key.key)
-  return urllib.parse.quote(name, safe='')
-
-
-def _unflatten(leaves: Mapping[tuple[str, ...], Any]) -> Any:
-  if set(leaves) == {()}:
-    return leaves[()]
-  children = {}
-  for (head, *rest), leaf in leaves.items():
-    children.setdefault(head, {})[tuple(rest)] = leaf
-  children = {head: _unflatten(rest) for head, rest in children.items()}
-  if all(head.startswith('[') for head in children):
-    return tuple(children[f'[{i}]'] for i in range(len(children)))
-  return {urllib.parse.unquote(k): child for k, child in children.items()}
-
-
-# Arrays on the host, and back.
-
-
-def _is_key(x: Any) -> bool:
-  return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def _to_host(leaf: Any) -> np.ndarray:
-  # A copy: on a CPU the host may share memory that the next step is given.
-  return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _to_device(stored: np.ndarray, like: Any) -> jax.Array:
-  if _is_key(like):
-    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(like))
-  return jnp.array(stored)
-
-
-def _signature(leaf: Any) -> list:
-  if _is_key(leaf):
-    leaf = jax.eval_shape(jax.random.key_data, leaf)
-  return [list(leaf.shape), str(leaf.dtype)]
-
-
-def _checksum(x: np.ndarray) -> int:
-  return zlib.crc32(np.ascontiguousarray(x).view(np.uint8).data)
-
-
 def _read_leaves(
   path: pathlib.Path, stored: Mapping[str, list]
 ) -> dict[str, np.ndarray]:
@@ -345,8 +293,8 @@ def _read_leaves(
   leaves = _read(
     path, 'state', ocp.args.PyTreeRestore(empty, partial_restore=True)
   )
-  for name, (_, _, checksum) in stored.items():
-    if _checksum(leaves[name]) != checksum:
+  for name, (_, _, expected) in stored.items():
+    if checksum(leaves[name]) != expected:
       raise CheckpointError(
         f'corrupt checkpoint {path}: the values of {name} are not those that '
         'were written'

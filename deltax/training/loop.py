@@ -6,7 +6,7 @@ import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -159,8 +159,7 @@ def train(
         check_alike(local)
         checkpoints.save(local, scores)
       if stop and done < steps:
-        logging.warning(STOPPED, done, checkpoints.latest())
-        raise SystemExit(TERMINATED)
+        _stop(done, checkpoints)
     return gathered(state)
 
 
@@ -239,6 +238,12 @@ def _check_state(
       f'{len(names)} arrays of the state are not any more, first {names[0]}; '
       f'{_last_good(checkpoints)}'
     )
+
+
+def _stop(done: int, checkpoints: Checkpoints) -> NoReturn:
+  saved = checkpoints.latest() or 'process 0 tells'
+  logging.warning(STOPPED, done, saved)
+  raise SystemExit(TERMINATED)
 
 
 def _last_good(checkpoints: Checkpoints) -> str:

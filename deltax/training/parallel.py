@@ -8,7 +8,6 @@ wrapper nor on the number of devices or processes.
 """
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from deltax.training import leaves
 from deltax.training.state import TrainState
 from deltax.types import Array, Batch, ModelState, Params
 
@@ -200,15 +200,12 @@ def from_first_process(tree: Any) -> Any:
     return tree
 
   def sent(x: Array) -> Array:
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-      key = sent(jax.random.key_data(x))
-      return jax.random.wrap_key_data(key, impl=jax.random.key_impl(x))
+    mine = leaves.to_host(x)
     # As bytes: a sum with zeros would turn -0.0 into 0.0.
-    raw = np.frombuffer(np.asarray(x).tobytes(), np.uint8)
-    received = np.asarray(multihost_utils.broadcast_one_to_all(raw))
-    return jnp.array(
-      np.frombuffer(received.tobytes(), x.dtype).reshape(x.shape)
-    )
+    raw = np.frombuffer(mine.tobytes(), np.uint8)
+    received = np.asarray(multihost_utils.broadcast_one_to_all(raw)).tobytes()
+    first = np.frombuffer(received, mine.dtype).reshape(mine.shape)
+    return leaves.from_host(first, x)
 
   return jax.tree.map(sent, tree)
 
@@ -221,13 +218,9 @@ def check_alike(tree: Any) -> None:
   """
   if jax.process_count() == 1:
     return
-  mine = 0
-  for x in jax.tree.leaves(tree):
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-      x = jax.random.key_data(x)
-    mine = zlib.crc32(np.asarray(x).tobytes(), mine)
-  sums = from_all_processes(np.uint32(mine))
-  other = np.flatnonzero(sums != sums[0])
+  hosts = map(leaves.to_host, jax.tree.leaves(tree))
+  sums = from_all_processes(np.array([leaves.checksum(x) for x in hosts]))
+  other = np.flatnonzero((sums != sums[:1]).any(1))
   if len(other):
     raise RuntimeError(
       f'the state of processes {other.tolist()} is not that of process 0; '
@@ -327,11 +320,9 @@ def _place(state: TrainState, layout: Any) -> TrainState:
 
 def _from_each_process(x: Array, sharding: NamedSharding) -> Array:
   """An array over all processes, from one that is the same in each."""
-  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-    data = _from_each_process(jax.random.key_data(x), sharding)
-    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
-  host = np.asarray(x)
-  return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
+  mine = leaves.to_host(x)
+  placed = jax.make_array_from_callback(mine.shape, sharding, mine.__getitem__)
+  return leaves.from_host(placed, x)
 
 
 def _share(batch: Batch, devices: Devices) -> int:

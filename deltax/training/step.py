@@ -65,8 +65,12 @@ def train_step(
     """What some examples add to the losses of the whole batch."""
     count = len(batch['mask'])
     part = noise.Part(first + place, accumulate, count, parts * count)
+    # Every part draws what the whole batch does: a reuse that is wanted.
+    noise_key = jax.random.clone(key)
     with noise.part_of_batch(part):
-      losses, model_state = task.losses(params, state.model_state, batch, key)
+      losses, model_state = task.losses(
+        params, state.model_state, batch, noise_key
+      )
     shares = _shares(losses, batch['mask'], whole, parts)
     return sum(shares.values()), (shares, model_state)
 

@@ -75,7 +75,7 @@ def test_processes_that_do_not_divide_a_training_batch_are_an_error(
   monkeypatch,
 ):
   monkeypatch.setattr(jax, 'process_count', lambda: 3)
-  with pytest.raises(ValueError, match='batch_size of 4 .* by 3 processes'):
+  with pytest.raises(ValueError, match=r'batch_size of 4 .* by 3 processes'):
     pipeline.training(range(7), numbered, batch_size=4, seed=0)
 
 

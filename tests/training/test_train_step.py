@@ -2,18 +2,21 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from deltax.layers.noise import Dropout
 from deltax.task import Task
 from deltax.training import (
   create_state,
   jit_step,
   make_optimizer,
   parallel,
+  pmap_step,
   train_step,
 )
 
@@ -257,3 +260,141 @@ def test_a_loss_of_wrong_form_is_named(losses, said):
 def test_an_unknown_wrapper_lists_the_known_ones():
   with pytest.raises(ValueError, match="'jit', 'pmap'"):
     parallel.wrapper('shard')
+
+
+PLAIN = make_optimizer('adamw', learning_rate=0.1, steps=10, clip_norm=5.0)
+
+
+def test_large_arrays_are_shared_out_and_train_the_same():
+  """And each device holds a quarter of them, in the state that comes back."""
+  rng = np.random.default_rng(0)
+  batch = {
+    'x': rng.normal(size=(8, 64)).astype(np.float32),
+    'mask': MASKS[0],
+  }
+
+  def init(key, batch):
+    return {'w': jax.random.normal(key, (64, 32)), 'b': jnp.zeros(32)}, {}
+
+  def losses(params, state, batch, key):
+    out = jnp.tanh(batch['x'] @ params['w'] + params['b'][None])
+    return {'task': (out**2).mean(1)}, state
+
+  task, states, kept = Task(init, losses, None, None), {}, {}
+  for shard in ('', 'optimizer', 'parameters'):
+    step = jit_step(
+      functools.partial(train_step, task=task, optimizer=PLAIN),
+      jax.devices()[:4],
+      shard,
+    )
+    state = create_state(task, PLAIN, batch, seed=1)
+    for _ in range(3):
+      state, _ = step(state, batch)
+    shapes = jax.tree.map(lambda x: x.addressable_data(0).shape, state)
+    kept[shard] = (
+      shapes.params['w'],
+      {s for s in jax.tree.leaves(shapes.opt_state, is_leaf=is_shape) if s},
+      shapes.params['b'],
+    )
+    states[shard] = parallel.gathered(state).params
+  whole, part, small = (64, 32), (16, 32), (32,)
+  assert kept[''] == (whole, {whole, small}, small)
+  assert kept['optimizer'] == (whole, {part, small}, small)
+  assert kept['parameters'] == (part, {part, small}, small)
+  for shard in ('optimizer', 'parameters'):
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, atol=1e-6),
+      states[shard],
+      states[''],
+    )
+
+
+def is_shape(x):
+  return isinstance(x, tuple) and all(isinstance(size, int) for size in x)
+
+
+def test_a_mapped_step_refuses_to_share_out_the_state():
+  with pytest.raises(ValueError, match="shard='optimizer' needs parallel"):
+    pmap_step(lambda state, batch: (state, {}), shard='optimizer')
+
+
+class Dropping(nn.Module):
+  """Two frames an example; noise of every unit, and no statistics."""
+
+  @nn.compact
+  def __call__(self, x, train):
+    rows = jnp.repeat(x, 2, 0)
+    rows = Dropout(0.5)(nn.Dense(16)(rows), train)
+    return nn.Dense(1)(rows)[:, 0].reshape(-1, 2).mean(1)
+
+
+def dropping_task() -> Task:
+  net = Dropping()
+
+  def init(key, batch):
+    return net.init(key, batch['x'], False)['params'], {'seen': jnp.int32(0)}
+
+  def losses(params, state, batch, key):
+    gate = jax.nn.sigmoid(jax.random.normal(key, ()))
+    out = net.apply(
+      {'params': params},
+      batch['x'],
+      True,
+      rngs={'dropout': jax.random.fold_in(key, 1)},
+    )
+    return (
+      {'task': (gate * out - batch['y']) ** 2, 'gate': gate * out.sum() * 0},
+      {'seen': state['seen'] + 1},
+    )
+
+  return Task(init, losses, None, None)
+
+
+@pytest.mark.parametrize(
+  ('name', 'devices', 'accumulate'),
+  [
+    ('pmap', 2, 1),
+    ('pmap', 4, 1),
+    ('pmap', 2, 2),
+    ('pmap', 1, 8),
+    ('jit', 4, 1),
+    ('jit', 1, 4),
+    ('jit', 2, 4),
+  ],
+)
+def test_noise_is_that_of_the_example_wherever_it_is(name, devices, accumulate):
+  """However a batch is split over devices, and over time."""
+
+  def train(name, devices, accumulate):
+    task = dropping_task()
+    step = parallel.wrapper(name)(
+      functools.partial(
+        train_step,
+        task=task,
+        optimizer=PLAIN,
+        axis_name=parallel.axis_name(name),
+        accumulate=accumulate,
+      ),
+      jax.devices()[:devices],
+    )
+    state = create_state(task, PLAIN, batch_at(0), seed=1)
+    for i in range(3):
+      state, metrics = step(state, batch_at(i))
+    return state.params, state.model_state, metrics
+
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6),
+    train(name, devices, accumulate),
+    train('jit', 1, 1),
+  )
+
+
+def test_parts_that_do_not_divide_a_batch_are_an_error():
+  task = dropping_task()
+  step = jit_step(
+    functools.partial(train_step, task=task, optimizer=PLAIN, accumulate=3),
+    jax.devices()[:1],
+  )
+  state = create_state(task, PLAIN, batch_at(0), seed=1)
+  with pytest.raises(ValueError, match=r'8 on a device .* accumulate=3'):
+    step(state, batch_at(0))

@@ -59,6 +59,8 @@ class Objective:
       the teacher's running ones.
     scan: whether clips roll through `lax.scan` in training; needs running
       statistics.
+    remat: whether the gradient computes the students' pass again, rather than
+      keeping its activations: less memory for more time.
 
   Raises:
     ValueError: for `scan` with batch statistics.
@@ -75,6 +77,7 @@ class Objective:
   train_teacher: bool = True
   batch_statistics: bool = True
   scan: bool = False
+  remat: bool = False
 
   def __post_init__(self):
     if self.scan and self.batch_statistics:
@@ -158,14 +161,7 @@ class Objective:
       logits_of(model_state),
       prices,
     )
-    outs, aux = self.training_delta.clip(
-      whole,
-      clip,
-      key=key,
-      train=self.batch_statistics,
-      gates=stage.weights,
-      scan=self.scan,
-    )
+    outs, aux = self._students_pass(whole, clip, key, stage.weights)
     targets, changes = self.delta.reference(whole, clip)
     distillation, scale = self.distillation.loss(
       self.distillation.errors(aux.deltas, changes),
@@ -191,6 +187,14 @@ class Objective:
       outs,
       targets,
     )
+
+  def _students_pass(self, params, clip, key, gates):
+    run = functools.partial(
+      self.training_delta.clip, train=self.batch_statistics, scan=self.scan
+    )
+    if self.remat:
+      run = jax.checkpoint(run)
+    return run(params, clip, key=key, gates=gates)
 
   def watch(self, params: Params, model_state: ModelState) -> dict[str, Array]:
     """See `deltax.task.Task`: the gates, as `GateSearch.watched` tells them."""
@@ -223,7 +227,7 @@ BUDGET = {
   'target': 'target',
 }
 GATE_SEARCH = {'target': 'target', 'search_steps': 'steps'}
-WHOLE = ('start', 'train_teacher', 'batch_statistics', 'scan')
+WHOLE = ('start', 'train_teacher', 'batch_statistics', 'scan', 'remat')
 OPTIONS = tuple(
   dict.fromkeys(
     ('spec', 'latency', *DISTILLATION, *BUDGET, *GATE_SEARCH, *WHOLE)
@@ -253,8 +257,8 @@ def make_objective(
     **options: `distillation_weight`, `distillation_steps`, `distillation_scale`
       and `last_call_only`, see `Distillation`; `budget_weight`, `target`,
       `published_cost` and `costs`, see `Budget`; `search_steps`, see
-      `GateSearch`; `start`, `train_teacher`, `batch_statistics` and `scan`, see
-      `Objective`.
+      `GateSearch`; `start`, `train_teacher`, `batch_statistics`, `scan` and
+      `remat`, see `Objective`.
 
   Raises:
     ValueError: an unknown option, with the known ones; options that do not go

@@ -236,6 +236,16 @@ def test_rolling_through_a_scan_trains_the_same():
   )
 
 
+def test_computing_the_students_pass_again_changes_no_gradient():
+  kept, _ = gradient(make(), batch_at(0))
+  again, _ = gradient(make(remat=True), batch_at(0))
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+    again,
+    kept,
+  )
+
+
 def test_a_scan_with_batch_statistics_is_refused():
   with pytest.raises(ValueError, match='set batch_statistics=False'):
     make(scan=True)
