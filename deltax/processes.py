@@ -115,6 +115,9 @@ def _connect(
     if described or 'coordinator_address' not in str(error):
       raise DeltaxError(f'no start with {described}: {error}') from error
     # Neither told nor found: this process is alone.
+  except RuntimeError as error:
+    reason = str(error).strip().splitlines()[0]
+    raise DeltaxError(f'no connection with the others: {reason}') from error
 
 
 def _wait_for(coordinator: str) -> None:

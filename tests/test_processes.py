@@ -29,7 +29,13 @@ SEGMENTATION, DETECTION, RETRIEVAL = (
   'demo_retrieval_coarse',
 )
 # Adam divides a gradient that is nothing but rounding by itself.
-PLAIN = ('--config.optimizer.name=sgd', '--config.optimizer.learning_rate=0.01')
+RATE = 0.01
+PLAIN = (
+  '--config.optimizer.name=sgd',
+  f'--config.optimizer.learning_rate={RATE}',
+  '--config.optimizer.schedule=constant',
+  '--config.optimizer.warmup_steps=0',
+)
 
 
 def environment(folder, devices):
@@ -177,8 +183,18 @@ def test_two_processes_train_what_one_trains(
   for number, lines in enumerate(said):
     assert f'process {number} of 2: 2 of 4 devices (cpu)' in lines
   assert_alike(workdir, alone(config, 3), 1e-5)
-  untrained = read_metadata(workdir)
-  assert untrained['step'] == 3
+  # The parameters have moved much further than they may differ.
+  rows = [row for row in read_metrics(workdir) if row['split'] == 'train']
+  assert RATE * sum(row['gradient_norm'] for row in rows) > 1e-3
+
+
+def test_a_run_goes_on_with_other_processes_and_devices(alone, tmp_path):
+  workdir = tmp_path / 'run'
+  for done, (count, devices) in ((1, (2, 2)), (2, (1, 1)), (3, (1, 4))):
+    run(RETRIEVAL, workdir, *steps(done), count=count, devices=devices)
+  assert_alike(workdir, alone(RETRIEVAL, 3), 1e-5)
+  rows = [row for row in read_metrics(workdir) if row['split'] == 'train']
+  assert [row['step'] for row in rows] == [1, 2, 3]
 
 
 @pytest.mark.slow
