@@ -22,7 +22,7 @@ class DDRNetDetector(nn.Module):
 
   Attributes:
     num_classes: K.
-    planes, spp_planes: see `DDRNet`.
+    planes, spp_planes, blocks: see `DDRNet`.
     features: channels of the levels and of the head.
     levels: first and last level; level l has a stride of 2 ** l. The first is 2
       or 3.
@@ -35,6 +35,7 @@ class DDRNetDetector(nn.Module):
   num_classes: int
   planes: int = 16
   spp_planes: int = 64
+  blocks: tuple[int, int, tuple[int, ...], int] = (2, 2, (2,), 2)
   features: int = 64
   levels: tuple[int, int] = (2, 5)
   octaves: int = 2
@@ -60,6 +61,7 @@ class DDRNetDetector(nn.Module):
       planes=self.planes,
       head_planes=self.features,
       spp_planes=self.spp_planes,
+      blocks=self.blocks,
       stem_stride=2 ** (first - 2),
       axis_name=self.axis_name,
       name='backbone',
