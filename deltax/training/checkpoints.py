@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import pathlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -35,6 +36,7 @@ from deltax.training.state import TrainState
 from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
+_DELETED = '.deleted'  # checkpoints on their way out, in one rename each
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
@@ -86,6 +88,7 @@ class Checkpoints:
     self._manager = None
     if jax.process_index() == 0:
       self.folder.mkdir(parents=True, exist_ok=True)
+      self._drop_deleted()
       self._manager = ocp.CheckpointManager(
         self.folder,
         options=ocp.CheckpointManagerOptions(
@@ -94,6 +97,8 @@ class Checkpoints:
           ),
           cleanup_tmp_directories=True,
           create=False,
+          # A kill while files are deleted one by one would leave half of them.
+          todelete_subdir=_DELETED,
           multiprocessing_options=_alone(),
         ),
       )
@@ -128,6 +133,8 @@ class Checkpoints:
         for name, x in leaves.items()
       },
     }
+    self._manager.wait_until_finished()
+    self._drop_deleted()
     self._manager.save(
       int(state.step),
       args=ocp.args.Composite(
@@ -151,6 +158,10 @@ class Checkpoints:
     """Waits for pending saves."""
     if self._manager is not None:
       self._manager.close()
+      self._drop_deleted()
+
+  def _drop_deleted(self) -> None:
+    shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
 
   def __enter__(self) -> Self:
     return self

@@ -118,6 +118,7 @@ def train(
 
     step = _make_step(task, optimizer, parallel, devices, shard, accumulate)
     must_stop = stack.enter_context(_on_sigterm())
+    stack.callback(checkpoints.latest)  # is waited for while that is caught
     writer = stack.enter_context(
       Writer(workdir, start=start, steps=steps, progress=progress)
     )
