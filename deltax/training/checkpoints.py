@@ -7,9 +7,12 @@ the shape, dtype and checksum of every leaf.
 """
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import pathlib
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -40,10 +43,12 @@ _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-  return record.levelno > logging.INFO or '/orbax/' not in record.pathname
+  told_later = record.levelno <= logging.INFO or record.exc_info
+  return not told_later or '/orbax/' not in record.pathname
 
 
-# orbax says some thirty lines per save in the log that a person watches.
+# orbax says some thirty lines per save in the log that a person watches, and
+# the tracebacks of an error that it raises as well.
 logging.getLogger('absl').addFilter(_worth_reading)
 
 
@@ -85,6 +90,7 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
+    self._unwritten = None
     self._manager = None
     if jax.process_index() == 0:
       self.folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +120,8 @@ class Checkpoints:
 
     Raises:
       KeyError: scores without the one to keep the best by.
+      CheckpointError: this or the save before cannot be written, as when the
+        disk is full or the folder is gone; what was written stays.
     """
     if scores is not None and self._best and self._best not in scores:
       raise KeyError(
@@ -133,32 +141,66 @@ class Checkpoints:
         for name, x in leaves.items()
       },
     }
-    self._manager.wait_until_finished()
-    self._drop_deleted()
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(metadata)
-      ),
-      metrics=dict(scores) if scores is not None else None,
-    )
+    with self._told():
+      self._manager.wait_until_finished()
+      self._drop_deleted()
+      if not self.folder.is_dir():  # orbax would make it, and go on without
+        raise FileNotFoundError(errno.ENOENT, 'the folder is gone')
+      self._manager.save(
+        int(state.step),
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(leaves),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+        metrics=dict(scores) if scores is not None else None,
+      )
 
   def latest(self) -> pathlib.Path | None:
     """The newest complete checkpoint, once pending saves are written.
 
     None if there is none, and in other processes than the first.
+
+    Raises:
+      CheckpointError: the pending save cannot be written.
     """
     if self._manager is None:
       return None
-    self._manager.wait_until_finished()
+    with self._told():
+      self._manager.wait_until_finished()
     step = self._manager.latest_step()
     return None if step is None else self.folder / str(step)
 
   def close(self) -> None:
-    """Waits for pending saves."""
-    if self._manager is not None:
+    """Waits for pending saves.
+
+    Raises:
+      CheckpointError: the pending save cannot be written.
+    """
+    if self._manager is None:
+      return
+    with self._told():
       self._manager.close()
-      self._drop_deleted()
+    self._drop_deleted()
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """What is wrong with writing in a sentence; it is said again when asked."""
+    if self._unwritten:
+      raise CheckpointError(self._unwritten)
+    try:
+      yield
+    except (OSError, ValueError) as error:  # the latter of tensorstore
+      steps = [
+        int(path.name)
+        for path in self.folder.glob('[0-9]*')
+        if path.name.isdigit()
+      ]
+      kept = f'step {max(steps)} is there' if steps else 'there is none yet'
+      self._unwritten = (
+        f'a checkpoint cannot be written to {self.folder}: {_reason(error)}; '
+        f'of those before, {kept}'
+      )
+      raise CheckpointError(self._unwritten) from error
 
   def _drop_deleted(self) -> None:
     shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
@@ -280,6 +322,14 @@ def restore_params(path: str | pathlib.Path) -> tuple[Params, ModelState]:
     }
   )
   return tuple(tree.get(field, {}) for field in fields)
+
+
+def _reason(error: Exception) -> str:
+  """What the system says, out of the many words of tensorstore."""
+  told = re.search(r"os_error_code='(\d+)'", str(error))
+  if told:
+    return os.strerror(int(told[1]))
+  return getattr(error, 'strerror', None) or str(error).split('\n')[0]
 
 
 def _rank(scores: Mapping[str, float], best: str | None) -> float:

@@ -29,6 +29,7 @@ from deltax.training.parallel import (
 )
 from deltax.training.state import TrainState, create_state, not_finite
 from deltax.training.step import train_step
+from deltax.training.workdir import held
 from deltax.training.writers import Writer
 from deltax.types import Array, Batch
 
@@ -55,6 +56,7 @@ def train(
   keep: int = 1,
   start_from: str | pathlib.Path | None = None,
   metadata: Mapping[str, Any] | None = None,
+  begun: Callable[[], None] = lambda: None,
   progress: bool | None = None,
 ) -> TrainState:
   """Trains a task, or continues the run that `workdir` holds.
@@ -88,6 +90,7 @@ def train(
       over; of no effect on one that continues.
     metadata: stored in every checkpoint, as JSON: the configuration, the task's
       name.
+    begun: called when the folder is this run's, and its state is there.
     progress: draw a bar, or write log lines; None: see `wants_bar`.
 
   Returns:
@@ -98,17 +101,19 @@ def train(
     FloatingPointError: a loss or the state is not finite; names the step and
       the last good checkpoint, which stays. No state that is not finite is ever
       written.
-    CheckpointError: see `restore`.
+    CheckpointError: see `restore` and `Checkpoints.save`.
+    WorkdirError: another run holds the folder, or it cannot be written.
     SystemExit: after SIGTERM, with code 143.
   """
   _check_length(dataset, steps)
-  with contextlib.ExitStack() as stack:
+  with held(workdir), contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
       Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
     )
     state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
     state = from_first_process(_begin(state, checkpoints, start_from))
     start = int(state.step)
+    begun()
     if start >= steps:
       logging.info('%s is finished: %d steps are done', workdir, start)
       return state
