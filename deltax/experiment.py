@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 from deltax import data, files, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
@@ -113,14 +111,11 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
     evaluation_dataset=evaluation_data,
     metadata=config,
     # Not before: a config that does not go on with the run there is not its.
-    begun=lambda: _write_config(config, workdir),
+    begun=lambda: files.write_json(
+      pathlib.Path(workdir) / 'config.json', config
+    ),
     **config['training'],
   )
-
-
-def _write_config(config: Mapping[str, Any], workdir: str | os.PathLike):
-  if jax.process_index() == 0:
-    files.write_json(pathlib.Path(workdir) / 'config.json', config)
 
 
 def dataset(config: Mapping[str, Any], split: str) -> Sequence[Batch]:

@@ -10,13 +10,10 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import pathlib
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -36,6 +33,7 @@ from deltax.training.leaves import (
   unflatten,
 )
 from deltax.training.state import TrainState
+from deltax.training.workdir import LOCK, not_saved
 from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
@@ -47,8 +45,7 @@ def _worth_reading(record: logging.LogRecord) -> bool:
   return not told_later or '/orbax/' not in record.pathname
 
 
-# orbax says some thirty lines per save in the log that a person watches, and
-# the tracebacks of an error that it raises as well.
+# orbax logs some thirty lines a save, and the traceback of what it raises.
 logging.getLogger('absl').addFilter(_worth_reading)
 
 
@@ -94,6 +91,8 @@ class Checkpoints:
     self._manager = None
     if jax.process_index() == 0:
       self.folder.mkdir(parents=True, exist_ok=True)
+      lock = self.folder.parent / LOCK
+      self._sign = lock if lock.exists() else self.folder
       self._drop_deleted()
       self._manager = ocp.CheckpointManager(
         self.folder,
@@ -120,8 +119,7 @@ class Checkpoints:
 
     Raises:
       KeyError: scores without the one to keep the best by.
-      CheckpointError: this or the save before cannot be written, as when the
-        disk is full or the folder is gone; what was written stays.
+      CheckpointError: this or the save before cannot be written.
     """
     if scores is not None and self._best and self._best not in scores:
       raise KeyError(
@@ -144,8 +142,6 @@ class Checkpoints:
     with self._told():
       self._manager.wait_until_finished()
       self._drop_deleted()
-      if not self.folder.is_dir():  # orbax would make it, and go on without
-        raise FileNotFoundError(errno.ENOENT, 'the folder is gone')
       self._manager.save(
         int(state.step),
         args=ocp.args.Composite(
@@ -171,11 +167,7 @@ class Checkpoints:
     return None if step is None else self.folder / str(step)
 
   def close(self) -> None:
-    """Waits for pending saves.
-
-    Raises:
-      CheckpointError: the pending save cannot be written.
-    """
+    """Waits for pending saves; raises as `latest`."""
     if self._manager is None:
       return
     with self._told():
@@ -188,18 +180,13 @@ class Checkpoints:
     if self._unwritten:
       raise CheckpointError(self._unwritten)
     try:
-      yield
+      # orbax would make a folder that is gone, and go on without the rest.
+      if not self._sign.exists():
+        raise FileNotFoundError(errno.ENOENT, 'the folder is gone')
+      with _without_aftermath():
+        yield
     except (OSError, ValueError) as error:  # the latter of tensorstore
-      steps = [
-        int(path.name)
-        for path in self.folder.glob('[0-9]*')
-        if path.name.isdigit()
-      ]
-      kept = f'step {max(steps)} is there' if steps else 'there is none yet'
-      self._unwritten = (
-        f'a checkpoint cannot be written to {self.folder}: {_reason(error)}; '
-        f'of those before, {kept}'
-      )
+      self._unwritten = not_saved(self.folder, error)
       raise CheckpointError(self._unwritten) from error
 
   def _drop_deleted(self) -> None:
@@ -208,12 +195,7 @@ class Checkpoints:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *error: object) -> None:
     self.close()
 
 
@@ -324,14 +306,6 @@ def restore_params(path: str | pathlib.Path) -> tuple[Params, ModelState]:
   return tuple(tree.get(field, {}) for field in fields)
 
 
-def _reason(error: Exception) -> str:
-  """What the system says, out of the many words of tensorstore."""
-  told = re.search(r"os_error_code='(\d+)'", str(error))
-  if told:
-    return os.strerror(int(told[1]))
-  return getattr(error, 'strerror', None) or str(error).split('\n')[0]
-
-
 def _rank(scores: Mapping[str, float], best: str | None) -> float:
   score = scores.get(best) if best else None
   return -np.inf if score is None or np.isnan(score) else score
@@ -386,9 +360,9 @@ def _read(path: pathlib.Path, item: str, args: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_aftermath() -> Iterator[None]:
-  """Hides what follows a failed read.
+  """Hides what follows a failed read or write.
 
-  orbax closes its event loop at the first leaf that fails. Every other read in
+  orbax closes its event loop at the first leaf that fails. Every other one in
   flight then complains about that, from another thread and a little later: so
   after a failure the filter stays.
   """

@@ -90,7 +90,8 @@ def train(
       over; of no effect on one that continues.
     metadata: stored in every checkpoint, as JSON: the configuration, the task's
       name.
-    begun: called when the folder is this run's, and its state is there.
+    begun: called when the folder is this run's, and its state is there; of
+      several processes, by the first.
     progress: draw a bar, or write log lines; None: see `wants_bar`.
 
   Returns:
@@ -111,9 +112,8 @@ def train(
       Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
     )
     state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
-    state = from_first_process(_begin(state, checkpoints, start_from))
+    state = from_first_process(_begin(state, checkpoints, start_from, begun))
     start = int(state.step)
-    begun()
     if start >= steps:
       logging.info('%s is finished: %d steps are done', workdir, start)
       return state
@@ -122,8 +122,7 @@ def train(
     from deltax import data
 
     step = _make_step(task, optimizer, parallel, devices, shard, accumulate)
-    must_stop = stack.enter_context(_on_sigterm())
-    stack.callback(checkpoints.latest)  # is waited for while that is caught
+    must_stop = stack.enter_context(_on_sigterm(checkpoints))
     writer = stack.enter_context(
       Writer(workdir, start=start, steps=steps, progress=progress)
     )
@@ -202,17 +201,19 @@ def _begin(
   state: TrainState,
   checkpoints: Checkpoints,
   start_from: str | pathlib.Path | None,
+  begun: Callable[[], None],
 ) -> TrainState:
   if jax.process_index():
     return state  # the first process reads, and sends the others what it has
   latest = checkpoints.latest()
   if latest is not None:
     logging.info('continuing from %s', latest)
-    return restore(latest, state)
-  if start_from is not None:
+    state = restore(latest, state)
+  elif start_from is not None:
     logging.info('starting from the parameters of %s', start_from)
     part = {'params': state.params, 'model_state': state.model_state}
-    return state._replace(**restore(start_from, part))
+    state = state._replace(**restore(start_from, part))
+  begun()
   return state
 
 
@@ -262,8 +263,12 @@ def _last_good(checkpoints: Checkpoints) -> str:
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[Callable[[int], bool]]:
+def _on_sigterm(checkpoints: Checkpoints) -> Iterator[Callable[[int], bool]]:
   """Whether to stop after a step, as SIGTERM came; the same in all processes.
+
+  Args:
+    checkpoints: a pending save is waited for before SIGTERM ends the process
+      again.
 
   Yields:
     `(steps done) -> stop`, to be asked after every step.
@@ -277,7 +282,7 @@ def _on_sigterm() -> Iterator[Callable[[int], bool]]:
     yield lambda _: False  # only the main thread may take signals
     return
   before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-  try:
+  with contextlib.ExitStack() as stack:
+    stack.callback(signal.signal, signal.SIGTERM, before)
+    stack.callback(checkpoints.latest)
     yield lambda _: stopping.is_set()
-  finally:
-    signal.signal(signal.SIGTERM, before)

@@ -1,10 +1,11 @@
-"""A run's folder belongs to one run at a time."""
+"""A run's folder: of one run at a time, and what is said if it fails."""
 
 import contextlib
 import fcntl
 import json
 import os
 import pathlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -47,6 +48,25 @@ def held(workdir: str | os.PathLike) -> Iterator[None]:
       yield
     finally:
       _held.discard(key)
+
+
+def not_saved(folder: pathlib.Path, error: Exception) -> str:
+  """What is wrong with writing a checkpoint, and what there is.
+
+  Args:
+    folder: of the checkpoints.
+    error: of the system, or of tensorstore, which says it in many words.
+  """
+  reason = getattr(error, 'strerror', None) or str(error).split('\n')[0]
+  if told := re.search(r"os_error_code='(\d+)'", str(error)):
+    reason = os.strerror(int(told[1]))
+  names = [path.name for path in folder.glob('[0-9]*')]
+  steps = [int(name) for name in names if name.isdigit()]
+  kept = f'step {max(steps)} is there' if steps else 'there is none yet'
+  return (
+    f'a checkpoint cannot be written to {folder}: {reason}; of those before, '
+    f'{kept}'
+  )
 
 
 @contextlib.contextmanager
