@@ -9,6 +9,9 @@ STOPPED = 130  # the exit status of a program that Ctrl-C ended
 TERMINATED = 143  # of one that SIGTERM ended, after it had saved its work
 BROKEN_PIPE = 141  # and of one whose reader has gone
 
+# The last is that of a loss that is not finite.
+_TOLD = (ValueError, OSError, ImportError, FloatingPointError)
+
 
 class DeltaxError(ValueError):
   """Something given is not what was expected; the message says what."""
@@ -40,7 +43,7 @@ def told_in_one_sentence(program: str) -> Iterator[None]:
     sys.exit(BROKEN_PIPE)
   except KeyboardInterrupt:
     _end(program, 'stopped', STOPPED)
-  except (ValueError, OSError, ImportError) as error:
+  except _TOLD as error:
     if os.environ.get('DELTAX_TRACEBACK'):
       raise
     _end(program, error, 1)

@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 from deltax import data, files, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
@@ -96,13 +94,13 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   Raises:
     ValueError: see `build` and `dataset`.
     FileNotFoundError: see `dataset`.
-    CheckpointError: see `build`.
+    CheckpointError: see `build`; or the run there is of another task: it stays
+      as it is, and so does its config.
+    WorkdirError: another run holds the folder, or it cannot be written.
   """
   built = build(config)
   train_data = dataset(config, 'train')
   evaluation_data = dataset(config, 'evaluation')
-  if jax.process_index() == 0:
-    files.write_json(pathlib.Path(workdir) / 'config.json', config)
   training.train(
     built.task,
     train_data,
@@ -112,6 +110,10 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
     ),
     evaluation_dataset=evaluation_data,
     metadata=config,
+    # Not before: a config that does not go on with the run there is not its.
+    begun=lambda: files.write_json(
+      pathlib.Path(workdir) / 'config.json', config
+    ),
     **config['training'],
   )
 

@@ -6,6 +6,7 @@ or all that is new, and two writers of one file never mix: the last one wins.
 """
 
 import contextlib
+import errno
 import fcntl
 import glob
 import json
@@ -35,7 +36,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[pathlib.Path]:
     `path`.
   """
   path = pathlib.Path(path)
-  with _hidden_folder(path) as hidden:
+  with naming(path), _hidden_folder(path) as hidden:
     beside = hidden / path.name
     yield beside
     if durable:
@@ -63,7 +64,7 @@ def filling(path: Path, *, force: bool = False) -> Iterator[pathlib.Path]:
       `force` is not set.
   """
   path = pathlib.Path(path)
-  with _hidden_folder(path) as hidden:
+  with naming(path), _hidden_folder(path) as hidden:
     beside, old = hidden / path.name, hidden / '.old'
     beside.mkdir()
     yield beside
@@ -88,6 +89,22 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
   """Writes a whole JSON file of plain values; see `replacing`."""
   write_text(path, json.dumps(value, indent=2) + '\n', durable=durable)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+  """Names a path in an error that names none, as that of a full disk.
+
+  Raises:
+    OSError: of the same kind.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.filename is not None:
+      raise
+    reason = error.strerror or str(error)
+    raise OSError(error.errno or errno.EIO, reason, str(path)) from error
 
 
 def sync(path: Path) -> None:

@@ -5,10 +5,12 @@ less than half of the work where compiling is most of it. Processes that tests
 start take the same flags from QUICK_COMPILATION.
 """
 
+import contextlib
 import importlib.metadata
 import logging
 import os
 import pathlib
+import resource
 import tempfile
 
 # A decomposition of a small matrix is 50 times slower on busy threads.
@@ -49,6 +51,24 @@ def fresh_log():
   logger = absl_logging.get_absl_logger()
   logger.setLevel(logging.NOTSET)
   logger.propagate = True
+
+
+@pytest.fixture
+def full_disk():
+  """`with full_disk() as fill:` no file grows after `fill()`; for root too.
+
+  An error then says 'File too large', where a full disk has 'No space left'.
+  """
+
+  @contextlib.contextmanager
+  def full():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+      yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+  return full
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -1,5 +1,6 @@
 """Files and folders that are there whole, or not at all."""
 
+import errno
 import fcntl
 import json
 import os
@@ -219,3 +220,23 @@ def test_durable_files_are_waited_for_before_and_after_the_rename(
   assert steps == ['rename']
   files.write_text(tmp_path / 'a', '', durable=True)
   assert steps == ['rename', 'a', 'rename', tmp_path.name]
+
+
+@pytest.mark.parametrize(
+  'error', [OSError(errno.ENOSPC, 'no space'), OSError('0 of 9')]
+)
+def test_an_error_without_a_name_gets_that_of_the_file(tmp_path, error):
+  (tmp_path / 'old').write_text('old')
+  with (
+    pytest.raises(OSError, match=r"(no space|0 of 9): '.*/old'") as told,
+    files.replacing(tmp_path / 'old'),
+  ):
+    raise error
+  assert told.value.errno in (errno.ENOSPC, errno.EIO)
+  assert (tmp_path / 'old').read_text() == 'old'
+  with (
+    pytest.raises(OSError, match=r"(no space|0 of 9): '.*/new'"),
+    files.filling(tmp_path / 'new'),
+  ):
+    raise error
+  assert not (tmp_path / 'new').exists()

@@ -28,6 +28,7 @@ from deltax.training.parallel import (
 )
 from deltax.training.state import TrainState, create_state
 from deltax.training.step import train_step
+from deltax.training.workdir import WorkdirError
 from deltax.training.writers import Writer, read_metrics
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
   'CheckpointError',
   'Checkpoints',
   'TrainState',
+  'WorkdirError',
   'Writer',
   'axis_name',
   'create_state',

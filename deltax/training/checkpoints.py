@@ -7,12 +7,13 @@ the shape, dtype and checksum of every leaf.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import pathlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -32,16 +33,19 @@ from deltax.training.leaves import (
   unflatten,
 )
 from deltax.training.state import TrainState
+from deltax.training.workdir import LOCK, not_saved
 from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
+_DELETED = '.deleted'  # checkpoints on their way out, in one rename each
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-  return record.levelno > logging.INFO or '/orbax/' not in record.pathname
+  told_later = record.levelno <= logging.INFO or record.exc_info
+  return not told_later or '/orbax/' not in record.pathname
 
 
-# orbax says some thirty lines per save in the log that a person watches.
+# orbax logs some thirty lines a save, and the traceback of what it raises.
 logging.getLogger('absl').addFilter(_worth_reading)
 
 
@@ -83,9 +87,13 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
+    self._unwritten = None
     self._manager = None
     if jax.process_index() == 0:
       self.folder.mkdir(parents=True, exist_ok=True)
+      lock = self.folder.parent / LOCK
+      self._sign = lock if lock.exists() else self.folder
+      self._drop_deleted()
       self._manager = ocp.CheckpointManager(
         self.folder,
         options=ocp.CheckpointManagerOptions(
@@ -94,6 +102,8 @@ class Checkpoints:
           ),
           cleanup_tmp_directories=True,
           create=False,
+          # A kill while files are deleted one by one would leave half of them.
+          todelete_subdir=_DELETED,
           multiprocessing_options=_alone(),
         ),
       )
@@ -109,6 +119,7 @@ class Checkpoints:
 
     Raises:
       KeyError: scores without the one to keep the best by.
+      CheckpointError: this or the save before cannot be written.
     """
     if scores is not None and self._best and self._best not in scores:
       raise KeyError(
@@ -128,39 +139,63 @@ class Checkpoints:
         for name, x in leaves.items()
       },
     }
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(leaves), metadata=ocp.args.JsonSave(metadata)
-      ),
-      metrics=dict(scores) if scores is not None else None,
-    )
+    with self._told():
+      self._manager.wait_until_finished()
+      self._drop_deleted()
+      self._manager.save(
+        int(state.step),
+        args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(leaves),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+        metrics=dict(scores) if scores is not None else None,
+      )
 
   def latest(self) -> pathlib.Path | None:
     """The newest complete checkpoint, once pending saves are written.
 
     None if there is none, and in other processes than the first.
+
+    Raises:
+      CheckpointError: the pending save cannot be written.
     """
     if self._manager is None:
       return None
-    self._manager.wait_until_finished()
+    with self._told():
+      self._manager.wait_until_finished()
     step = self._manager.latest_step()
     return None if step is None else self.folder / str(step)
 
   def close(self) -> None:
-    """Waits for pending saves."""
-    if self._manager is not None:
+    """Waits for pending saves; raises as `latest`."""
+    if self._manager is None:
+      return
+    with self._told():
       self._manager.close()
+    self._drop_deleted()
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """What is wrong with writing in a sentence; it is said again when asked."""
+    if self._unwritten:
+      raise CheckpointError(self._unwritten)
+    try:
+      # orbax would make a folder that is gone, and go on without the rest.
+      if not self._sign.exists():
+        raise FileNotFoundError(errno.ENOENT, 'the folder is gone')
+      with _without_aftermath():
+        yield
+    except (OSError, ValueError) as error:  # the latter of tensorstore
+      self._unwritten = not_saved(self.folder, error)
+      raise CheckpointError(self._unwritten) from error
+
+  def _drop_deleted(self) -> None:
+    shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *error: object) -> None:
     self.close()
 
 
@@ -325,9 +360,9 @@ def _read(path: pathlib.Path, item: str, args: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_aftermath() -> Iterator[None]:
-  """Hides what follows a failed read.
+  """Hides what follows a failed read or write.
 
-  orbax closes its event loop at the first leaf that fails. Every other read in
+  orbax closes its event loop at the first leaf that fails. Every other one in
   flight then complains about that, from another thread and a little later: so
   after a failure the filter stays.
   """

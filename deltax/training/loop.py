@@ -29,6 +29,7 @@ from deltax.training.parallel import (
 )
 from deltax.training.state import TrainState, create_state, not_finite
 from deltax.training.step import train_step
+from deltax.training.workdir import held
 from deltax.training.writers import Writer
 from deltax.types import Array, Batch
 
@@ -55,6 +56,7 @@ def train(
   keep: int = 1,
   start_from: str | pathlib.Path | None = None,
   metadata: Mapping[str, Any] | None = None,
+  begun: Callable[[], None] = lambda: None,
   progress: bool | None = None,
 ) -> TrainState:
   """Trains a task, or continues the run that `workdir` holds.
@@ -88,6 +90,8 @@ def train(
       over; of no effect on one that continues.
     metadata: stored in every checkpoint, as JSON: the configuration, the task's
       name.
+    begun: called when the folder is this run's, and its state is there; of
+      several processes, by the first.
     progress: draw a bar, or write log lines; None: see `wants_bar`.
 
   Returns:
@@ -98,16 +102,17 @@ def train(
     FloatingPointError: a loss or the state is not finite; names the step and
       the last good checkpoint, which stays. No state that is not finite is ever
       written.
-    CheckpointError: see `restore`.
+    CheckpointError: see `restore` and `Checkpoints.save`.
+    WorkdirError: another run holds the folder, or it cannot be written.
     SystemExit: after SIGTERM, with code 143.
   """
   _check_length(dataset, steps)
-  with contextlib.ExitStack() as stack:
+  with held(workdir), contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(
       Checkpoints(workdir, best=best, keep=keep, metadata=metadata)
     )
     state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
-    state = from_first_process(_begin(state, checkpoints, start_from))
+    state = from_first_process(_begin(state, checkpoints, start_from, begun))
     start = int(state.step)
     if start >= steps:
       logging.info('%s is finished: %d steps are done', workdir, start)
@@ -117,7 +122,7 @@ def train(
     from deltax import data
 
     step = _make_step(task, optimizer, parallel, devices, shard, accumulate)
-    must_stop = stack.enter_context(_on_sigterm())
+    must_stop = stack.enter_context(_on_sigterm(checkpoints))
     writer = stack.enter_context(
       Writer(workdir, start=start, steps=steps, progress=progress)
     )
@@ -196,17 +201,19 @@ def _begin(
   state: TrainState,
   checkpoints: Checkpoints,
   start_from: str | pathlib.Path | None,
+  begun: Callable[[], None],
 ) -> TrainState:
   if jax.process_index():
     return state  # the first process reads, and sends the others what it has
   latest = checkpoints.latest()
   if latest is not None:
     logging.info('continuing from %s', latest)
-    return restore(latest, state)
-  if start_from is not None:
+    state = restore(latest, state)
+  elif start_from is not None:
     logging.info('starting from the parameters of %s', start_from)
     part = {'params': state.params, 'model_state': state.model_state}
-    return state._replace(**restore(start_from, part))
+    state = state._replace(**restore(start_from, part))
+  begun()
   return state
 
 
@@ -256,8 +263,12 @@ def _last_good(checkpoints: Checkpoints) -> str:
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[Callable[[int], bool]]:
+def _on_sigterm(checkpoints: Checkpoints) -> Iterator[Callable[[int], bool]]:
   """Whether to stop after a step, as SIGTERM came; the same in all processes.
+
+  Args:
+    checkpoints: a pending save is waited for before SIGTERM ends the process
+      again.
 
   Yields:
     `(steps done) -> stop`, to be asked after every step.
@@ -271,7 +282,7 @@ def _on_sigterm() -> Iterator[Callable[[int], bool]]:
     yield lambda _: False  # only the main thread may take signals
     return
   before = signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-  try:
+  with contextlib.ExitStack() as stack:
+    stack.callback(signal.signal, signal.SIGTERM, before)
+    stack.callback(checkpoints.latest)
     yield lambda _: stopping.is_set()
-  finally:
-    signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -50,9 +50,10 @@ class Writer:
       return
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / METRICS_FILE
-    _drop_after(path, start)
-    self._lines = path.open('a', encoding='utf-8')
+    self._path = workdir / METRICS_FILE
+    _drop_after(self._path, start)
+    # Without a buffer, from which a line would be tried again and again.
+    self._lines = self._path.open('ab', buffering=0)
     self._tensorboard = _tensorboard(workdir, start)
     self._bar = tqdm.tqdm(
       total=steps,
@@ -102,7 +103,11 @@ class Writer:
     self._last = step, time.perf_counter()
 
   def write(self, step: int, split: str, scalars: Mapping[str, Any]) -> None:
-    """Appends one line; a number that is not finite becomes null."""
+    """Appends one line; a number that is not finite becomes null.
+
+    Raises:
+      OSError: it cannot be written, as when the disk is full.
+    """
     if not self._active:
       return
     scalars = {name: float(value) for name, value in scalars.items()}
@@ -110,8 +115,10 @@ class Writer:
       name: value if math.isfinite(value) else None
       for name, value in scalars.items()
     }
-    self._lines.write(json.dumps(line) + '\n')
-    self._lines.flush()
+    with files.naming(self._path):
+      rest = memoryview(f'{json.dumps(line)}\n'.encode())
+      while rest:
+        rest = rest[self._lines.write(rest) :]
     self._tensorboard.write_scalars(
       step, {f'{split}/{name}': value for name, value in scalars.items()}
     )
@@ -173,22 +180,46 @@ def _listed(scalars: Mapping[str, float]) -> str:
 
 
 class _TensorBoard:
-  """clu's summary writer, on tensorboardX: clu's own needs TensorFlow."""
+  """clu's summary writer, on tensorboardX: clu's own needs TensorFlow.
+
+  tensorboardX' own writer has a thread, which a full disk ends, and a queue to
+  it, which then waits for ever. This one stops: metrics.jsonl has all it has.
+  """
 
   def __init__(self, logdir: str, purge_step: int | None = None):
-    import tensorboardX
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
 
-    self._writer = tensorboardX.SummaryWriter(logdir, purge_step=purge_step)
+    self._event = event_pb2.Event
+    self._events = EventsWriter(f'{logdir}/events')
+    if purge_step is not None:
+      begun = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._write(step=purge_step, session_log=begun)
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+    from tensorboardX import summary
+
     for name, value in scalars.items():
-      self._writer.add_scalar(name, value, step)
+      self._write(step=step, summary=summary.scalar(name, value))
+    self.flush()
+
+  def _write(self, **content: Any) -> None:
+    event = self._event(wall_time=time.time(), **content)
+    self._try(lambda events: events.write_event(event))
 
   def flush(self) -> None:
-    self._writer.flush()
+    self._try(lambda events: events.flush())
 
   def close(self) -> None:
-    self._writer.close()
+    self._try(lambda events: events.close())
+
+  def _try(self, do: Callable[[Any], Any]) -> None:
+    try:
+      if self._events is not None:
+        do(self._events)
+    except OSError as error:
+      logging.warning('no more events for TensorBoard: %s', error)
+      self._events = None
 
 
 def _tensorboard(workdir: pathlib.Path, start: int):

@@ -20,7 +20,7 @@ from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.similarities import Similarities, write_similarities
 from deltax.data.features.store import FeatureStore
 from deltax.data.video.stream import VideoError
-from deltax.errors import DeltaxError
+from deltax.errors import DeltaxError, told_in_one_sentence
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs'
@@ -107,7 +107,14 @@ def test_modules_are_there_when_they_are_used():
 
 @pytest.mark.parametrize(
   'error',
-  [training.CheckpointError, VideoError, FeatureError, TorchFileError, Refused],
+  [
+    training.CheckpointError,
+    training.WorkdirError,
+    VideoError,
+    FeatureError,
+    TorchFileError,
+    Refused,
+  ],
 )
 def test_errors_of_the_library_have_one_base(error):
   assert issubclass(error, DeltaxError) and issubclass(error, ValueError)
@@ -190,6 +197,13 @@ def test_a_script_tells_what_is_wrong_in_one_sentence(broken, script):
   assert started.returncode == 1
   assert told.startswith(f'{script}: corrupt checkpoint {broken}')
   assert told.count('\n') == 1
+
+
+def test_a_loss_that_is_not_finite_is_told_in_one_sentence(capsys):
+  with pytest.raises(SystemExit) as left, told_in_one_sentence('train.py'):
+    raise FloatingPointError('step 3: the loss is not finite')
+  assert left.value.code == 1
+  assert capsys.readouterr().err == 'train.py: step 3: the loss is not finite\n'
 
 
 def test_a_traceback_is_shown_where_one_is_asked_for(tmp_path, monkeypatch):

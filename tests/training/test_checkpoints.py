@@ -230,3 +230,15 @@ def test_a_half_written_checkpoint_is_never_seen(tmp_path):
     assert checkpoints.latest() == folder / '1'
     checkpoints.save(make_state(2))
   assert kept(tmp_path) == [2]
+
+
+def test_a_checkpoint_that_makes_room_goes_in_one_rename(tmp_path, monkeypatch):
+  # As if the process was killed before it deleted what it had moved away.
+  monkeypatch.setattr(shutil, 'rmtree', lambda *_, **__: None)
+  save(tmp_path, None, None)
+  monkeypatch.undo()
+  moved = tmp_path / 'checkpoints' / '.deleted' / '1'
+  assert restore_params(moved)[1]['batch_stats']['mean'][0] == 1
+  assert find_checkpoint(tmp_path).name == '2'
+  save(tmp_path, None, None, None)  # writes and deletes 1 and 2 once more
+  assert kept(tmp_path) == [3]

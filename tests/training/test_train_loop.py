@@ -1,11 +1,15 @@
 """The loop: runs that are killed, stopped, broken, finished, continued."""
 
+import errno
+import itertools
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +19,8 @@ import pytest
 from deltax.task import Task
 from deltax.training import (
   CheckpointError,
+  Checkpoints,
+  WorkdirError,
   find_checkpoint,
   make_optimizer,
   read_metadata,
@@ -294,6 +300,141 @@ def test_a_truncated_checkpoint_is_named(whole, tmp_path):
       file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
   with pytest.raises(CheckpointError, match=r'corrupt .*checkpoints/5'):
     run(tmp_path)
+
+
+def test_a_run_of_another_task_does_not_begin(whole):
+  other, begun = TASK._replace(init=lambda *_: ({'w': jnp.ones(3)}, {})), []
+  with pytest.raises(CheckpointError, match='foreign checkpoint'):
+    run(whole[0], task=other, begun=lambda: begun.append(1))
+  assert not begun
+  run(whole[0], begun=lambda: begun.append(1))
+  assert begun
+
+
+@pytest.mark.parametrize('place', [12, 14])  # while a save is pending, and not
+def test_a_full_disk_is_told_and_what_is_saved_stays(
+  tmp_path, whole, full_disk, place
+):
+  with (
+    full_disk() as fill,
+    pytest.raises((CheckpointError, OSError), match='File too large') as told,
+  ):
+    run(tmp_path, Data(act=lambda index: index == place and fill()))
+  said = str(told.value)
+  assert str(tmp_path) in said and '\n' not in said and len(said) < 300
+  assert_same_bits(run(tmp_path), whole[1])
+  assert untimed(tmp_path) == untimed(whole[0])
+
+
+@pytest.mark.filterwarnings('ignore::ResourceWarning')
+def test_a_folder_that_vanishes_ends_the_run_at_its_next_save(tmp_path):
+  workdir = tmp_path / 'run'
+
+  def vanish(index):
+    if index == 12:
+      workdir.rename(tmp_path / 'elsewhere')
+
+  with pytest.raises(
+    CheckpointError,
+    match=r'cannot be written to .*/run/checkpoints: .*; of those before, there'
+    ' is none',
+  ):
+    run(workdir, Data(act=vanish))
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
+  (tmp_path / 'file').touch()
+  asked = []
+  with pytest.raises(WorkdirError, match=r'file/run cannot be written: Not a'):
+    run(tmp_path / 'file' / 'run', Data(act=asked.append))
+  assert not asked
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], 'w')
+fcntl.flock(file, fcntl.LOCK_EX)
+file.write('{"pid": 77, "host": "far"}')
+file.flush()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_one_lives(
+  tmp_path, whole
+):
+  with subprocess.Popen(
+    [sys.executable, '-c', HOLDER, str(tmp_path / 'lock')],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  ) as holder:
+    holder.stdout.readline()
+    with pytest.raises(WorkdirError, match=r'in use .* 77 on far; wait'):
+      run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['lock']
+    holder.kill()
+  assert_same_bits(run(tmp_path), whole[1])  # the dead one is not waited for
+  told = json.loads((tmp_path / 'lock').read_text())
+  assert told == {'pid': os.getpid(), 'host': socket.gethostname()}
+
+
+def test_a_reader_that_dies_ends_the_run_and_what_is_saved_stays(
+  tmp_path, whole
+):
+  def die(index):
+    if index == 13:
+      raise OSError(errno.EIO, 'Input/output error', 'clip.mp4')
+
+  with pytest.raises(OSError, match=r'Input/output error: .clip.mp4'):
+    run(tmp_path, Data(act=die))
+  assert find_checkpoint(tmp_path).name in ('8', '10')
+  assert_same_bits(run(tmp_path), whole[1])
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, whole, monkeypatch):
+  now = itertools.count(2e9, -3600)  # an hour back whenever it is asked
+  monkeypatch.setattr(time, 'time', lambda: float(next(now)))
+
+  def die(index):
+    if index == 17:
+      raise Killed
+
+  with pytest.raises(Killed):
+    run(tmp_path, Data(act=die))
+  for age, path in enumerate(sorted(tmp_path.rglob('*'))):
+    os.utime(path, (4e9 - age, 4e9 - age))  # far in the future, in disorder
+  assert_same_bits(run(tmp_path), whole[1])
+  assert untimed(tmp_path) == untimed(whole[0])
+
+
+def test_more_sigterms_during_the_save_do_not_lose_it(
+  tmp_path, whole, monkeypatch
+):
+  def with_signals(function):
+    def signalled(*arguments):
+      os.kill(os.getpid(), signal.SIGTERM)
+      try:
+        return function(*arguments)
+      finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return signalled
+
+  def stop(index):
+    if index == 12:
+      for name in ('save', 'latest'):
+        patched = with_signals(getattr(Checkpoints, name))
+        monkeypatch.setattr(Checkpoints, name, patched)
+
+  with pytest.raises(SystemExit) as left:
+    run(tmp_path, Data(act=stop))
+  assert left.value.code == 143
+  monkeypatch.undo()
+  stopped = max(int(f.name) for f in (tmp_path / 'checkpoints').iterdir())
+  assert 8 <= stopped < STEPS
+  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert_same_bits(run(tmp_path), whole[1])
 
 
 def test_data_that_ends_before_the_run_is_refused_at_once(tmp_path):

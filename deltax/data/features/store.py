@@ -148,10 +148,11 @@ class FeatureStore:
       self._shard, self._end = self._shard + 1, 0
       self._file = self._open_shard()
     try:
-      rest = memoryview(record)
-      while rest:
-        rest = rest[self._file.write(rest) :]
-      os.fsync(self._file.fileno())
+      with files.naming(shard_path(self.folder, self._shard)):
+        rest = memoryview(record)
+        while rest:
+          rest = rest[self._file.write(rest) :]
+        os.fsync(self._file.fileno())
     except BaseException:  # a full disk, an interrupt: no half record stays
       self._file.truncate(self._end)
       raise

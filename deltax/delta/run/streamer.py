@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.schedule import Schedule, ask, fixed
@@ -97,9 +98,15 @@ class Streamer:
 
     Raises:
       ValueError: frames of another rank, or of another shape or dtype than
-        those before.
+        those before; or a numpy array with NaN or infinite values, which would
+        stay in the outputs until the next key frame. The stream goes on with
+        the next frame. An array on a device is not looked at.
     """
     self.warm_up(frame.shape, frame.dtype)
+    if isinstance(frame, np.ndarray) and not _finite(frame):
+      raise ValueError(
+        'a frame has NaN or infinite values; the stream goes on without it'
+      )
     keyframe, step = self._programs
     params = self._frozen.params
     is_key, moment = ask(self._schedule, self._moment, frame)
@@ -111,6 +118,13 @@ class Streamer:
       self._carry, out = step(params, carry, frame)
     self._moment, self.is_key = moment, is_key
     return out
+
+
+def _finite(frame: np.ndarray) -> bool:
+  if not jnp.issubdtype(frame.dtype, jnp.floating):
+    return True
+  with np.errstate(invalid='ignore'):
+    return bool(np.isfinite(np.sum(frame)))  # a pass at the speed of memory
 
 
 def _compiled(frozen: Frozen, shape: tuple[int, ...], dtype: Any):

@@ -287,6 +287,30 @@ def test_a_failed_write_leaves_no_half_record(tmp_path, monkeypatch, error):
   np.testing.assert_array_equal(FeatureStore(folder)['w'], regions(8))
 
 
+def test_a_full_disk_is_told_and_what_was_added_stays(tmp_path, full_disk):
+  folder = filled(tmp_path / 's')
+  with (
+    full_disk() as fill,
+    pytest.raises(OSError, match=r"File too large: '.*/s/(shard-00000|index)'"),
+    FeatureStore(folder, fingerprint='f') as store,
+  ):
+    fill()
+    store.add('w', regions())
+  assert FeatureStore(folder).names == ('v0', 'v1', 'v2')
+  with FeatureStore(folder, fingerprint='f') as store:
+    store.add('w', regions(8))
+  np.testing.assert_array_equal(FeatureStore(folder)['w'], regions(8))
+
+
+def test_a_shard_cut_under_a_reader_is_told_and_the_rest_is_read(tmp_path):
+  store = FeatureStore(filled(tmp_path / 's'))
+  (shard,) = shards(store.folder)
+  os.truncate(shard, shard.stat().st_size - 9)
+  with pytest.raises(FeatureError, match=r"features of 'v2' are damaged"):
+    store['v2']
+  np.testing.assert_array_equal(store['v1'], regions(1))
+
+
 def test_a_killed_process_loses_nothing_that_it_added(tmp_path):
   folder, told = tmp_path / 's', 0
   for added in (1, 7, 20):

@@ -186,6 +186,20 @@ def test_other_frames_than_before_are_refused_and_the_stream_goes_on(
   assert not streamer.is_key
 
 
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
+def test_a_frame_with_nan_is_refused_and_the_stream_goes_on(frozen, wrong):
+  streamer, expected = (Streamer(frozen) for _ in range(2))
+  bad = FRAMES[1].copy()
+  bad[1, 3, 5, 2] = wrong
+  bad[0, 0, 0, 0] = -wrong
+  streamer.push(FRAMES[0])
+  expected.push(FRAMES[0])
+  with pytest.raises(ValueError, match='a frame has NaN or infinite values'):
+    streamer.push(bad)
+  close(streamer.push(FRAMES[1]), expected.push(FRAMES[1]))
+  assert not streamer.is_key
+
+
 def test_what_is_no_frame_is_refused(frozen):
   with pytest.raises(ValueError, match=r'\[B, H, W, C\], got \[7, 2, 16, 24'):
     Streamer(frozen).push(FRAMES)

@@ -249,6 +249,19 @@ def test_an_index_takes_the_place_of_nothing(tmp_path):
   assert len(make(tmp_path / 'empty')) == 0
 
 
+def test_a_full_disk_is_told_and_the_index_stays_as_it_was(tmp_path, full_disk):
+  index = make(tmp_path / 'index', [video('a'), video('b')])
+  with (
+    full_disk() as fill,
+    pytest.raises(OSError, match=r": '.*/index/segments/000002'"),
+  ):
+    fill()
+    index.add([video('c')])
+  assert_has(Index(index.folder), [video('a'), video('b')])
+  index.add([video('c')])
+  assert_has(Index(index.folder), [video(name) for name in 'abc'])
+
+
 KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[3:]
