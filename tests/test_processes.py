@@ -17,6 +17,7 @@ from deltax import processes
 from deltax.errors import DeltaxError
 from deltax.training import (
   find_checkpoint,
+  parallel,
   read_metadata,
   read_metrics,
   restore_params,
@@ -362,3 +363,22 @@ def test_a_coordinator_that_does_not_answer_is_named(monkeypatch):
   address = free_address()
   with pytest.raises(DeltaxError, match=f'no coordinator at {address} within'):
     processes._wait_for(address)
+
+
+def test_states_that_differ_are_told(monkeypatch):
+  """Of three processes, the last has another state."""
+  state = {'w': np.arange(3.0, dtype=np.float32), 'key': jax.random.key(0)}
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+
+  def others(sums):
+    return np.stack([sums, sums, sums + [0, 1]])
+
+  monkeypatch.setattr(
+    parallel, 'from_all_processes', lambda sums: np.stack([sums] * 3)
+  )
+  parallel.check_alike(state)
+  monkeypatch.setattr(parallel, 'from_all_processes', others)
+  with pytest.raises(
+    RuntimeError, match=r'the state of processes \[2\] is not'
+  ):
+    parallel.check_alike(state)
