@@ -320,6 +320,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:
     config.data.train.crop = (64, 128)
+  if 'pseudo_labels' in config.data.train:
+    config.data.train.pseudo_labels = ''
   if 'size' in config.task:
     config.task.size = config.data.options.size = (64, 128)
   if 'search_steps' in (config.task.get('delta') or {}):

@@ -19,6 +19,7 @@ COMMANDS = {
     'your network',
     {
       'run': 'a trained network on a video: the video annotated, and its speed',
+      'label': 'labels for the frames of a data set, to train on',
       'profile': 'milliseconds of every layer and student, measured here',
       'export': 'a delta network as programs that run without this library',
       'convert': 'a published PyTorch checkpoint, to start a run from',

@@ -38,6 +38,23 @@ def choose(
   return list(range(start, start + clip_length))
 
 
+def ending(
+  rng: np.random.Generator, last: int, clip_length: int, max_distance: int
+) -> list[int]:
+  """Frame numbers of a training clip that ends in a certain frame, in order.
+
+  Args:
+    rng: generator.
+    last: number of the frame, at least `clip_length - 1`.
+    clip_length: as for `choose`.
+    max_distance: largest distance of a pair.
+  """
+  if clip_length == 2:
+    distance = int(rng.integers(1, min(max_distance, last) + 1))
+    return [last - distance, last]
+  return list(range(last - clip_length + 1, last + 1))
+
+
 def middles(frames: int, parts: int = 15) -> list[int]:
   """The middle frames of equal parts of a video; fewer if it is short.
 

@@ -206,6 +206,17 @@ def train_ids_from_label_ids(label_ids) -> np.ndarray:
   return table[label_ids]
 
 
+def label_ids_from_train_ids(train_ids) -> np.ndarray:
+  """The inverse of `train_ids_from_label_ids`, uint8; 255 stays.
+
+  >>> label_ids_from_train_ids(np.array([0, 13, 255], np.uint8)).tolist()
+  [7, 26, 255]
+  """
+  table = np.full(256, IGNORE, np.uint8)
+  table[: len(_CITYSCAPES)] = [label_id for _, label_id, _ in _CITYSCAPES]
+  return table[train_ids]
+
+
 def label_ids_from_street(labels) -> np.ndarray:
   """Street labels 0 to 10 as Cityscapes `labelIds`, uint8.
 

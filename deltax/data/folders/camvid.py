@@ -12,40 +12,81 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data import augment, clips, images, motion, pipeline
+from deltax.data import augment, clips, images, motion, pipeline, pseudo
 from deltax.data.labels import CAMVID, IGNORE
 
+SOURCE = {'name': 'camvid'}
 _VOID = len(CAMVID.classes)
 
 
 class Still(NamedTuple):
-  """Paths of a frame and of its label map."""
+  """Paths of a frame and of its label map, and whether a person made that."""
 
   frame: pathlib.Path
   labels: pathlib.Path
+  real: bool = True
 
 
-def find_stills(root, split: str) -> list[Still]:
+def find_frames(root, split: str) -> list[pathlib.Path]:
+  """The frames of a split, by name.
+
+  Raises:
+    FileNotFoundError: there are none.
+  """
+  folder = pathlib.Path(root) / split
+  frames = sorted(
+    path for kind in ('*.jpg', '*.png') for path in folder.glob(kind)
+  )
+  if not frames:
+    raise FileNotFoundError(f'{folder}: expected frames NAME.jpg or NAME.png')
+  return frames
+
+
+def find_stills(
+  root, split: str, made: pathlib.Path | None = None
+) -> list[Still]:
   """The frames of a split with their label maps, by name.
+
+  Args:
+    root: of the data set.
+    split: 'train' or 'val'.
+    made: folder of pseudo-labels, for frames that have no label map there.
 
   Raises:
     FileNotFoundError: no frames, or a frame without its label map.
   """
   folder = pathlib.Path(root) / split
   truths = pathlib.Path(root) / f'{split}annot'
-  frames = sorted(
-    path for kind in ('*.jpg', '*.png') for path in folder.glob(kind)
-  )
-  if not frames:
-    raise FileNotFoundError(f'{folder}: expected frames NAME.jpg or NAME.png')
-  stills = [Still(path, truths / f'{path.stem}.png') for path in frames]
+  stills = []
+  for path in find_frames(root, split):
+    still = Still(path, pathlib.Path(root) / _name_of(split, path))
+    if made is not None and not still.labels.exists():
+      still = Still(path, made / _name_of(split, path), real=False)
+    stills.append(still)
+  places = truths if made is None else f'{truths} or {made}'
   images.check_files(
     (still.labels for still in stills),
-    f'a label map in {truths} for each frame of {folder}',
+    f'a label map in {places} for each frame of {folder}',
   )
-  for path in [*frames, *(still.labels for still in stills)]:
-    images.check_image(path)
+  for still in stills:
+    images.check_image(still.frame)
+    images.check_image(still.labels)
   return stills
+
+
+def to_label(root, split: str) -> pseudo.ToLabel:
+  """All frames of a split.
+
+  Raises:
+    FileNotFoundError: there are none.
+  """
+  frames = find_frames(root, split)
+  return pseudo.ToLabel(
+    SOURCE,
+    [_name_of(split, path) for path in frames],
+    lambda number: images.read(frames[number], 3),
+    lambda labels: labels,
+  )
 
 
 def make_camvid(
@@ -58,6 +99,7 @@ def make_camvid(
   max_distance: int = 5,
   crop: tuple[int, int] | None = None,
   flow: bool = False,
+  pseudo_labels: str = '',
   root=None,
 ) -> pipeline.Batches:
   """Clips of CamVid, every frame labelled.
@@ -75,6 +117,9 @@ def make_camvid(
       Cityscapes; None leaves them whole.
     flow: evaluation only: also 'flow' and 'visible', the motion that
       `motion.follow` estimates.
+    pseudo_labels: training only: folder that `deltax label` wrote, for frames
+      without a label map. Half of the clips are then made from stills that have
+      one, and the others from any; '' for none.
     root: the folder above; None for the environment's DELTAX_CAMVID.
 
   Returns:
@@ -87,7 +132,8 @@ def make_camvid(
   """
   images.check_split(split, ('train', 'val'))
   root = images.find_root(root, 'DELTAX_CAMVID')
-  stills = find_stills(root, split)
+  made = pseudo.find(pseudo_labels, SOURCE, train)
+  stills = find_stills(root, split, made)
   if not train:
     clips.check(clip_length, len(stills), train, max_distance)
     length = clip_length or len(stills)
@@ -104,7 +150,11 @@ def make_camvid(
   if clip_length is None or clip_length < 1:
     raise ValueError(f'clip_length must be at least 1, got {clip_length}')
 
+  real = [still for still in stills if still.real]
+
   def example(still, rng):
+    if made is not None and real and rng.random() < pseudo.REAL:
+      still = real[rng.integers(len(real))]
     steps = int(rng.integers(1, max_distance + 1))
     steps = steps if clip_length == 2 else clip_length - 1
     clip = _read([still])
@@ -117,15 +167,21 @@ def make_camvid(
   return pipeline.training(stills, example, batch_size=batch_size, seed=seed)
 
 
+def _name_of(split: str, frame: pathlib.Path) -> str:
+  """Where a frame's label map lies below the root."""
+  return f'{split}annot/{frame.stem}.png'
+
+
 def _read(stills: list[Still]) -> augment.Clip:
   frames, labels = [], []
   for still in stills:
     frame, label = images.read(still.frame, 3), images.read(still.labels, 1)
     images.check_same_size(frame, still.frame, label, still.labels)
-    if label.max() > _VOID:
+    classes = label[label != IGNORE]
+    if classes.max(initial=0) > _VOID:
       raise ValueError(
         f'{still.labels}: expected labels 0 to {_VOID} (void), found '
-        f'{label.max()}'
+        f'{classes.max()}'
       )
     frames.append(frame)
     labels.append(np.where(label == _VOID, np.uint8(IGNORE), label))

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from deltax.data import augment, clips, images, pipeline
+from deltax.data import augment, clips, images, pipeline, pseudo
 from deltax.data.prepared import prepared
-from deltax.data.street import drive
+from deltax.data.street import drive, sparse
 
 FIRST_VALIDATION_SEED = 1_000_000
 FLOW_STEPS, FLOW_ZERO = 64, 32768  # a flow of 1 / 64 pixel is one grey level
@@ -107,12 +107,15 @@ def make_street(
   max_distance: int = 5,
   jitter: float = 0.0,
   flow: bool = False,
+  labelled_frames: int = 1,
+  labelled_worlds: int = 1,
+  pseudo_labels: str = '',
   worlds=(64, 12),
   frames: int = 30,
   size=(128, 256),
   data_dir=None,
 ) -> pipeline.Batches:
-  """Clips of the rendered street, every frame labelled.
+  """Clips of the rendered street, every frame labelled unless told otherwise.
 
   Args:
     split: 'train' or 'validation'.
@@ -129,6 +132,14 @@ def make_street(
       same for all frames of a clip; 0 is none.
     flow: evaluation only: also 'flow' float32 `[B, T, H, W, 2]` and 'visible'
       bool `[B, T, H, W]`, the exact motion (`drive.World`).
+    labelled_frames: one frame in so many keeps its labels, counted over all
+      worlds; the labels of the others are 255. Training clips then end in a
+      labelled frame.
+    labelled_worlds: one world in so many keeps its labels; `labelled_frames`
+      counts in these alone.
+    pseudo_labels: training only: folder that `deltax label` wrote, for the
+      frames that keep no labels. Half of the clips then end in a labelled frame
+      and the others anywhere; '' for none.
     worlds: how many to train on and to validate on.
     frames: frames of a world.
     size: height and width.
@@ -143,14 +154,21 @@ def make_street(
   skipped = {} if flow else {'motion': tfds.decode.SkipDecoding()}
   builder = prepare(worlds, frames, size, data_dir)
   records = builder.as_data_source(split, decoders=skipped)
+  videos = range(len(records) // frames)
+  kept = sparse.keep(len(videos), frames, labelled_worlds, labelled_frames)
+  folder = pseudo.find(pseudo_labels, sparse.source_of(frames, size), train)
+  truth = sparse.Sparse(kept, split, folder)
+
+  def read(numbers):
+    return truth.cover(_read([records[k] for k in numbers], flow), numbers)
+
   if train:
+    ends = truth.ends(clip_length)
 
     def example(video, rng):
-      shown = clips.choose(rng, frames, clip_length, max_distance)
-      clip = _read([records[video * frames + index] for index in shown])
+      clip = read(truth.choose(video, rng, ends, clip_length, max_distance))
       return augment.jitter(augment.flip(clip, rng), rng, jitter)
 
-    videos = range(len(records) // frames)
     return pipeline.training(videos, example, batch_size=batch_size, seed=seed)
   length = clip_length or frames
   windows = [
@@ -158,10 +176,29 @@ def make_street(
     for video in range(0, len(records), frames)
     for start in range(0, frames - length + 1, length)
   ]
-  return pipeline.evaluation(
-    windows,
-    lambda window: _read([records[index] for index in window], flow),
-    batch_size=batch_size,
+  return pipeline.evaluation(windows, read, batch_size=batch_size)
+
+
+def to_label(
+  split: str,
+  *,
+  worlds: tuple[int, int] = (64, 12),
+  frames: int = 30,
+  size: tuple[int, int] = (128, 256),
+  data_dir=None,
+) -> pseudo.ToLabel:
+  """All frames of a split; see `make_street` for the arguments."""
+  images.check_split(split, ('train', 'validation'))
+  builder = prepare(worlds, frames, size, data_dir)
+  skip = tfds.decode.SkipDecoding()
+  records = builder.as_data_source(
+    split, decoders={'motion': skip, 'labels': skip}
+  )
+  return pseudo.ToLabel(
+    sparse.source_of(frames, size),
+    [sparse.name_of(split, number, frames) for number in range(len(records))],
+    lambda number: records[number]['frame'],
+    lambda labels: labels,
   )
 
 

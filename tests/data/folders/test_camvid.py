@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deltax.data import make_dataset
+from deltax import files
+from deltax.data import make_dataset, pseudo
+from deltax.data.folders import camvid
 
 REAL = pathlib.Path(__file__).resolve().parents[3] / '..' / 'shared' / 'camvid'
 
@@ -116,6 +118,47 @@ def test_an_unknown_label_is_named(root):
 def test_a_split_without_frames_says_what_is_expected(tmp_path):
   with pytest.raises(FileNotFoundError, match=r'val: expected frames'):
     dataset(tmp_path, 'val', False)
+
+
+def test_pseudo_labels_stand_in_where_a_frame_has_no_label_map(root, tmp_path):
+  (root / 'trainannot' / 'x_1.png').unlink()
+  with pytest.raises(FileNotFoundError, match=r'trainannot.*x_1\.png'):
+    dataset(root, 'train', True)
+  found, made = camvid.to_label(root, 'train'), tmp_path / 'made'
+  assert found.names == [f'trainannot/x_{k}.png' for k in range(3)]
+  labels = np.full((48, 64), 8, np.uint8)
+  labels[:, :9] = 255
+  files.write_json(made / pseudo.MANIFEST, {'source': found.source})
+  for name in found.names:
+    (made / name).parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(made / name), found.encode(labels))
+  options = {'clip_length': 1, 'pseudo_labels': str(made)}
+  batches = dataset(root, 'train', True, batch_size=60, **options)
+  shown = [
+    k
+    for frame, label in zip(
+      batches[0]['frames'][:, 0], batches[0]['labels'][:, 0], strict=True
+    )
+    for k in range(3)
+    for turn in (1, -1)
+    if np.array_equal(frame, found.read(k)[:, ::turn])
+    and np.array_equal(
+      label[:, ::turn], labels if k == 1 else real_map(root, k)
+    )
+  ]
+  assert len(shown) == 60
+  # A third of one half.
+  assert 3 <= shown.count(1) <= 20
+  (made / 'trainannot' / 'x_1.png').unlink()
+  with pytest.raises(FileNotFoundError, match=r'or .*made for each frame'):
+    dataset(root, 'train', True, **options)
+  with pytest.raises(ValueError, match='not for evaluation'):
+    dataset(root, 'val', False, pseudo_labels=str(made))
+
+
+def real_map(root, k):
+  label = cv2.imread(str(root / 'trainannot' / f'x_{k}.png'), -1)
+  return np.where(label == 11, 255, label)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason='CamVid is not here')

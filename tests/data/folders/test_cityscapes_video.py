@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deltax.data import augment, make_dataset
+from deltax import files
+from deltax.data import augment, make_dataset, pseudo
+from deltax.data.folders import cityscapes_video
 from deltax.data.labels import STREET_TRAIN_IDS
 from deltax.data.street import drive
 from deltax.data.street.layouts import write_cityscapes
@@ -145,3 +147,61 @@ def test_an_empty_or_unknown_root_says_what_is_expected(tmp_path, monkeypatch):
 def test_the_root_may_come_from_the_environment(root, monkeypatch):
   monkeypatch.setenv('DELTAX_CITYSCAPES', str(root))
   assert dataset(None)[0]['frames'].shape == (2, 2, *SIZE, 3)
+
+
+@pytest.fixture
+def made(root):
+  """Pseudo-labels, all of them cars, for two frames more than there were."""
+  for k in (20, 21):
+    frame = np.full((*SIZE, 3), k, np.uint8)
+    name = f'a_000000_0000{k}_leftImg8bit.png'
+    cv2.imwrite(
+      str(root / cityscapes_video.FRAMES / 'train' / 'a' / name), frame
+    )
+  found = cityscapes_video.to_label(root, 'train')
+  assert len(found.names) == 42
+  folder = root / 'made'
+  files.write_json(folder / pseudo.MANIFEST, {'source': found.source})
+  for name in found.names:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / name), found.encode(np.full(SIZE, 13, np.uint8)))
+  return folder
+
+
+def test_pseudo_labels_are_on_all_frames_of_a_snippet_but_the_labelled_one(
+  root, made, worlds, monkeypatch
+):
+  monkeypatch.setattr(augment, 'scale_and_crop', lambda clip, rng, crop: clip)
+  monkeypatch.setattr(augment, 'flip', lambda clip, rng: clip)
+  shown = {
+    world.frames[k].tobytes(): (city, k)
+    for city, world in zip('ab', worlds, strict=True)
+    for k in range(20)
+  } | {np.full((*SIZE, 3), k, np.uint8).tobytes(): ('a', k) for k in (20, 21)}
+  batches = dataset(root, 'train', train=True, pseudo_labels=str(made))
+  last = []
+  for index in range(150):
+    for frames, labels in zip(*_both(batches[index]), strict=True):
+      (city, key), (_, later) = [shown[frame.tobytes()] for frame in frames]
+      assert 1 <= later - key <= 5
+      for k, label in ((key, labels[0]), (later, labels[1])):
+        world = worlds['ab'.index(city)]
+        real = train_ids(world.labels[19]) if k == 19 else np.full(SIZE, 13)
+        np.testing.assert_array_equal(label, real)
+      last.append(later)
+  assert set(last) == set(range(1, 22))
+  assert abs(np.mean(np.array(last) == 19) - 0.52) < 0.08
+
+
+def _both(batch):
+  return batch['frames'], batch['labels']
+
+
+def test_a_missing_pseudo_label_is_named_before_training_starts(root, made):
+  missing = made / 'gtFine/train/b/b_000001_000007_gtFine_labelIds.png'
+  missing.unlink()
+  with pytest.raises(FileNotFoundError, match='deltax label') as error:
+    dataset(root, 'train', train=True, pseudo_labels=str(made))
+  assert str(missing) in str(error.value)
+  with pytest.raises(ValueError, match='not for evaluation'):
+    dataset(root, 'train', pseudo_labels=str(made))
