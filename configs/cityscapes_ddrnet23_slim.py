@@ -53,6 +53,7 @@ def published(model: str, title: str, variant: str):
         clip_length=2,
         max_distance=5,
         crop=(512, 1024),
+        pseudo_labels='',  # of `deltax label`; the paper trained on some
       ),
       evaluation=dict(split='val', train=False, batch_size=1, clip_length=3),
     ),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch_states
 
-from deltax import commands, models, training
+from configs import demo_pseudo_labels
+from deltax import commands, experiment, models, training
 from deltax.commands.network import label as command
 from deltax.data import images, labels, make_dataset
+from deltax.data.street import drive
 from deltax.models.inputs import normalise
 from deltax.tasks.segmentation.parts import upsample
 
@@ -130,13 +132,11 @@ def test_labels_are_the_networks_where_it_is_sure(
   ]
   folder = out / 'gtFine' / 'train' / 'town'
   made = images.read(folder / 'town_000001_000003_gtFine_labelIds.png', 1)
-  table = np.array([row[1] for row in labels._CITYSCAPES], np.uint8)
-  expected = np.where(
-    probability.max(-1) >= sure, table[probability.argmax(-1)], 255
-  )
+  ids = labels.train_ids_from_label_ids(made)
+  expected = np.where(probability.max(-1) >= sure, probability.argmax(-1), 255)
   near = np.abs(probability.max(-1) - sure) < 1e-4
   assert near.mean() < 0.01
-  np.testing.assert_array_equal(made[~near], expected[~near])
+  np.testing.assert_array_equal(ids[~near], expected[~near])
   assert 0.4 < (made == 255).mean() < 0.6
   told = capsys.readouterr().out
   assert f'{out}: 20 frames labelled, 0 were there already' in told
@@ -237,6 +237,50 @@ def test_frames_of_sides_that_the_network_does_not_take(
     pseudo_labels=out,
   )[0]
   assert (batch['labels'] < 11).all()
+
+
+def test_streets_are_those_of_the_run_and_a_config_trains_on_them(
+  tmp_path, monkeypatch
+):
+  def worlds(seeds, frames, size, **_):
+    for seed in seeds:
+      pictures = np.stack([frame_of(seed + t) for t in range(frames)])
+      still = np.zeros((frames, *size, 2), np.float32)
+      nothing = np.zeros(0, np.int32)
+      yield (
+        seed,
+        drive.World(
+          *(pictures, np.full((frames, *size), 9, np.uint8)),
+          *(nothing.reshape(0, 4), nothing, nothing, nothing),
+          *(still, still[..., 0] > 0),
+        ),
+      )
+
+  monkeypatch.setattr(drive, 'render_worlds', worlds)
+  monkeypatch.setenv('DELTAX_DATA', str(tmp_path / 'data'))
+  config = demo_pseudo_labels.get_config('smoke').to_dict()
+  run, out = tmp_path / 'run', tmp_path / 'out'
+  save_run(run, 11, config)
+  label(run, 'street', '--out', out, '--threshold', 0)
+  assert [path.name for path in maps_of(out)][8:12] == [
+    *('000000_000008.png', '000000_000009.png'),
+    *('000001_000000.png', '000001_000001.png'),
+  ]
+  assert not experiment.dataset(config, 'train')[0]['labels'].min() < 9
+  config['data']['train']['pseudo_labels'] = out
+  batches = experiment.dataset(config, 'train')
+  seen = np.concatenate([batches[k]['labels'] for k in range(10)])
+  assert (seen == 9).all((1, 2, 3)).mean() > 0.3  # real: cars everywhere
+  assert len(np.unique(seen)) > 2
+
+
+def test_a_single_checkpoint_is_no_folder_to_write_to(runs, camvid, capsys):
+  step = training.find_checkpoint(runs / 'camvid')
+  before = state_of(step)
+  with pytest.raises(SystemExit):
+    label(step, camvid)
+  assert 'is a single checkpoint; --out says' in capsys.readouterr().err
+  assert state_of(step) == before
 
 
 def test_labels_of_other_settings_are_left_as_they_are(

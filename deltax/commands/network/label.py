@@ -26,13 +26,13 @@ from absl import logging
 
 from deltax import files, training
 from deltax.commands import folders
-from deltax.data import describe, images, pseudo
-from deltax.data.folders import camvid, cityscapes_video
+from deltax.data import describe, images
+from deltax.data.folders import camvid, cityscapes_video, pseudo
+from deltax.data.labels import IGNORE
 from deltax.data.prefetch import ahead
 from deltax.progress import wants_bar
 from deltax.tasks.segmentation.labelling import make_labeller
 from deltax.tasks.video.viewer import kind_of
-from deltax.types import IGNORE
 
 FOLDER = 'pseudo_labels'
 STREET = 'street'
@@ -73,6 +73,10 @@ def run(arguments: argparse.Namespace) -> None:
       f'--threshold is a probability, 0 to below 1, got {arguments.threshold}'
     )
   checkpoint = training.find_checkpoint(arguments.run)
+  if not arguments.out and arguments.run.absolute() == checkpoint:
+    raise ValueError(
+      f'{arguments.run} is a single checkpoint; --out says where to write'
+    )
   config = training.read_metadata(checkpoint)
   kind, trained_on = kind_of(config)
   if kind != 'segmentation':

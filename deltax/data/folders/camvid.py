@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data import augment, clips, images, motion, pipeline, pseudo
+from deltax.data import augment, clips, images, motion, pipeline
+from deltax.data.folders import pseudo
 from deltax.data.labels import CAMVID, IGNORE
 
 SOURCE = {'name': 'camvid'}

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deltax.data import augment, clips, images, pipeline, pseudo
+from deltax.data import augment, clips, images, pipeline
+from deltax.data.folders import pseudo
 from deltax.data.labels import (
   IGNORE,
   label_ids_from_train_ids,

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from deltax.data import augment, clips, images, pipeline, pseudo
+from deltax.data import augment, clips, images, pipeline
+from deltax.data.folders import pseudo
 from deltax.data.prepared import prepared
 from deltax.data.street import drive, sparse
 

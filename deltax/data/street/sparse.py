@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from deltax.data import augment, clips, images, pseudo
+from deltax.data import augment, clips, images
+from deltax.data.folders import pseudo
 from deltax.data.labels import IGNORE
 from deltax.data.street import drive
 

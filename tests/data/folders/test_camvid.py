@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deltax import files
-from deltax.data import make_dataset, pseudo
-from deltax.data.folders import camvid
+from deltax.data import make_dataset
+from deltax.data.folders import camvid, pseudo
 
 REAL = pathlib.Path(__file__).resolve().parents[3] / '..' / 'shared' / 'camvid'
 

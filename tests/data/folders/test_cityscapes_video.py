@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from deltax import files
-from deltax.data import augment, make_dataset, pseudo
-from deltax.data.folders import cityscapes_video
+from deltax.data import augment, make_dataset
+from deltax.data.folders import cityscapes_video, pseudo
 from deltax.data.labels import STREET_TRAIN_IDS
 from deltax.data.street import drive
 from deltax.data.street.layouts import write_cityscapes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from deltax import files
-from deltax.data import images, make_dataset, pseudo
+from deltax.data import images, make_dataset
+from deltax.data.folders import pseudo
 from deltax.data.street import builder, drive, sparse
 
 WORLDS, FRAMES, SIZE = 4, 5, (16, 32)
@@ -100,6 +101,19 @@ def test_one_world_in_so_many_keeps_its_labels():
   # of these frames, 12 in a row, the third, the eighth and no more
   both = sparse.keep(7, 4, 3, 5)
   assert np.argwhere(both).tolist() == [[0, 2], [3, 3]]
+
+
+def test_every_frame_can_be_labelled_in_its_order(data_dir):
+  found = builder.to_label('train', **OPTIONS, data_dir=data_dir)
+  assert found.names[4:6] == [
+    'train/000000_000004.png',
+    'train/000001_000000.png',
+  ]
+  assert [found.read(k)[0, 0, 0] for k in range(20)] == list(range(20))
+  held_out = builder.to_label('validation', **OPTIONS, data_dir=data_dir)
+  assert len(held_out.names) == FRAMES
+  with pytest.raises(ValueError, match="'val', known: train, validation"):
+    builder.to_label('val', **OPTIONS, data_dir=data_dir)
 
 
 def test_a_training_clip_ends_in_a_labelled_frame(data_dir):
