@@ -44,6 +44,8 @@ def runs(names):
   by_run = {}
   for name in names:
     config = config_of(name, 'smoke') | {'title': ''}
+    for option in ('labelled_frames', 'labelled_worlds', 'pseudo_labels'):
+      config['data']['train'].pop(option, None)
     if name in RETRIEVAL:
       config = {part: config[part] for part in ('task', 'data')}
       config['task'].pop('penalty_weight', None)

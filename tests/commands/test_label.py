@@ -274,6 +274,17 @@ def test_streets_are_those_of_the_run_and_a_config_trains_on_them(
   assert len(np.unique(seen)) > 2
 
 
+def test_what_a_killed_command_left_of_its_manifest_is_in_nobodys_way(
+  runs, camvid, tmp_path, capsys
+):
+  left = tmp_path / 'out' / '.labels.json.writing-xyz'
+  left.mkdir(parents=True)
+  (left / 'labels.json').write_text('{')
+  label(runs / 'camvid', camvid, '--out', tmp_path / 'out')
+  assert '2 frames labelled' in capsys.readouterr().out
+  assert not left.exists()
+
+
 def test_a_single_checkpoint_is_no_folder_to_write_to(runs, camvid, capsys):
   step = training.find_checkpoint(runs / 'camvid')
   before = state_of(step)

@@ -173,7 +173,8 @@ def _begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> None:
     ValueError: there are labels of other settings, or something else.
   """
   if not (out / pseudo.MANIFEST).is_file():
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    # What is hidden, a killed writer of the manifest has left.
+    if out.is_file() or any(out.glob('[!.]*')):
       raise ValueError(f'{out} is there already, and holds no pseudo-labels')
     folders.check_writable(out)
     files.write_json(out / pseudo.MANIFEST, manifest)

@@ -149,6 +149,11 @@ def make_street(
   Returns:
     Batches of 'frames' uint8 `[B, T, H, W, 3]`, 'labels' uint8 `[B, T, H, W]`,
     'mask' float32 `[B]`.
+
+  Raises:
+    FileNotFoundError: pseudo-labels are missing; found before the first batch.
+    ValueError: no such split or clip, labels too sparse for it, or
+      pseudo-labels that are broken or for other frames.
   """
   images.check_split(split, ('train', 'validation'))
   clips.check(clip_length, frames, train, max_distance)
