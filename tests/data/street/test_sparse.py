@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from benchmarks import pseudo_labels as benchmark
 from deltax import files
 from deltax.data import images, make_dataset
 from deltax.data.folders import pseudo
@@ -196,3 +197,22 @@ def test_labels_too_sparse_for_a_clip_are_refused_at_once(data_dir):
     dataset(data_dir, labelled_frames=20, clip_length=5)
   with pytest.raises(ValueError, match='one in so many, 1 and up, got 0'):
     dataset(data_dir, labelled_worlds=0)
+
+
+def test_the_benchmark_counts_pixels_that_are_covered_and_right(
+  data_dir, made, capsys
+):
+  """Of 17 frames without labels the first half is right, 2 are not covered."""
+  for number in range(WORLDS * FRAMES):
+    label = number % 10 if number < 10 else (255 if number > 17 else PSEUDO)
+    path = made / sparse.name_of('train', number, FRAMES)
+    path.write_bytes(images.encode_png(np.full(SIZE, label, np.uint8)))
+  benchmark.main(
+    [
+      *(str(made), '--labelled-frames', '7', '--worlds', f'[{WORLDS}, 1]'),
+      *('--data-dir', str(data_dir)),
+    ]
+  )
+  told = capsys.readouterr().out
+  # Frames 3, 10 and 17 keep their labels; 18 and 19 are not covered.
+  assert f'covered {15 / 17:.1%}, of these right {9 / 15:.1%}' in told
