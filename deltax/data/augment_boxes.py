@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from absl import logging
 
+from deltax.data.augment import mirror
 from deltax.data.labels import NO_BOX
 
 BoxClip = dict[str, np.ndarray]
@@ -105,7 +106,7 @@ def flip(clip: BoxClip, rng: np.random.Generator) -> BoxClip:
     return clip
   boxes = clip['boxes'].copy()
   boxes[..., [0, 2]] = clip['frames'].shape[2] - boxes[..., [2, 0]]
-  frames = np.ascontiguousarray(clip['frames'][:, :, ::-1])
+  frames = mirror(clip['frames'])
   return _settle(clip | {'frames': frames, 'boxes': boxes})
 
 

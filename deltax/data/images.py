@@ -36,7 +36,13 @@ def decode_png(data: bytes, name: str) -> np.ndarray:
   image = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED) if len(packed) else None
   if image is None:
     raise ValueError(f'{name} is not a readable image ({len(packed)} bytes)')
-  return image[..., 2::-1] if image.ndim == 3 else image
+  kinds = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+  kind = None if image.ndim == 2 else kinds.get(image.shape[-1])
+  if kind is None or image.dtype not in (np.uint8, np.uint16):
+    return image if image.ndim == 2 else image[..., 2::-1]
+  # In memory as it is taken: a view of the channels backwards would be copied
+  # byte by byte later, which takes a third of the time of decoding.
+  return cv2.cvtColor(image, kind)
 
 
 def read(path, channels: int) -> np.ndarray:

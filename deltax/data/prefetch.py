@@ -2,22 +2,37 @@
 
 import contextlib
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from typing import Any
 
 _END = object()
+_FEWEST, _MOST = 2, 8  # threads; more batches than that would fill memory
 
 
-def prefetch(dataset, start: int, stop: int, *, ahead: int = 4) -> Iterator:
+def prefetch(
+  dataset,
+  start: int,
+  stop: int,
+  *,
+  threads: int | None = None,
+  ahead: int | None = None,
+) -> Iterator:
   """`dataset[start]`, ..., `dataset[stop - 1]` in order, read by threads.
+
+  Threads are enough: decoding, scaling and copying pictures leave other threads
+  of Python running, and what processes make would have to be sent here.
 
   Args:
     dataset: anything with `dataset[i]`.
     start: first batch.
     stop: the batch after the last.
-    ahead: how many batches may wait.
+    threads: how many, each of which makes a whole batch; None: as many as this
+      process has cores, 2 to 8.
+    ahead: how many batches may wait, those that are being made included; None:
+      as many as there are threads, at least 4.
 
   Raises:
     Exception: whatever reading a batch raised, when its turn comes.
@@ -26,7 +41,15 @@ def prefetch(dataset, start: int, stop: int, *, ahead: int = 4) -> Iterator:
   ['e', 'l', 't']
   """
   numbers = range(start, stop)
-  return map_ahead(dataset.__getitem__, numbers, threads=2, ahead=ahead)
+  threads = threads or min(max(_cores(), _FEWEST), _MOST)
+  ahead = ahead or max(threads, 4)
+  return map_ahead(dataset.__getitem__, numbers, threads=threads, ahead=ahead)
+
+
+def _cores() -> int:
+  """That this process may run on, where the system tells it."""
+  known = getattr(os, 'sched_getaffinity', None)
+  return len(known(0)) if known else os.cpu_count() or 1
 
 
 def ahead(items: Iterable, count: int = 4) -> Iterator:

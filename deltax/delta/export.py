@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.deploy.onnx import to_onnx
 from deltax.layers import forms
-from deltax.types import Array, Params
+from deltax.types import Array
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -72,20 +72,19 @@ def export(
   if form not in _WRITERS:
     raise ValueError(f'no form {form!r}; known: {", ".join(_WRITERS)}')
   target, write = _WRITERS[form]
-  params = _without_tiles(frozen.params)
   frame = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
   carry, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
   leaves, structure = jax.tree.flatten(carry)
 
   def keyframe(frame: Array) -> tuple[Array, ...]:
     with forms.forms_for(target):
-      return tuple(jax.tree.leaves(frozen.keyframe(params, frame)))
+      return tuple(jax.tree.leaves(frozen.keyframe(frozen.params, frame)))
 
   def step(*arguments: Array) -> tuple[Array, ...]:
     *held, frame = arguments
     held = jax.tree.unflatten(structure, held)
     with forms.forms_for(target):
-      return tuple(jax.tree.leaves(frozen.step(params, held, frame)))
+      return tuple(jax.tree.leaves(frozen.step(frozen.params, held, frame)))
 
   seen = (Value('frame', frame.shape, 'float32'),)
   held, results = _values('carry', carry), _values('out', out)
@@ -96,15 +95,6 @@ def export(
       ('step', step, [*leaves, frame], held + seen),
     )
   }
-
-
-def _without_tiles(params: Params) -> Params:
-  """Without kernels that the exporting machine has transformed for itself."""
-  convs = {
-    path: {name: x for name, x in conv.items() if name != 'winograd'}
-    for path, conv in params['convs'].items()
-  }
-  return {**params, 'convs': convs}
 
 
 def _values(name: str, tree: Any) -> Values:

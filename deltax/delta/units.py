@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 
-from deltax.layers import winograd
+from deltax.layers import forms, winograd
 from deltax.layers.conv import fast_conv
 from deltax.layers.windows import Pads
 from deltax.types import Array, Key
@@ -175,8 +175,9 @@ class Layer(NamedTuple):
 
   def apply(self, params: Mapping[str, Array], x: Array) -> Array:
     """The convolution with parameters as `fold` gives them."""
-    ones = ((1, 1), (1, 1))
-    if 'winograd' in params and self.padding == ones and winograd.pays(x.shape):
+    # Frozen on a CPU, a network may still be traced for another machine.
+    tiled = 'winograd' in params and forms.target() == 'cpu'
+    if tiled and self.padding == ((1, 1), (1, 1)) and winograd.pays(x.shape):
       z = winograd.winograd_conv(x, params['winograd'])
     else:
       z = self.convolve(params['kernel'], x)
@@ -200,7 +201,7 @@ class Layer(NamedTuple):
     if 'bias' in params or shift is not None:
       shift = 0.0 if shift is None else shift
       folded['bias'] = shift + params.get('bias', 0.0) * scale
-    if jax.default_backend() == 'cpu' and winograd.has_tiles(
+    if forms.target() == 'cpu' and winograd.has_tiles(
       self.kernel, self.strides, self.dilation, self.groups
     ):
       # Once, when the network is frozen, and not on every frame.

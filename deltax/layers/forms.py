@@ -8,7 +8,6 @@ program for another machine traces it in that context.
 """
 
 import contextlib
-import contextvars
 from collections.abc import Iterator
 
 import jax
@@ -16,17 +15,14 @@ import jax
 PORTABLE = 'portable'
 PLAIN = 'plain'
 
-_TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar(
-  'target', default=None
-)
+# One that jax knows of: what `jax.jit` has traced for one target is never taken
+# for another.
+_TARGET = jax.make_user_context(None)
 
 
 @contextlib.contextmanager
 def forms_for(target: str) -> Iterator[None]:
   """Layers that are traced in this context take the forms for a target.
-
-  A function that `jax.jit` has traced keeps the forms that it was traced with,
-  so only functions that are new to it should be called here.
 
   Args:
     target: `PORTABLE`: forms that XLA compiles well for every platform.
@@ -39,13 +35,10 @@ def forms_for(target: str) -> Iterator[None]:
     ...   target()
     'plain'
   """
-  token = _TARGET.set(target)
-  try:
+  with _TARGET(target):
     yield
-  finally:
-    _TARGET.reset(token)
 
 
 def target() -> str:
   """What programs are traced for now: see `forms_for`."""
-  return _TARGET.get() or jax.default_backend()
+  return _TARGET.value or jax.default_backend()

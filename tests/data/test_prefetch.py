@@ -1,5 +1,6 @@
 """Reading ahead: in order, in threads, and no further than is wanted."""
 
+import os
 import threading
 
 import pytest
@@ -41,6 +42,24 @@ def test_prefetch_stops_reading_when_it_is_left():
   next(batches)
   batches.close()
   assert max(read) <= 4
+
+
+def test_prefetch_reads_with_as_many_threads_as_there_are_cores(monkeypatch):
+  class Meeting:
+    def __init__(self, count):
+      self.barrier = threading.Barrier(count, timeout=30)
+
+    def __getitem__(self, index):
+      self.barrier.wait()  # comes back only when all threads have come
+      return index
+
+  for cores, threads in ((1, 2), (3, 3), (200, 8)):
+    monkeypatch.setattr(
+      *(os, 'sched_getaffinity'), lambda _, n=cores: range(n), raising=False
+    )
+    count = 2 * threads
+    assert list(prefetch(Meeting(threads), 0, count)) == list(range(count))
+  assert list(prefetch(Meeting(5), 0, 10, threads=5)) == list(range(10))
 
 
 def test_items_are_made_ahead_by_another_thread_but_not_many():

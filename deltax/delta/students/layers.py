@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax.delta.units import Layer, conv_macs
+from deltax.layers import forms
 from deltax.layers.conv import fast_conv
 from deltax.types import Array
 
@@ -208,7 +209,7 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
   matrix = kernel.transpose(2, 0, 3, 1).reshape(channels * kh, -1)
   # In float64, but for TPUs: where singular values are close, float32 may lose
   # all but four digits of the product, and how many depends on the machine.
-  exact = jnp.float32 if jax.default_backend() == 'tpu' else jnp.float64
+  exact = jnp.float32 if forms.target() == 'tpu' else jnp.float64
   with jax.enable_x64(True):
     left, values, right = jnp.linalg.svd(
       matrix.astype(exact), full_matrices=False

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from deltax.layers import forms
 from deltax.retrieval.compare import bits
 from deltax.retrieval.compare.products import (
   check_form,
@@ -165,7 +166,7 @@ def make_compare(
 
 
 def _largest() -> int:
-  return _LARGEST.get(jax.default_backend(), _LARGEST_ELSEWHERE)
+  return _LARGEST.get(forms.target(), _LARGEST_ELSEWHERE)
 
 
 def _block_size(videos: int, query: Array, targets: Array) -> int:

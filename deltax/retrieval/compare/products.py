@@ -4,10 +4,10 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from deltax.layers import forms
 from deltax.types import Array
 
 FORMS = ('float32', 'digits', 'bfloat16')
@@ -46,15 +46,16 @@ def region_products(query: Array, targets: Array, form: str) -> Array:
 
 
 def best_form(size: int) -> str:
-  """The fastest form on this machine that agrees with float32 to 1e-5.
+  """The fastest form that agrees with float32 to 1e-5.
 
   Args:
     size: D, of the vectors.
 
   Returns:
-    'digits' on a CPU with a unit for products of bytes, else 'float32'.
+    'digits' for this CPU if it has a unit for products of bytes, else
+    'float32' (see `deltax.layers.forms`).
   """
-  on_cpu = jax.default_backend() == 'cpu'
+  on_cpu = forms.target() == 'cpu'
   return 'digits' if on_cpu and size <= _WIDEST and _has_unit() else 'float32'
 
 
