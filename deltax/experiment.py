@@ -46,6 +46,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     CheckpointError: the teacher's checkpoint is missing or broken.
     FileNotFoundError: the file of costs or of latencies is missing.
   """
+  _check_parts(config)
   options = dict(config['task'])
   if options.get('delta') and 'costs' in options['delta']:
     path = options['delta']['costs']
@@ -59,6 +60,18 @@ def build(config: Mapping[str, Any]) -> Experiment:
     options,
     tasks.make_task(**options),
   )
+
+
+def _check_parts(config: Mapping[str, Any]) -> None:
+  """Raises a ValueError where an override has put too little into a part."""
+  for part, name in (
+    ('task', 'name'),
+    ('training', 'parallel'),
+    ('training', 'steps'),
+    ('optimizer', 'learning_rate'),
+  ):
+    if part in config and name not in config[part]:
+      raise ValueError(f'config.{part} has no {name!r}, which a run needs')
 
 
 def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
