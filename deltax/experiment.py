@@ -1,12 +1,11 @@
 """From a config's plain values to a task and its data."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deltax import data, files, tasks, training
+from deltax import data, files, plain, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
 from deltax.task import Task
@@ -50,7 +49,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
   options = dict(config['task'])
   if options.get('delta') and 'costs' in options['delta']:
     path = options['delta']['costs']
-    costs = json.loads(pathlib.Path(path).read_text()) if path else None
+    costs = plain.read_json(path, {str: plain.NUMBER}) if path else None
     options['delta'] = {**options['delta'], 'costs': costs}
   if config['teacher']:
     options |= _from_run(config['teacher'], options)

@@ -192,7 +192,7 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
     raise ValueError(f'{folder} is broken: {reason}') from error
   if system.fingerprint != saved:
     raise ValueError(
-      f'{folder} was saved as {saved} and is now '
+      f'{folder} was saved as {plain.written(saved)} and is now '
       f'{system.fingerprint}: its files or the packaged weights have changed'
     )
   return system

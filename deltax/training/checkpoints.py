@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import deltax
+from deltax import plain
 from deltax.errors import DeltaxError
 from deltax.training.leaves import (
   checksum,
@@ -38,6 +39,26 @@ from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
 _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
+
+
+def _is_dtype(name: Any) -> bool:
+  try:
+    return isinstance(name, str) and not jnp.dtype(name).hasobject
+  except TypeError:
+    return False
+
+
+_METADATA = {
+  'leaves': {
+    str: ([plain.COUNT], plain.Form('a dtype', _is_dtype), plain.COUNT)
+  },
+  'scores': {
+    str: plain.Form(
+      'a number or null', lambda x: x is None or type(x) in (int, float)
+    )
+  },
+  'best': plain.TEXT_OR_NONE,
+}
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
@@ -247,6 +268,10 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
     raise CheckpointError(
       f'foreign checkpoint {path}: its metadata lists no leaves'
     )
+  try:
+    plain.check(metadata, _METADATA, f'the metadata of {path}')
+  except ValueError as error:
+    raise CheckpointError(f'corrupt checkpoint: {error}') from error
   return metadata
 
 

@@ -367,7 +367,7 @@ def damage_flags(rng, folder):
   if rng.random() < 0.4:
     place = rng.choice((0, *range(2, len(given))))
     text = given[place].encode('utf-8', 'surrogatepass')
-    text = mutators.damaged(rng, text)[:3000]
+    text = mutators.damaged(rng, text)[:1000]
     given[place] = text.decode('utf-8', 'surrogateescape')
   (folder / 'flags.json').write_text(json.dumps(given))
 

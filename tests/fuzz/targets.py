@@ -171,7 +171,15 @@ TARGETS = {
     Target(
       'tables', inputs.make_tables, _each(inputs.read_tables), _one(_JSON)
     ),
-    Target('run', inputs.make_run, inputs.read_run, _FOLDER),
+    Target(
+      'run',
+      inputs.make_run,
+      inputs.read_run,
+      # Files of JSON have no ending there, and others none too.
+      functools.partial(
+        mutators.damage_folder, special={'': mutators.damage_json}
+      ),
+    ),
     Target(
       'flags',
       inputs.make_flags,

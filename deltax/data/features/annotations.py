@@ -262,7 +262,9 @@ def read_copies(path: str | os.PathLike) -> Copies:
   relevant = _entries(path, data, 'relevant')['relevant']
   for query, names in _entries(path, relevant).items():
     if not isinstance(names, list):
-      raise ValueError(f'{path}: relevant to {query!r} must be a list of names')
+      raise ValueError(
+        f'{path}: relevant to {query!r:.80} must be a list of names'
+      )
   database = data.get('database')
   return Copies(
     {

@@ -22,6 +22,9 @@ _DAMAGE = (
   *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError),
   *(OverflowError, NotImplementedError, IndexError),
 )
+# A heap, and an object in it, begin with 16 bytes, the last 8 of them a size.
+_HEAP, _HEAP_HEAD = b'GCOL\x01', 16
+_SEARCHED = 16 << 20  # bytes at both ends of a file
 _DENSEST = 1032  # times that deflate packs at best
 # Features of this size are read however small they are packed; larger ones may
 # be so many times the file.
@@ -70,6 +73,8 @@ class Hdf5Features:
     names = []
 
     def visit(name, item):
+      if not isinstance(name, str):
+        raise ValueError(f'the name {name!r:.80} is no text')
       if isinstance(item, h5py.Dataset):
         names.append(name)
 
@@ -142,6 +147,7 @@ class Hdf5Features:
 
   def _attribute(self, name: str) -> str | None:
     with self._reading(f': its {name} is damaged'):
+      _check_heaps(self.path)
       value = self._file.attrs.get(name)
       if value is not None and not isinstance(value, str):
         raise ValueError(f'it is {type(value).__name__}, expected a text')
@@ -155,6 +161,31 @@ class Hdf5Features:
     except _DAMAGE as error:
       reason = (str(error) or type(error).__name__).splitlines()[0]
       raise FeatureError(f'{self.path}{problem}: {reason}') from error
+
+
+def _check_heaps(path: pathlib.Path) -> None:
+  """Raises a ValueError for a heap of texts in which HDF5 would never end.
+
+  It walks the objects of a heap by their sizes, and stays where one is zero.
+  The heaps of a file's own attributes lie where it was begun or ended.
+  """
+  size = path.stat().st_size
+  with open(path, 'rb') as file:
+    for start in sorted({0, max(0, size - _SEARCHED)}):
+      file.seek(start)
+      content = file.read(_SEARCHED)
+      place = content.find(_HEAP)
+      while place >= 0:
+        end = place + int.from_bytes(content[place + 8 : place + 16], 'little')
+        at = place + _HEAP_HEAD
+        while at + _HEAP_HEAD <= end <= len(content):
+          number = int.from_bytes(content[at : at + 2], 'little')
+          length = int.from_bytes(content[at + 8 : at + 16], 'little')
+          step = _HEAP_HEAD + -(-length // 8) * 8 if number else length
+          if not 0 < step <= end - at:
+            raise ValueError('an object in its heap has an impossible size')
+          at += step
+        place = content.find(_HEAP, place + 1)
 
 
 def _check_stored(dataset, size: int) -> None:

@@ -283,6 +283,8 @@ def read(path: str | os.PathLike) -> Latencies:
       f'version {VERSION}; measure again'
     )
   plain.check(content, _FORM, path, problem=problem)
+  if not all(content['candidates'].values()):
+    raise ValueError(f'{path} {problem}: a layer has no candidates')
   content['shape'] = tuple(content['shape'])
   content['teacher'] = _entries(content['teacher'])
   content['candidates'] = {

@@ -192,3 +192,20 @@ def test_a_damaged_list_of_names_is_refused(published):
   with Hdf5Features(published) as features:
     with pytest.raises(FeatureError, match='its list of names is damaged'):
       print(features.names)
+
+
+@pytest.mark.parametrize('size', [0, 2**64 - 8, 2**63])
+def test_a_heap_in_which_hdf5_never_ends_is_refused(published, size):
+  with h5py.File(published, 'a') as file:
+    file.attrs['fingerprint'] = 'ab12'
+  with Hdf5Features(published) as features:
+    assert features.fingerprint == 'ab12'
+  content = bytearray(published.read_bytes())
+  heap = content.index(b'GCOL')
+  free = heap + 16 + 16 + 8  # behind the text, which takes eight bytes
+  assert content[free : free + 2] == b'\0\0'
+  content[free + 8 : free + 16] = size.to_bytes(8, 'little')
+  published.write_bytes(content)
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match='in its heap has an impossible siz'):
+      print(features.fingerprint)

@@ -350,6 +350,7 @@ def test_half_precision_moves_half_the_bytes(counted):
     {'teacher': {'a': {'ms': 1.0, 'macs': 1, 'bytes': [1]}}},
     {'candidates': {'a': {'full': {'ms': [], 'macs': 1, 'bytes': 1}}}},
     {'candidates': {'a': []}},
+    {'candidates': {'a': {}}},
   ],
 )
 def test_values_of_another_type_are_refused(tmp_path, change):
