@@ -26,6 +26,7 @@ import deltax
 from deltax import plain
 from deltax.errors import DeltaxError
 from deltax.training.leaves import (
+  METADATA,
   checksum,
   from_host,
   named,
@@ -39,26 +40,6 @@ from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
 _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
-
-
-def _is_dtype(name: Any) -> bool:
-  try:
-    return isinstance(name, str) and not jnp.dtype(name).hasobject
-  except TypeError:
-    return False
-
-
-_METADATA = {
-  'leaves': {
-    str: ([plain.COUNT], plain.Form('a dtype', _is_dtype), plain.COUNT)
-  },
-  'scores': {
-    str: plain.Form(
-      'a number or null', lambda x: x is None or type(x) in (int, float)
-    )
-  },
-  'best': plain.TEXT_OR_NONE,
-}
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
@@ -269,7 +250,7 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
       f'foreign checkpoint {path}: its metadata lists no leaves'
     )
   try:
-    plain.check(metadata, _METADATA, f'the metadata of {path}')
+    plain.check(metadata, METADATA, f'the metadata of {path}')
   except ValueError as error:
     raise CheckpointError(f'corrupt checkpoint: {error}') from error
   return metadata

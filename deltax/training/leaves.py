@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deltax import plain
 from deltax.types import Array
 
 
@@ -71,3 +72,24 @@ def _encode(key: Any) -> str:
     return f'[{key.idx}]'
   name = getattr(key, 'name', None) or str(key.key)
   return urllib.parse.quote(name, safe='')
+
+
+def _is_dtype(name: Any) -> bool:
+  try:
+    return isinstance(name, str) and not jnp.dtype(name).hasobject
+  except TypeError:
+    return False
+
+
+# What the metadata of a checkpoint must hold.
+METADATA = {
+  'leaves': {
+    str: ([plain.COUNT], plain.Form('a dtype', _is_dtype), plain.COUNT)
+  },
+  'scores': {
+    str: plain.Form(
+      'a number or null', lambda x: x is None or type(x) in (int, float)
+    )
+  },
+  'best': plain.TEXT_OR_NONE,
+}

@@ -82,7 +82,5 @@ def test_evaluation_looks_at_each_frame_alone():
 
 
 def test_an_option_that_a_network_has_not_is_named():
-  with pytest.raises(
-    ValueError, match="'ddrnet23_tiny' cannot have the .*nope"
-  ):
+  with pytest.raises(ValueError, match='cannot have the options nope'):
     models.create('ddrnet23_tiny', num_classes=3, nope=1)

@@ -148,8 +148,13 @@ class Hdf5Features:
   def _attribute(self, name: str) -> str | None:
     with self._reading(f': its {name} is damaged'):
       _check_heaps(self.path)
-      value = self._file.attrs.get(name)
-      if value is not None and not isinstance(value, str):
+      if name not in self._file.attrs:
+        return None
+      stored = self._file.attrs.get_id(name)
+      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
+        raise ValueError('it is an array, or too long')
+      value = self._file.attrs[name]
+      if not isinstance(value, str):
         raise ValueError(f'it is {type(value).__name__}, expected a text')
       return value
 
