@@ -23,16 +23,15 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import deltax
-from deltax import plain
 from deltax.errors import DeltaxError
 from deltax.training.leaves import (
-  METADATA,
   checksum,
   from_host,
   named,
   signature,
   to_host,
   unflatten,
+  wrong_metadata,
 )
 from deltax.training.state import TrainState
 from deltax.training.workdir import LOCK, not_saved
@@ -245,14 +244,8 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
   """
   path = find_checkpoint(path)
   metadata = _read(path, 'metadata', ocp.args.JsonRestore())
-  if not isinstance(metadata, dict) or 'leaves' not in metadata:
-    raise CheckpointError(
-      f'foreign checkpoint {path}: its metadata lists no leaves'
-    )
-  try:
-    plain.check(metadata, METADATA, f'the metadata of {path}')
-  except ValueError as error:
-    raise CheckpointError(f'corrupt checkpoint: {error}') from error
+  if wrong := wrong_metadata(metadata, path):
+    raise CheckpointError(wrong)
   return metadata
 
 

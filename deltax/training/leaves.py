@@ -77,12 +77,12 @@ def _encode(key: Any) -> str:
 def _is_dtype(name: Any) -> bool:
   try:
     return isinstance(name, str) and not jnp.dtype(name).hasobject
-  except TypeError:
+  except (TypeError, ValueError):
     return False
 
 
 # What the metadata of a checkpoint must hold.
-METADATA = {
+_METADATA = {
   'leaves': {
     str: ([plain.COUNT], plain.Form('a dtype', _is_dtype), plain.COUNT)
   },
@@ -93,3 +93,14 @@ METADATA = {
   },
   'best': plain.TEXT_OR_NONE,
 }
+
+
+def wrong_metadata(metadata: Any, path: Any) -> str | None:
+  """What is wrong with the metadata of a checkpoint; None if nothing is."""
+  if not isinstance(metadata, dict) or 'leaves' not in metadata:
+    return f'foreign checkpoint {path}: its metadata lists no leaves'
+  try:
+    plain.check(metadata, _METADATA, f'corrupt checkpoint {path}: its metadata')
+  except ValueError as error:
+    return str(error)
+  return None
