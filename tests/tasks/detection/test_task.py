@@ -193,3 +193,10 @@ def test_frames_have_rows_and_columns(size):
 def test_a_task_that_lacks_an_option_names_it():
   with pytest.raises(ValueError, match="'detection' needs the option 'model'"):
     tasks.make_task('detection', num_classes=CLASSES, size=SIZE)
+
+
+def test_an_option_that_the_loss_has_not_is_named():
+  with pytest.raises(ValueError, match="the loss has no option 'nope'; known"):
+    tasks.make_task(
+      'segmentation', model='ddrnet23_tiny', num_classes=3, loss={'nope': 1}
+    )
