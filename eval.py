@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment, files, processes, report, tasks, training
+from deltax.errors import parse_flags
 from deltax.progress import wants_bar
 from deltax.tasks.retrieval import report as retrieval_report
 
@@ -83,4 +84,4 @@ def _video(config, workdir):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

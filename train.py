@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from deltax import experiment, processes
+from deltax.errors import parse_flags
 
 config_flags.DEFINE_config_file('config', None, 'What to train.')
 flags.DEFINE_string('workdir', None, 'Folder of checkpoints and metrics.')
@@ -29,4 +30,4 @@ def main(_) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 STOPPED = 130  # the exit status of a program that Ctrl-C ended
 TERMINATED = 143  # of one that SIGTERM ended, after it had saved its work
@@ -47,6 +49,66 @@ def told_in_one_sentence(program: str) -> Iterator[None]:
     if os.environ.get('DELTAX_TRACEBACK'):
       raise
     _end(program, error, 1)
+
+
+def parse_flags(arguments: Sequence[str], known: Any = None) -> list[str]:
+  """The `flags_parser` of a program whose flag `config` overrides a config.
+
+  Args:
+    arguments: of the process, its name first.
+    known: flags of absl; None for those of the process.
+
+  Returns:
+    What is no flag.
+
+  Raises:
+    SystemExit: with 1 after a message, for a flag that is unknown, of another
+      type, or of a name that the config has not.
+  """
+  from absl import flags
+
+  with told_in_one_sentence(os.path.basename(arguments[0])):
+    try:
+      known = flags.FLAGS if known is None else known
+      rest = known(arguments)
+      known.config.to_dict()  # only now is a missing file told
+    except Exception as error:
+      frames = traceback.extract_tb(error.__traceback__)
+      if any(frame.name == 'get_config' for frame in frames):
+        raise  # a fault of the config's own code
+      raise DeltaxError(_flag_problem(error, arguments)) from error
+    return rest
+
+
+def _flag_problem(error: Exception, arguments: Sequence[str]) -> str:
+  """What is wrong with flags, as a sentence."""
+  from absl import flags
+
+  told, *more = _lines(error)
+  cause = error
+  while cause.__cause__ or cause.__context__:
+    cause = cause.__cause__ or cause.__context__
+  if more:  # the libraries put tracebacks into their messages
+    told = f'{told} {_lines(cause)[0]}'
+  given = [
+    _shortened(text) for text in arguments if text.startswith('--config')
+  ]
+  if isinstance(error, flags.Error):
+    return told
+  if isinstance(error, OSError):
+    return f'{given[0]} is no config that can be read'
+  # They do not say which of the overrides the config cannot take.
+  kind = type(error).__name__
+  return f'the config cannot take {", ".join(given[1:])} ({kind}: {told})'
+
+
+def _lines(error: BaseException) -> list[str]:
+  return list(map(_shortened, str(error).splitlines() or ['']))
+
+
+def _shortened(text: str) -> str:
+  text = text if len(text) < 200 else f'{text[:200]}...'
+  return text if text.isprintable() else repr(text)
 
 
 def _end(program: str, message: object, status: int) -> None:

@@ -1,12 +1,11 @@
 """From a config's plain values to a task and its data."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deltax import data, files, tasks, training
+from deltax import data, files, plain, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
 from deltax.task import Task
@@ -46,10 +45,11 @@ def build(config: Mapping[str, Any]) -> Experiment:
     CheckpointError: the teacher's checkpoint is missing or broken.
     FileNotFoundError: the file of costs or of latencies is missing.
   """
+  _check_parts(config)
   options = dict(config['task'])
   if options.get('delta') and 'costs' in options['delta']:
     path = options['delta']['costs']
-    costs = json.loads(pathlib.Path(path).read_text()) if path else None
+    costs = plain.read_json(path, {str: plain.NUMBER}) if path else None
     options['delta'] = {**options['delta'], 'costs': costs}
   if config['teacher']:
     options |= _from_run(config['teacher'], options)
@@ -59,6 +59,18 @@ def build(config: Mapping[str, Any]) -> Experiment:
     options,
     tasks.make_task(**options),
   )
+
+
+def _check_parts(config: Mapping[str, Any]) -> None:
+  """Raises a ValueError where an override has put too little into a part."""
+  for part, name in (
+    ('task', 'name'),
+    ('training', 'parallel'),
+    ('training', 'steps'),
+    ('optimizer', 'learning_rate'),
+  ):
+    if part in config and name not in config[part]:
+      raise ValueError(f'config.{part} has no {name!r}, which a run needs')
 
 
 def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:

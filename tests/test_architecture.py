@@ -20,7 +20,7 @@ FLOORS = (
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data', 'processes'},
   {'boxes', 'compilation'},
-  {'types', 'task', 'errors', 'files', 'progress'},
+  {'types', 'task', 'errors', 'files', 'plain', 'progress'},
   {'deltax', '__init__'},
 )
 SIDEWAYS = {

@@ -16,8 +16,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from deltax.convert import pickles
-from deltax.convert.pickles import Function, Refused
 from deltax.convert.torch_names import (
   ADMITTED,
   TYPES,
@@ -27,6 +25,8 @@ from deltax.convert.torch_names import (
   is_size,
   plain,
 )
+from deltax.data import pickles
+from deltax.data.pickles import Function, Refused
 from deltax.errors import DeltaxError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object of the sequential form
@@ -107,7 +107,11 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> Any:
         f'its entry {name[:80]!r} is compressed; PyTorch compresses nothing'
       )
     within(entry.file_size)
-    return archive.read(entry)
+    if entry.compress_size != entry.file_size:
+      raise Refused(f'its entry {name[:80]!r} has two sizes')
+    # Without a number, `zipfile` makes room for up to two gigabytes.
+    with archive.open(entry) as opened:
+      return opened.read(entry.file_size)
 
   swapped = False
   if f'{roots[0]}/byteorder' in entries:

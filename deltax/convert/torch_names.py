@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.convert import pickles
-from deltax.convert.pickles import Function, Refused
+from deltax.data import pickles
+from deltax.data.pickles import Function, Refused
 
 _MOST_AXES = 16
 _DTYPES = {

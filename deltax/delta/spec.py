@@ -1,8 +1,8 @@
 """What is distilled: which layers, which candidates, against which frame."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from deltax.delta.references import REFERENCES, Reference
 from deltax.delta.students.blocks import BlockCandidate, NoChange, Residual
@@ -247,28 +247,47 @@ def make_spec(
     The spec.
 
   Raises:
-    ValueError: for a name that is not known.
+    ValueError: for a name that is not known, or arguments that a candidate
+      cannot have.
 
   Example:
     >>> make_spec(candidates=(('full',), ('low_rank', 8))).candidates
     (Full(), LowRank(factor=8, policy='out'))
   """
-
-  def known(what, name, table):
-    if name not in table:
-      raise ValueError(f'no {what} {name!r}; known: {", ".join(table)}')
-    return table[name]
-
+  known = set(Spec.__dataclass_fields__)
+  if unknown := [str(name) for name in options if name not in known]:
+    raise ValueError(f'a spec has no option {", ".join(unknown)}')
   return Spec(
-    layers=known('rule', layers, RULES),
-    candidates=tuple(
-      known('candidate', name, CANDIDATES)(*arguments)
-      for name, *arguments in candidates
-    ),
+    layers=_entry('rule', layers, RULES),
+    candidates=_candidates(candidates, CANDIDATES),
     blocks=blocks_of(*blocks) if blocks else no_blocks,
-    block_candidates=tuple(
-      known('candidate', name, BLOCK_CANDIDATES)(*arguments)
-      for name, *arguments in block_candidates
-    ),
+    block_candidates=_candidates(block_candidates, BLOCK_CANDIDATES),
     **options,
   )
+
+
+def _entry(what: str, name: Any, table: Mapping[str, Any]) -> Any:
+  if not isinstance(name, str) or name not in table:
+    raise ValueError(f'no {what} {name!r:.80}; known: {", ".join(table)}')
+  return table[name]
+
+
+def _candidates(
+  given: Sequence[Sequence], table: Mapping[str, Any]
+) -> tuple[Any, ...]:
+  """Candidates from their names and arguments."""
+  made = []
+  for row in given:
+    if not isinstance(row, tuple | list) or not row:
+      raise ValueError(
+        f'a candidate is {row!r:.80}, expected its name and its arguments'
+      )
+    make = _entry('candidate', row[0], table)
+    try:
+      made.append(make(*row[1:]))
+    except TypeError as error:
+      raise ValueError(
+        f'the candidate {row[0]!r} cannot have the arguments '
+        f'{list(row[1:])!r:.80}'
+      ) from error
+  return tuple(made)

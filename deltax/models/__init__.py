@@ -107,7 +107,7 @@ def create(name: str, *, num_classes: int, **options: Any) -> nn.Module:
     mutable=['batch_stats'])` uses and updates batch statistics.
 
   Raises:
-    ValueError: if no network has that name.
+    ValueError: if no network has that name, or it has not such an option.
 
   Example:
     >>> create('ddrnet23_tiny', num_classes=11).num_classes
@@ -115,4 +115,10 @@ def create(name: str, *, num_classes: int, **options: Any) -> nn.Module:
   """
   if name not in MODELS:
     raise ValueError(f'no network {name!r}; known: {", ".join(MODELS)}')
-  return MODELS[name](num_classes=num_classes, **options)
+  try:
+    return MODELS[name](num_classes=num_classes, **options)
+  except TypeError as error:  # each says it itself, in the words of Python
+    raise ValueError(
+      f'the network {name!r} cannot have the options '
+      f'{", ".join(map(str, options)) or "that are given"}: {error}'
+    ) from error

@@ -3,13 +3,16 @@
 `results.json` of a run keeps its form: what earlier versions wrote can be read.
 """
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deltax import plain
 from deltax.report.contents import (
   DeltaRow,
   FrameTimes,
   Gmacs,
+  Measured,
   Metric,
   Milliseconds,
   Results,
@@ -19,6 +22,27 @@ from deltax.report.contents import (
 
 # Names on disk that are no names of Python.
 _WRITTEN = {'at_once': 'at once'}
+
+# What is on disk in the place of a field, by its type; NaN was not measured.
+_MEASURED = plain.Form(
+  'a number or null',
+  lambda value: value is None or type(value) in (int, float),
+)
+_COUNT_OR_NONE = plain.Form(
+  'a whole number or null', lambda x: x is None or plain.is_count(x)
+)
+_FORMS = {
+  str: plain.TEXT,
+  int: plain.COUNT,
+  int | None: _COUNT_OR_NONE,
+  float: _MEASURED,
+  Measured: _MEASURED,
+  Sequence[str]: [plain.TEXT],
+  Sequence[int]: [plain.COUNT],
+  Sequence[Sequence[int]]: [[plain.COUNT]],
+  Sequence[Measured]: [_MEASURED],
+  Mapping[str, Measured]: {str: _MEASURED},
+}
 
 
 def to_json(contents: Any) -> Any:
@@ -53,7 +77,7 @@ def results_from_json(given: Mapping[str, Any]) -> Results:
     given: what `results.json` of a run on video holds.
 
   Raises:
-    ValueError: names what is missing.
+    ValueError: names what is missing, or of another type.
   """
   results = fields_of(Results, 'results', given)
   for name, kind in (
@@ -65,6 +89,8 @@ def results_from_json(given: Mapping[str, Any]) -> Results:
     row = fields_of(kind, f"results['{name}']", results[name])
     results[name] = kind(**row)
   what = "a row of results['delta']"
+  if not isinstance(results['delta'], list):
+    raise ValueError("results['delta'] is no list of rows")
   results['delta'] = [
     DeltaRow(**fields_of(DeltaRow, what, row)) for row in results['delta']
   ]
@@ -94,13 +120,20 @@ def fields_of(
   """The values that a mapping has for the fields of a named tuple.
 
   Raises:
-    ValueError: names the fields that it lacks, and what it is.
+    ValueError: names the fields that it lacks, or what is of another type, and
+      what it is.
   """
+  if not isinstance(given, Mapping):
+    raise ValueError(f'{what} is no object')
   missing = [name for name in needed(kind) if name not in given]
   if missing:
     raise ValueError(f'{what} lacks {missing}; it needs {needed(kind)}')
-  return {
+  fields = {
     name: given[_WRITTEN.get(name, name)]
     for name in kind._fields
     if _WRITTEN.get(name, name) in given
   }
+  types = typing.get_type_hints(kind)
+  forms = {n: _FORMS[types[n]] for n in fields if types[n] in _FORMS}
+  plain.check(fields, forms, what)
+  return fields

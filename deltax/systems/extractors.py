@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax import convert, delta, models
+from deltax import convert, delta, models, plain
 from deltax.convert import torch_file
 from deltax.convert.packaged import packaged_weights
 from deltax.models.inputs import normalise
@@ -169,14 +169,15 @@ def read_whitening(path: str | os.PathLike) -> Whitening:
     ValueError: it is no file of whitening.
   """
   try:
-    with open(path, 'rb') as raw, np.load(raw) as file:
-      return Whitening(file['mean'], file['projection'])
+    arrays = plain.read_arrays(path)
+    fitted = Whitening(*(arrays[name] for name in Whitening._fields))
   except FileNotFoundError:
     raise FileNotFoundError(f'{path}: no such file of whitening') from None
-  except Exception as error:
+  except (ValueError, KeyError) as error:
     raise ValueError(
       f'{path} is no file of whitening (mean, projection): {error}'
     ) from error
+  return fitted
 
 
 def _extractor(description, apply, variables, name, whitening):
@@ -190,11 +191,12 @@ def _extractor(description, apply, variables, name, whitening):
     return regions if whitening is None else whiten(whitening, regions)
 
   if whitening is not None:
-    shapes = jax.eval_shape(
-      lambda v, x: run(v, None, x),
-      variables,
-      jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8),
-    )
+    frame = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
+    try:
+      shapes = jax.eval_shape(lambda v, x: run(v, None, x), variables, frame)
+    except Exception as error:  # a network tells it in its own ways
+      reason = str(error).splitlines()[0]
+      raise ValueError(f'the weights do not fit {name}: {reason}') from error
     channels = shapes.shape[-1]
     mean, projection = map(np.shape, whitening)
     if mean != (channels,) or projection[:-1] != (channels,):

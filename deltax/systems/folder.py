@@ -4,7 +4,6 @@ A folder holds `system.json`, what it is made of, and `arrays.npz`, its weights.
 Weights that come as a package are not copied.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,13 +11,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deltax import files, retrieval
+from deltax import files, plain, retrieval
+from deltax.plain import DICT, TEXT
 from deltax.retrieval.system import Network, System, fingerprint, flatten, nest
 from deltax.systems import extractors
 from deltax.systems.extractors import Extractor
 
 VERSION = 1
 ROLES = ('coarse', 'fine', 'selector')
+_PART = plain.Form(
+  'null, or an object with a name and options',
+  lambda part: (
+    part is None
+    or (
+      isinstance(part, dict)
+      and isinstance(part.get('name'), str)
+      and isinstance(part.get('options'), dict)
+    )
+  ),
+)
+_FORM = {
+  'version': plain.COUNT,
+  'fingerprint': TEXT,
+  'description': {'extractor': {'name': TEXT}, **dict.fromkeys(ROLES, _PART)},
+}
 
 
 class Part(NamedTuple):
@@ -158,25 +174,25 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
     return make_system(extractors.make_extractor('efficientnet_lite0'))
   folder = pathlib.Path(folder)
   name, roles, saved = _read(folder)
-  try:
-    with open(folder / 'arrays.npz', 'rb') as raw, np.load(raw) as file:
-      arrays = nest(dict(file))
-  except Exception as error:
-    raise ValueError(f'{folder / "arrays.npz"} is broken: {error}') from error
+  arrays = _read_arrays(folder / 'arrays.npz')
   whitening = arrays.get('whitening')
-  extractor = extractors.make_extractor(
-    name,
-    whitening=whitening and extractors.Whitening(**whitening),
-    weights=arrays.get('backbone'),
-  )
-  parts = {
-    role: part and Part(**part, variables=arrays.get(role, {}))
-    for role, part in roles.items()
-  }
-  system = make_system(extractor, parts)
+  try:
+    extractor = extractors.make_extractor(
+      name,
+      whitening=whitening and extractors.Whitening(**whitening),
+      weights=arrays.get('backbone'),
+    )
+    parts = {
+      role: part and Part(part['name'], part['options'], arrays.get(role, {}))
+      for role, part in roles.items()
+    }
+    system = make_system(extractor, parts)
+  except (ValueError, TypeError) as error:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    raise ValueError(f'{folder} is broken: {reason}') from error
   if system.fingerprint != saved:
     raise ValueError(
-      f'{folder} was saved as {saved} and is now '
+      f'{folder} was saved as {plain.written(saved)} and is now '
       f'{system.fingerprint}: its files or the packaged weights have changed'
     )
   return system
@@ -186,18 +202,27 @@ def _read(folder):
   path = folder / 'system.json'
   if not path.is_file():
     raise FileNotFoundError(f'{folder} holds no system: no system.json')
-  try:
-    about = json.loads(path.read_text())
-    version = about['version']
-    if version == VERSION:
-      description = about['description']
-      return (
-        description['extractor']['name'],
-        {role: description[role] for role in ROLES},
-        about['fingerprint'],
-      )
-  except (ValueError, KeyError, TypeError) as error:
+  about = plain.read_json(path, DICT, problem='is broken or foreign')
+  version = about.get('version')
+  if version != VERSION and 'version' in about:
     raise ValueError(
-      f'{path} is broken ({type(error).__name__}: {error})'
-    ) from error
-  raise ValueError(f'{path} has version {version}; this library: {VERSION}')
+      f'{path} has version {plain.written(version)}; this library: {VERSION}'
+    )
+  plain.check(about, _FORM, path, problem='is broken or foreign')
+  description = about['description']
+  return (
+    description['extractor']['name'],
+    {role: description[role] for role in ROLES},
+    about['fingerprint'],
+  )
+
+
+def _read_arrays(path: pathlib.Path) -> dict[str, Any]:
+  """The arrays of a system, nested; each of its parts is a dict."""
+  try:
+    arrays = nest(plain.read_arrays(path))
+    plain.check(arrays, {str: DICT}, path)
+  # Of names one of which is the folder of another, no tree can be made.
+  except (ValueError, TypeError, AttributeError) as error:
+    raise ValueError(f'{path} is broken: {error}') from error
+  return arrays

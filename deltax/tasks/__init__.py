@@ -38,7 +38,8 @@ def make_task(name: str, **options: Any) -> Task:
     ValueError: an unknown name or option, with the known ones.
   """
   make = _known(name, TASKS)
-  check_options(f'the task {name!r}', options, options_of(make))
+  needed = options_of(make, needed=True)
+  check_options(f'the task {name!r}', options, options_of(make), needed)
   return make(**options)
 
 

@@ -43,18 +43,30 @@ def unfold(x: Array, batch: int) -> Array:
   return x.reshape(batch, -1, *x.shape[1:])
 
 
-def options_of(function: Callable[..., Any]) -> list[str]:
-  """Names of the keyword options that a function has."""
+def options_of(
+  function: Callable[..., Any], *, needed: bool = False
+) -> list[str]:
+  """Names of the keyword options that a function has, or cannot do without."""
   kinds = inspect.Parameter.KEYWORD_ONLY
   parameters = inspect.signature(function).parameters.values()
-  return [each.name for each in parameters if each.kind == kinds]
+  return [
+    each.name
+    for each in parameters
+    if each.kind == kinds and (each.default is each.empty or not needed)
+  ]
 
 
 def check_options(
-  what: str, given: Iterable[str], known: Iterable[str]
+  what: str,
+  given: Iterable[str],
+  known: Iterable[str],
+  needed: Iterable[str] = (),
 ) -> None:
-  """Raises a ValueError that names an unknown option and lists the known."""
-  known = list(known)
+  """Raises a ValueError that names an unknown or a missing option."""
+  given, known = list(given), list(known)
+  missing = [repr(name) for name in needed if name not in given]
+  if missing:
+    raise ValueError(f'{what} needs the option {", ".join(missing)}')
   unknown = [repr(name) for name in given if name not in known]
   if unknown:
     raise ValueError(

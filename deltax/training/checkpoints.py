@@ -31,6 +31,7 @@ from deltax.training.leaves import (
   signature,
   to_host,
   unflatten,
+  wrong_metadata,
 )
 from deltax.training.state import TrainState
 from deltax.training.workdir import LOCK, not_saved
@@ -243,10 +244,8 @@ def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:
   """
   path = find_checkpoint(path)
   metadata = _read(path, 'metadata', ocp.args.JsonRestore())
-  if not isinstance(metadata, dict) or 'leaves' not in metadata:
-    raise CheckpointError(
-      f'foreign checkpoint {path}: its metadata lists no leaves'
-    )
+  if wrong := wrong_metadata(metadata, path):
+    raise CheckpointError(wrong)
   return metadata
 
 

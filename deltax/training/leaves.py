@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deltax import plain
 from deltax.types import Array
 
 
@@ -71,3 +72,35 @@ def _encode(key: Any) -> str:
     return f'[{key.idx}]'
   name = getattr(key, 'name', None) or str(key.key)
   return urllib.parse.quote(name, safe='')
+
+
+def _is_dtype(name: Any) -> bool:
+  try:
+    return isinstance(name, str) and not jnp.dtype(name).hasobject
+  except (TypeError, ValueError):
+    return False
+
+
+# What the metadata of a checkpoint must hold.
+_METADATA = {
+  'leaves': {
+    str: ([plain.COUNT], plain.Form('a dtype', _is_dtype), plain.COUNT)
+  },
+  'scores': {
+    str: plain.Form(
+      'a number or null', lambda x: x is None or type(x) in (int, float)
+    )
+  },
+  'best': plain.TEXT_OR_NONE,
+}
+
+
+def wrong_metadata(metadata: Any, path: Any) -> str | None:
+  """What is wrong with the metadata of a checkpoint; None if nothing is."""
+  if not isinstance(metadata, dict) or 'leaves' not in metadata:
+    return f'foreign checkpoint {path}: its metadata lists no leaves'
+  try:
+    plain.check(metadata, _METADATA, f'corrupt checkpoint {path}: its metadata')
+  except ValueError as error:
+    return str(error)
+  return None

@@ -158,6 +158,12 @@ def make_optimizer(
     )
     return optax.chain(*scale(options['weight_decay']), _descend(rate))
 
+  if not all(
+    isinstance(pair, tuple | list) and len(pair) == 2 for pair in groups
+  ):
+    raise ValueError(
+      f'groups={groups!r:.80}; expected pairs of a pattern and what it sets'
+    )
   patterns = tuple(pattern for pattern, _ in groups)
   frozen = {pattern for pattern, group in groups if group == FROZEN}
   by_group = optax.partition(

@@ -14,7 +14,7 @@ import jax
 import tqdm
 from absl import logging
 
-from deltax import files
+from deltax import files, plain
 from deltax.progress import wants_bar
 
 METRICS_FILE = 'metrics.jsonl'
@@ -160,8 +160,9 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, Any]]:
   rows = []
   for number, line in enumerate(lines, 1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError as error:
+      row = plain.check(plain.loads(line), {'step': plain.COUNT}, 'the line')
+      rows.append(row)
+    except ValueError as error:
       raise ValueError(
         f'{path}, line {number}: expected a JSON object, got {line[:80]!r}'
       ) from error

@@ -13,12 +13,12 @@ import pytest
 
 import deltax
 from deltax import commands, training
-from deltax.convert.pickles import Refused
 from deltax.convert.torch_file import TorchFileError
 from deltax.data.features.made import open_or_make
 from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.similarities import Similarities, write_similarities
 from deltax.data.features.store import FeatureStore
+from deltax.data.pickles import Refused
 from deltax.data.video.stream import VideoError
 from deltax.errors import DeltaxError, told_in_one_sentence
 

@@ -3,6 +3,7 @@
 import importlib.util
 import pathlib
 import pickle
+import tracemalloc
 import zipfile
 
 import jax.numpy as jnp
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch_writer as torch
 
-from deltax.convert import TorchFileError, pickles
+from deltax.convert import TorchFileError
 from deltax.convert.torch_file import read
+from deltax.data import pickles
 
 FORMS = [torch.save, torch.save_legacy]
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -403,3 +405,15 @@ def test_a_pickle_may_be_no_longer_than_the_limit(tmp_path, monkeypatch):
 def test_a_file_that_is_not_there_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='nowhere'):
     read(tmp_path / 'nowhere.pth')
+
+
+def test_an_entry_of_two_sizes_makes_no_room_for_the_larger(tmp_path):
+  path = torch.save(tmp_path / 'a.pth', {'w': tensor(ARRAY)})
+  content = bytearray(path.read_bytes())
+  place = content.rindex(b'PK\x01\x02') + 20  # of the packed size, in the list
+  content[place : place + 4] = (1 << 30).to_bytes(4, 'little')
+  path.write_bytes(content)
+  tracemalloc.start()
+  assert 'has two sizes' in refused(path)
+  assert tracemalloc.get_traced_memory()[1] < 1 << 20
+  tracemalloc.stop()

@@ -79,3 +79,8 @@ def test_evaluation_looks_at_each_frame_alone():
   np.testing.assert_allclose(
     apply(variables, frames)[0], apply(variables, changed)[0], atol=1e-5
   )
+
+
+def test_an_option_that_a_network_has_not_is_named():
+  with pytest.raises(ValueError, match='cannot have the options nope'):
+    models.create('ddrnet23_tiny', num_classes=3, nope=1)

@@ -183,3 +183,56 @@ def test_an_extractor_with_students_cannot_be_saved(weights, tmp_path):
 def test_a_system_has_all_its_parts(extractor):
   with pytest.raises(ValueError, match='the parts coarse, fine, selector; got'):
     folder.make_system(extractor, {'coarse': None, 'find': None})
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda about: about.update(version=[1]), 'has version'),
+    (lambda about: about.update(fingerprint=3), 'fingerprint is 3, expected'),
+    (lambda about: about['description'].update(fine=3), 'fine is 3, expected'),
+    (
+      lambda about: about['description']['fine'].update(options=[1]),
+      r'fine is an object, expected null, or an object with a name and options',
+    ),
+    (
+      lambda about: about['description']['fine'].update(options={'size': 3}),
+      "'fine_binary' has no option size; known: ",
+    ),
+    (
+      lambda about: about['description']['extractor'].update(name={}),
+      'name is an object, expected a text',
+    ),
+  ],
+)
+def test_values_of_another_type_are_refused(saved, change, message):
+  path = saved / 'system.json'
+  about = json.loads(path.read_text())
+  change(about)
+  path.write_text(json.dumps(about))
+  with pytest.raises(ValueError, match=message) as error:
+    folder.open_system(saved)
+  assert str(saved) in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda arrays: arrays.update(whitening=np.zeros(3)), 'broken'),
+    (lambda arrays: arrays.pop('whitening/mean'), 'mean'),
+    (
+      lambda arrays: arrays.pop('backbone/params/conv0/kernel'),
+      'the weights do not fit small_for_tests',
+    ),
+    (lambda arrays: arrays.update({'coarse/params': np.zeros(1)}), 'saved as'),
+  ],
+)
+def test_arrays_that_make_no_system_are_refused(saved, change, message):
+  path = saved / 'arrays.npz'
+  with np.load(path) as file:
+    arrays = dict(file)
+  change(arrays)
+  np.savez(path, **arrays)
+  with pytest.raises(ValueError, match=message) as error:
+    folder.open_system(saved)
+  assert str(saved) in str(error.value) and '\n' not in str(error.value)

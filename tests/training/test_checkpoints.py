@@ -1,5 +1,6 @@
 """Checkpoints come back whole, or say what is wrong with them."""
 
+import json
 import pathlib
 import shutil
 
@@ -242,3 +243,23 @@ def test_a_checkpoint_that_makes_room_goes_in_one_rename(tmp_path, monkeypatch):
   assert find_checkpoint(tmp_path).name == '2'
   save(tmp_path, None, None, None)  # writes and deletes 1 and 2 once more
   assert kept(tmp_path) == [3]
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'leaves': []}, 'leaves is a list, expected an object'),
+    ({'leaves': {'params/a': [[-1], 'float32', 0]}}, r'\[0\] is -1, expected'),
+    ({'leaves': {'params/a': [[1], 'O', 0]}}, "is 'O', expected a dtype"),
+    ({'leaves': {'params/a': [[1], ['f4'], 0]}}, 'is a list, expected a dtype'),
+    ({'leaves': {'params/a': [[1]]}}, 'has 1 values, expected 3'),
+    ({'scores': {'miou': 'x'}}, "scores.miou is 'x', expected a number"),
+    ({'best': ['miou']}, 'best is a list, expected a text or null'),
+  ],
+)
+def test_metadata_that_cannot_be_are_refused(tmp_path, change, message):
+  save(tmp_path, 0.5)
+  path = tmp_path / 'checkpoints' / '1' / 'metadata' / 'metadata'
+  path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+  with pytest.raises(CheckpointError, match=message):
+    restore_params(tmp_path)

@@ -161,3 +161,9 @@ def test_unknown_names_list_the_known_ones():
     make_optimizer('lion', learning_rate=1.0, steps=1)
   with pytest.raises(ValueError, match="known: 'constant', 'cosine', 'poly'"):
     make_optimizer(learning_rate=1.0, steps=1, schedule='step')
+
+
+@pytest.mark.parametrize('groups', [(1,), ('abc',), (('', {}, 3),), ((),)])
+def test_groups_are_pairs(groups):
+  with pytest.raises(ValueError, match='expected pairs of a pattern and what'):
+    make_optimizer(learning_rate=1.0, steps=1, groups=groups)

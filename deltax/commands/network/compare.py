@@ -7,11 +7,11 @@ of one metric, on the same data and frames of one size.
 """
 
 import argparse
-import json
 import os
 import pathlib
 from collections.abc import Sequence
 
+from deltax import plain
 from deltax.commands import folders
 from deltax.report.compare import pareto
 from deltax.report.compare.page import write_comparison
@@ -79,7 +79,4 @@ def names_of(paths: Sequence[str | os.PathLike]) -> list[str]:
 def _read(path: pathlib.Path) -> dict:
   if not path.is_file():
     raise FileNotFoundError(f'no results at {path}; eval.py writes them')
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} holds no results, or is damaged') from error
+  return plain.read_json(path, problem='holds no results, or is damaged')

@@ -15,19 +15,21 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tqdm
 from absl import logging
 
-from deltax import training
+from deltax import plain, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.data.video import frames as video_frames
 from deltax.data.video.files import write_video
 from deltax.data.video.stream import VideoError
 from deltax.delta.run.streamer import Streamer
+from deltax.plain import COUNT, DICT, TEXT
 from deltax.progress import wants_bar
 from deltax.report.timing import milliseconds
 from deltax.tasks.video import viewer as run_video
@@ -141,6 +143,7 @@ def _described(run: pathlib.Path):
   """A run's checkpoint, and what is stored with it."""
   checkpoint = training.find_checkpoint(run)
   config = training.read_metadata(checkpoint)
+  _check_config(run, config)
   kind, data = run_video.kind_of(config)
   delta = (config.get('task') or {}).get('delta')
   if kind not in ('detection', 'segmentation') or not data or delta is None:
@@ -148,6 +151,20 @@ def _described(run: pathlib.Path):
       f'{run} holds no delta network for segmentation or detection'
     )
   return checkpoint, config
+
+
+def _check_config(run: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Raises a ValueError where what is stored with a run is no config."""
+  what = f'the config stored in {run}'
+  task = plain.check(config.get('task') or {}, DICT, what)
+  data = plain.check(config.get('data', {'name': ''}), {'name': TEXT}, what)
+  options, train = (
+    plain.check(data.get(part, {}), DICT, what) for part in ('options', 'train')
+  )
+  plain.check(task.get('model', ''), TEXT, what)
+  for size in (task.get('size'), options.get('size'), train.get('crop')):
+    if size:
+      plain.check(size, (COUNT, COUNT), what)
 
 
 def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:

@@ -12,11 +12,11 @@ a selector, and OUT/test.json scores a system.
 """
 
 import argparse
-import json
 import pathlib
 
 from absl import logging
 
+from deltax import plain
 from deltax.data.copies.make import make_copies
 from deltax.progress import wants_bar
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     seed=arguments.seed,
     progress=bar,
   )
-  annotations = json.loads((folder / 'annotations.json').read_text('utf-8'))
+  annotations = plain.read_json(folder / 'annotations.json')
   videos, queries = annotations['videos'], annotations['queries']
   for split in ('train', 'test'):
     own = [name for name, video in videos.items() if video['split'] == split]

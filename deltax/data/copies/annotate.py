@@ -1,10 +1,9 @@
 """Writes which videos are copies of which, and pairs of them to train on."""
 
-import json
 import pathlib
 from typing import Any
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.copies.plan import Original
 from deltax.data.features.similarities import labelled, write_similarities
 
@@ -46,7 +45,7 @@ def write_annotations(folder: pathlib.Path, listed: list[Original]) -> None:
     videos[original.name] = about(original, source, edits)
     part = folder / 'parts' / f'{original.name}.json'
     if part.exists():
-      videos |= json.loads(part.read_text('utf-8'))
+      videos |= plain.read_json(part, plain.DICT)
   queries = [x.name for x in listed if x.role == 'source' and not x.copy_of]
   for split in ('train', 'test'):
     of_split = {

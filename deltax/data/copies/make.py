@@ -7,7 +7,6 @@ rendered streets; their copies are edited as people edit what they copy.
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.copies import edits, plan
 from deltax.data.copies.annotate import about, write_annotations
 from deltax.data.copies.edits import Footage
@@ -143,7 +142,7 @@ def _planned(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
     listed = plan.originals(clips, made['worlds'], made['seed'])
     plan.check_names(listed, made['copies'])
     files.write_json(path, {'made': made, 'originals': listed})
-  before = json.loads(path.read_text('utf-8'))
+  before = plain.read_json(path)
   if before['made'] != made:
     raise ValueError(
       f'{folder} holds videos made with {before["made"]}, asked for {made}; '

@@ -6,13 +6,13 @@ Every annotation names the protocol that scores it, see
 `deltax.metrics.protocols`.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from deltax.data import plain_pickle
+from deltax import plain
+from deltax.data.features import plain_pickle
 
 FIVR_LABELS = ('ND', 'DS', 'CS', 'IS')  # near-duplicate to same incident
 
@@ -131,18 +131,19 @@ def read_fivr(
     raise ValueError(f'unknown version of FIVR {version!r}, known: {known}')
   data = _load(path, 'annotation', *versions)
   split = _entries(path, data[version], 'queries', 'database')
-  queries = tuple(split['queries'])
+  queries = _names(path, split['queries'])
   annotation = _entries(path, data['annotation'], *queries)
-  labels = {
-    query: {
-      label: frozenset(annotation[query][label])
+  labels = {}
+  for query in queries:
+    given = _entries(path, annotation[query])
+    labels[query] = {
+      label: frozenset(_names(path, given[label]))
       for label in FIVR_LABELS
-      if label in annotation[query]
+      if label in given
     }
-    for query in queries
-  }
   easy = _lines(easy_duplicates) if easy_duplicates else ()
-  return Fivr(queries, frozenset(split['database']), labels, frozenset(easy))
+  database = frozenset(_names(path, split['database']))
+  return Fivr(queries, database, labels, frozenset(easy))
 
 
 def read_cc_web_video(path: str | os.PathLike) -> CcWebVideo:
@@ -153,17 +154,25 @@ def read_cc_web_video(path: str | os.PathLike) -> CcWebVideo:
     ValueError: it is not that file.
   """
   data = _load(path, 'index', 'queries', 'ground_truth', 'excluded')
-  sizes = {len(data[key]) for key in ('queries', 'ground_truth', 'excluded')}
-  if len(sizes) != 1:
+  queries = _names(path, data['queries'])
+  labels = _many(path, data['ground_truth'], dict)
+  excluded = _many(path, data['excluded'], object)
+  if not len(queries) == len(labels) == len(excluded):
     raise ValueError(
-      f'{path} has {len(data["queries"])} queries, labels for '
-      f'{len(data["ground_truth"])} and exclusions for {len(data["excluded"])}'
+      f'{path} has {len(queries)} queries, labels for {len(labels)} and '
+      f'exclusions for {len(excluded)}'
     )
+  videos = _entries(path, data['index'])
+  _names(path, list(videos))
+  _many(path, list(videos.values()), int)
+  for given in labels:
+    _many(path, list(given), int)
+    _many(path, list(given.values()), str)
   return CcWebVideo(
-    videos=data['index'],
-    queries=tuple(data['queries']),
-    labels=tuple(data['ground_truth']),
-    excluded=tuple(frozenset(numbers) for numbers in data['excluded']),
+    videos=videos,
+    queries=queries,
+    labels=labels,
+    excluded=tuple(frozenset(_many(path, each, int)) for each in excluded),
   )
 
 
@@ -176,18 +185,23 @@ def read_evve(path: str | os.PathLike) -> Evve:
   """
   data = _load(path, 'annotation', 'queries', 'database')
   events = {}
-  for name, sets in _entries(path, data['annotation']).items():
+  for name, given in _entries(path, data['annotation']).items():
+    sets = _many(path, given, object)
     if len(sets) != 3:
       raise ValueError(
-        f'{path}: event {name} has {len(sets)} sets, expected its queries, '
-        'positives and null videos'
+        f'{path}: event {plain.written(name)} has {len(sets)} sets, '
+        'expected its queries, positives and null videos'
       )
-    events[name] = Event(frozenset(sets[0]), frozenset(sets[1]))
+    own, positives = (frozenset(_names(path, names)) for names in sets[:2])
+    events[name] = Event(own, positives)
+  queries = _names(path, data['queries'])
   known = frozenset().union(*(event.queries for event in events.values()))
-  strangers = sorted(set(data['queries']) - known)
+  strangers = sorted(set(queries) - known)
   if strangers:
-    raise ValueError(f'{path}: query {strangers[0]} belongs to no event')
-  return Evve(events, tuple(data['queries']), frozenset(data['database']))
+    raise ValueError(
+      f'{path}: query {plain.written(strangers[0])} belongs to no event'
+    )
+  return Evve(events, queries, frozenset(_names(path, data['database'])))
 
 
 def read_svd(
@@ -225,12 +239,12 @@ def read_vcdb(path: str | os.PathLike, *, distractors: bool = False) -> Vcdb:
     ValueError: it is not that file.
   """
   data = _load(path, 'queries', 'positives', 'dataset')
-  queries = tuple(data['queries'])
+  queries = _names(path, data['queries'])
   positives = _entries(path, data['positives'], *queries)
   return Vcdb(
     queries,
-    {query: frozenset(positives[query]) for query in queries},
-    tuple(data['dataset']) if distractors else (),
+    {query: frozenset(_names(path, positives[query])) for query in queries},
+    _names(path, data['dataset']) if distractors else (),
   )
 
 
@@ -244,18 +258,19 @@ def read_copies(path: str | os.PathLike) -> Copies:
     FileNotFoundError: there is no such file.
     ValueError: it is not such a file.
   """
-  try:
-    data = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-  except ValueError as error:  # of JSON or of UTF-8
-    raise ValueError(f'{path} is no JSON file: {error}') from error
+  data = plain.read_json(path, problem='is no JSON file')
   relevant = _entries(path, data, 'relevant')['relevant']
   for query, names in _entries(path, relevant).items():
     if not isinstance(names, list):
-      raise ValueError(f'{path}: relevant to {query!r} must be a list of names')
+      raise ValueError(
+        f'{path}: relevant to {query!r:.80} must be a list of names'
+      )
   database = data.get('database')
   return Copies(
-    {query: frozenset(names) for query, names in relevant.items()},
-    None if database is None else frozenset(database),
+    {
+      query: frozenset(_names(path, names)) for query, names in relevant.items()
+    },
+    None if database is None else frozenset(_names(path, database)),
   )
 
 
@@ -267,13 +282,36 @@ def _entries(path: str | os.PathLike, data: Any, *keys: str) -> Mapping:
   """`data`, if it is a dict that has these keys; or an error."""
   if not isinstance(data, dict):
     raise ValueError(f'{path} holds a {type(data).__name__}, expected a dict')
-  lacking = [key for key in keys if key not in data]
+  lacking = [plain.written(key) for key in keys if key not in data]
   if lacking:
     more = f' and {len(lacking) - 5} more' if len(lacking) > 5 else ''
     raise ValueError(f'{path} lacks {", ".join(lacking[:5])}{more}')
   return data
 
 
+def _names(path: str | os.PathLike, data: Any) -> tuple[str, ...]:
+  """Names of videos in any container; or an error."""
+  return _many(path, data, str)
+
+
+def _many(path: str | os.PathLike, data: Any, kind: type) -> tuple:
+  """What is in a list, a tuple or a set, all of one type; or an error."""
+  what = 'names' if kind is str else f'values of type {kind.__name__}'
+  if not isinstance(data, list | tuple | set | frozenset):
+    raise ValueError(
+      f'{path} holds a {type(data).__name__}, expected a list of {what}'
+    )
+  for value in data:
+    if not isinstance(value, kind):
+      raise ValueError(
+        f'{path} holds a {type(value).__name__}, expected only {what} there'
+      )
+  return tuple(data)
+
+
 def _lines(path: str | os.PathLike) -> list[str]:
-  text = pathlib.Path(path).read_text(encoding='utf-8')
+  try:
+    text = pathlib.Path(path).read_text(encoding='utf-8')
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path} is no text in UTF-8: {error}') from error
   return [line.strip() for line in text.splitlines() if line.strip()]

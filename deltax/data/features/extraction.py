@@ -17,7 +17,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.features.store import FeatureStore
 from deltax.data.prefetch import ahead
 from deltax.data.video.files import Video, read_chunks
@@ -27,6 +27,9 @@ _AHEAD = 8  # chunks that may wait for it
 _SECONDS = 10.0  # between lines of the log
 
 Path = str | os.PathLike
+
+
+_FAILURE = {'name': plain.TEXT, 'reason': plain.TEXT}
 
 
 class Report(NamedTuple):
@@ -119,7 +122,10 @@ def read_failures(store: FeatureStore) -> dict[str, str]:
   if not path.exists():
     return {}
   lines = path.read_text('utf-8').split('\n')[:-1]  # the last may be cut
-  rows = [json.loads(line) for line in lines]
+  try:
+    rows = plain.check([plain.loads(line) for line in lines], [_FAILURE], path)
+  except ValueError as error:
+    raise ValueError(f'{path}: a line is damaged: {error}') from error
   return {row['name']: row['reason'] for row in rows}
 
 

@@ -4,16 +4,31 @@ One data set a video, float32 `[T, R, D]`, at its id; an id with a slash lies in
 groups. Source: the files released with Distill-and-Select, IJCV 2022.
 """
 
+import contextlib
 import functools
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.features.shards.records import FeatureError
+
+# How h5py tells what HDF5 finds damaged.
+_DAMAGE = (
+  *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError),
+  *(OverflowError, NotImplementedError, IndexError),
+)
+# A heap, and an object in it, begin with 16 bytes, the last 8 of them a size.
+_HEAP, _HEAP_HEAD = b'GCOL\x01', 16
+_SEARCHED = 16 << 20  # bytes at both ends of a file
+_DENSEST = 1032  # times that deflate packs at best
+# Features of this size are read however small they are packed; larger ones may
+# be so many times the file.
+_ALWAYS, _PACKED = 256 << 20, 4
 
 
 class Hdf5Features:
@@ -33,20 +48,22 @@ class Hdf5Features:
     self.path = pathlib.Path(path)
     if not self.path.is_file():
       raise FileNotFoundError(f'{path}: no such file')
-    try:
+    with self._reading(' is no readable HDF5 file'):
       self._file = h5py.File(self.path, 'r')
-    except OSError as error:
-      raise ValueError(f'{path} is no readable HDF5 file: {error}') from error
 
   @property
   def fingerprint(self) -> str | None:
     """Of what made the features; None where the file does not tell."""
-    return self._file.attrs.get('fingerprint')
+    return self._attribute('fingerprint')
 
   @property
   def description(self) -> dict[str, Any]:
     """What made the features, as plain values; empty if the file is silent."""
-    return json.loads(self._file.attrs.get('description', '{}'))
+    text = self._attribute('description')
+    if text is None:
+      return {}
+    with self._reading(': its description is damaged'):
+      return plain.check(plain.loads(text), plain.DICT, 'the description')
 
   @functools.cached_property
   def names(self) -> tuple[str, ...]:
@@ -56,10 +73,13 @@ class Hdf5Features:
     names = []
 
     def visit(name, item):
+      if not isinstance(name, str):
+        raise ValueError(f'the name {name!r:.80} is no text')
       if isinstance(item, h5py.Dataset):
         names.append(name)
 
-    self._file.visititems(visit)
+    with self._reading(': its list of names is damaged'):
+      self._file.visititems(visit)
     return tuple(names)
 
   def __contains__(self, name: object) -> bool:
@@ -70,7 +90,7 @@ class Hdf5Features:
 
   def shape(self, name: str) -> tuple[int, int, int]:
     """(T, R, D) of a video, without reading it."""
-    return _three(self._known(name).shape)
+    return _three(self._features(name).shape)
 
   def __getitem__(self, name: str) -> np.ndarray:
     """Regions of a video, float32 `[T, R, D]`; R is 1 where it is not stored.
@@ -79,19 +99,12 @@ class Hdf5Features:
       KeyError: there is no such video.
       FeatureError: it cannot be read.
     """
-    dataset = self._known(name)
-    try:
+    dataset = self._features(name)
+    with self._reading(f': the features of {name!r:.80} are damaged'):
+      _check_stored(dataset, self.path.stat().st_size)
       values = dataset[()]
-    except OSError as error:
-      raise FeatureError(
-        f'{self.path}: the features of {name!r} are damaged: {error}'
-      ) from error
-    if values.ndim not in (2, 3) or values.dtype.kind != 'f':
-      raise FeatureError(
-        f'{self.path}: {name!r} is {values.dtype} {list(values.shape)}, '
-        'expected float [T, R, D]'
-      )
-    return values.reshape(_three(values.shape)).astype(np.float32)
+    with np.errstate(over='ignore'):  # of float64 and wider
+      return values.reshape(_three(values.shape)).astype(np.float32)
 
   def close(self) -> None:
     self._file.close()
@@ -102,10 +115,19 @@ class Hdf5Features:
   def __exit__(self, *error: object) -> None:
     self.close()
 
-  def _known(self, name: str):
+  def _features(self, name: str):
+    """The data set of a video, of a type and shape that features may have."""
     dataset = self._dataset(name)
     if dataset is None:
       raise KeyError(f'{self.path} has no features of {name!r}')
+    with self._reading(f': the features of {name!r:.80} are damaged'):
+      shape, dtype = dataset.shape, dataset.dtype
+    if dtype.kind != 'f' or shape is None or len(shape) not in (2, 3):
+      raise FeatureError(
+        f'{self.path}: {name!r:.80} is {dtype} '
+        f'{"without a shape" if shape is None else list(shape)}, expected '
+        'float [T, R, D]'
+      )
     return dataset
 
   def _dataset(self, name):
@@ -113,8 +135,78 @@ class Hdf5Features:
 
     if not isinstance(name, str) or not _is_key(name):
       return None
-    item = self._file.get(name)
-    return item if isinstance(item, h5py.Dataset) else None
+    with self._reading(f': the place of {name!r:.80} is damaged'):
+      # A link may lead to another file, or to itself: we follow none.
+      parts = name.split('/')
+      for end in range(1, len(parts) + 1):
+        link = self._file.get('/'.join(parts[:end]), getlink=True)
+        if not isinstance(link, h5py.HardLink):
+          return None
+      item = self._file.get(name)
+      return item if isinstance(item, h5py.Dataset) else None
+
+  def _attribute(self, name: str) -> str | None:
+    with self._reading(f': its {name} is damaged'):
+      _check_heaps(self.path)
+      if name not in self._file.attrs:
+        return None
+      stored = self._file.attrs.get_id(name)
+      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
+        raise ValueError('it is an array, or too long')
+      value = self._file.attrs[name]
+      if not isinstance(value, str):
+        raise ValueError(f'it is {type(value).__name__}, expected a text')
+      return value
+
+  @contextlib.contextmanager
+  def _reading(self, problem: str) -> Iterator[None]:
+    """Tells what the library finds damaged, in whatever way, as one error."""
+    try:
+      yield
+    except _DAMAGE as error:
+      reason = (str(error) or type(error).__name__).splitlines()[0]
+      raise FeatureError(f'{self.path}{problem}: {reason}') from error
+
+
+def _check_heaps(path: pathlib.Path) -> None:
+  """Raises a ValueError for a heap of texts in which HDF5 would never end.
+
+  It walks the objects of a heap by their sizes, and stays where one is zero.
+  The heaps of a file's own attributes lie where it was begun or ended.
+  """
+  size = path.stat().st_size
+  with open(path, 'rb') as file:
+    for start in sorted({0, max(0, size - _SEARCHED)}):
+      file.seek(start)
+      content = file.read(_SEARCHED)
+      place = content.find(_HEAP)
+      while place >= 0:
+        end = place + int.from_bytes(content[place + 8 : place + 16], 'little')
+        at = place + _HEAP_HEAD
+        while at + _HEAP_HEAD <= end <= len(content):
+          number = int.from_bytes(content[at : at + 2], 'little')
+          length = int.from_bytes(content[at + 8 : at + 16], 'little')
+          step = _HEAP_HEAD + -(-length // 8) * 8 if number else length
+          if not 0 < step <= end - at:
+            raise ValueError('an object in its heap has an impossible size')
+          at += step
+        place = content.find(_HEAP, place + 1)
+
+
+def _check_stored(dataset, size: int) -> None:
+  """Raises a ValueError for values that this file cannot hold.
+
+  Args:
+    dataset: of the file.
+    size: of the file, in bytes.
+  """
+  if dataset.external or dataset.is_virtual:
+    raise ValueError('its values lie in another file')
+  stored = dataset.id.get_storage_size()
+  if dataset.nbytes > min(_DENSEST * stored, _ALWAYS + _PACKED * size):
+    raise ValueError(
+      f'{dataset.nbytes} bytes are announced where {stored} are stored'
+    )
 
 
 def write_hdf5(

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deltax import files
-from deltax.data import plain_pickle
+from deltax import files, plain
+from deltax.data.features import plain_pickle
 
 Scores = Mapping[str, float]
 _KINDS = ('positives', 'negatives')
@@ -56,10 +56,7 @@ def read_similarities(path: str | os.PathLike) -> Similarities:
     ours = file.read(1) == b'{'
   if not ours:
     return _unpacked(path, plain_pickle.load(path), 'index')
-  try:
-    data = json.loads(path.read_text('utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is no JSON file: {error}') from error
+  data = plain.read_json(path, problem='is no JSON file')
   return _unpacked(path, data, 'names')
 
 

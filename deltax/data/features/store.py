@@ -7,7 +7,6 @@ does not read the shards. `shards` has both formats.
 
 import contextlib
 import fcntl
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -15,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.features.hdf5 import Hdf5Features
 from deltax.data.features.shards import locations, records
 from deltax.data.features.shards.locations import Location, shard_path
 from deltax.data.features.shards.records import DTYPES, FeatureError
 
 _VERSION = 1
+_ABOUT = {
+  'fingerprint': plain.TEXT,
+  'dtype': plain.one_of(tuple(DTYPES)),
+  'description': plain.DICT,
+}
 _SHARD_BYTES = 2**30
 
 
@@ -117,7 +121,8 @@ class FeatureStore:
     with open(path, 'rb', buffering=0) as file:
       file.seek(location.start)
       record = records.unpack(file.read(location.end - location.start))
-    if record is None or record[0] != name:
+    told = name, location.shape
+    if record is None or (record[0], record[1].shape) != told:
       raise FeatureError(
         f'{path}: the features of {name!r} are damaged (bytes {location.start} '
         f'to {location.end})'
@@ -237,16 +242,13 @@ def _read_about(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / 'store.json'
   if not path.exists():
     raise FileNotFoundError(f'{folder}: no feature store there')
-  try:
-    about = json.loads(path.read_text('utf-8'))
-    version = about['version']
-  except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f'{path} is damaged: {error}') from error
-  if version != _VERSION:
+  about = plain.read_json(path, {'version': plain.COUNT})
+  if about['version'] != _VERSION:
     raise ValueError(
-      f'{folder} is a feature store of version {version}, expected {_VERSION}'
+      f'{folder} is a feature store of version {about["version"]}, expected '
+      f'{_VERSION}'
     )
-  return about
+  return plain.check(about, _ABOUT, path)
 
 
 def _stored(name: str, regions, dtype: str) -> np.ndarray:

@@ -100,8 +100,7 @@ def _read(source, name) -> Motion:
   predicted = told = False
   try:
     with open_video(source) as container:
-      stream = find_stream(container, name)
-      stream.codec_context.options = {'flags2': '+export_mvs'}
+      stream = find_stream(container, name, flags2='+export_mvs')
       codec = stream.codec_context.name
       for frame in decode(container, stream):
         if frame is None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from deltax import files
 from deltax.data.video.stream import (
+  MOST_PIXELS,
   VideoError,
   announced,
   clock,
@@ -137,6 +138,7 @@ def read_chunks(
             pictures, times = [], []
           rgb = frame.to_ndarray(format='rgb24', width=width, height=height)
           upright = np.rot90(rgb, round(frame.rotation / 90))
+          _check_sides(upright, short_side, path)
           pictures.append(_crop(_scale(upright, short_side), crop))
           times.append(time - first)
         number += 1
@@ -204,6 +206,18 @@ def write_video(
       container.mux(stream.encode(None))
   except (av.error.FFmpegError, ValueError) as error:
     raise ValueError(f'{path}: cannot write H.264: {error}') from error
+
+
+def _check_sides(picture: np.ndarray, short_side: int | None, path) -> None:
+  """Raises for a picture so long and thin that its scaled form is too large."""
+  height, width = picture.shape[:2]
+  shorter = min(height, width)
+  scale = (short_side or shorter) / shorter
+  if height * width * scale**2 > MOST_PIXELS:
+    raise VideoError(
+      f'{path}: a picture of {height}x{width} pixels cannot be scaled to a '
+      f'shorter side of {short_side}'
+    )
 
 
 def _scale(picture: np.ndarray, short_side: int | None) -> np.ndarray:

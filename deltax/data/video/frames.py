@@ -11,6 +11,7 @@ import numpy as np
 from deltax.data.augment_boxes import MEAN_COLOUR
 from deltax.data.video.files import read_chunks
 from deltax.data.video.stream import (
+  VideoError,
   announced,
   find_stream,
   frame_rate,
@@ -31,12 +32,23 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | os.PathLike) -> Header:
-  """The header of a video that `read_frames` reads."""
-  with open_video(str(path)) as container:
-    stream = find_stream(container, path)
-    rate = frame_rate(stream)
-    seconds = announced(container, stream)
-    return Header(rate, stream.frames or round(rate * seconds) or None)
+  """The header of a video that `read_frames` reads.
+
+  Raises:
+    VideoError: it is no video.
+  """
+  import av
+
+  try:
+    with open_video(str(path)) as container:
+      stream = find_stream(container, path)
+      rate = frame_rate(stream)
+      count = stream.frames or rate * announced(container, stream)
+      return Header(rate, round(count) if 0 < count < math.inf else None)
+  except av.error.FFmpegError as error:
+    raise VideoError(
+      f'{path}: no readable video: {error.strerror or error}'
+    ) from error
 
 
 def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:

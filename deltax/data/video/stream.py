@@ -4,6 +4,11 @@ import re
 
 from deltax.errors import DeltaxError
 
+# Of a picture; of more, a small file could fill the memory. 8K has 35 million.
+MOST_PIXELS = 1 << 26
+# Formats of FFmpeg that name other files, which would be read.
+_LISTS = {'concat', 'dash', 'hls', 'imf', 'webm_dash_manifest'}
+_NOTHING_ELSE = {'protocol_whitelist': 'file'}
 _MOST_FPS, _USUAL_FPS = 144, 25  # more is taken for a wrong number
 
 
@@ -12,16 +17,41 @@ class VideoError(DeltaxError):
 
 
 def open_video(source):
-  """A container of PyAV, whatever letters the titles in it are written in."""
+  """A container of PyAV, whatever letters the titles in it are written in.
+
+  Args:
+    source: the path of a file, or a file.
+
+  Raises:
+    VideoError: it is a list of other files, which are not opened.
+    av.error.FFmpegError: it is no video.
+  """
   import av
 
+  name = source
+  if isinstance(source, str):
+    source = f'file:{source}'  # else it might be taken for an address
+  options = {'options': {'max_pixels': str(MOST_PIXELS), **_NOTHING_ELSE}}
   if int(av.__version__.partition('.')[0]) < 19:  # later ones take any bytes
-    return av.open(source, metadata_errors='replace')
-  return av.open(source)
+    options['metadata_errors'] = 'replace'
+  container = av.open(source, **options)
+  if container.format.name in _LISTS:
+    container.close()
+    raise VideoError(f'{name}: it is a list of other files, not a video')
+  return container
 
 
-def find_stream(container, path):
-  """The video stream of a file; the cover picture of a song is none."""
+def find_stream(container, path, **options):
+  """The video stream of a file; the cover picture of a song is none.
+
+  Args:
+    container: what `open_video` gives.
+    path: of the file, for messages.
+    **options: of the decoder.
+
+  Raises:
+    VideoError: there is none, or no decoder for it.
+  """
   from av.stream import Disposition
 
   stream = container.streams.best('video')
@@ -29,6 +59,13 @@ def find_stream(container, path):
     raise VideoError(f'{path}: there are no moving pictures in it')
   if stream.codec_context is None:
     raise VideoError(f'{path}: its codec is unknown')
+  width, height = stream.codec_context.width, stream.codec_context.height
+  if width * height > MOST_PIXELS:
+    raise VideoError(
+      f'{path}: its pictures of {height}x{width} pixels are too large; at most '
+      f'{MOST_PIXELS} pixels are read'
+    )
+  stream.codec_context.options = {'max_pixels': str(MOST_PIXELS), **options}
   return stream
 
 
@@ -87,7 +124,7 @@ def announced(container, stream) -> float:
   if container.duration and len(container.streams) == 1:
     lengths.append(container.duration / 1e6)
   told = stream.metadata.get('DURATION', '')  # Matroska
-  if told := re.fullmatch(r'(\d+):(\d+):([\d.]+)', told):
+  if told := re.fullmatch(r'(\d+):(\d+):(\d+\.?\d*)', told):
     hours, minutes, seconds = map(float, told.groups())
     lengths.append(3600 * hours + 60 * minutes + seconds)
   return max(lengths)

@@ -7,7 +7,6 @@ the convolutions are timed one by one. Their sum leaves out what no student
 touches, which is measured as the rest of a whole frame.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deltax import files
+from deltax import files, plain
 from deltax.delta import cost
 from deltax.delta.adapters import Network, as_network
 from deltax.delta.search import operations
@@ -25,9 +24,19 @@ from deltax.delta.spec import Selected, Spec
 from deltax.delta.students.layers import is_teacher
 from deltax.delta.survey import Survey, survey
 from deltax.delta.units import Unit
+from deltax.plain import COUNT, NUMBER, TEXT
 
 VERSION = 1
 _KIND = 'deltax latencies'
+_ENTRY = {'ms': NUMBER, 'macs': NUMBER, 'bytes': NUMBER}
+_FORM = {
+  **dict.fromkeys(('network', 'dtype', 'backend', 'device'), TEXT),
+  'shape': 4 * (COUNT,),
+  'cores': COUNT,
+  'frame': NUMBER,
+  'teacher': {str: _ENTRY},
+  'candidates': {str: {str: _ENTRY}},
+}
 
 
 class Entry(NamedTuple):
@@ -262,26 +271,33 @@ def read(path: str | os.PathLike) -> Latencies:
     raise FileNotFoundError(
       f'no latencies at {path}; `deltax profile` measures and writes them'
     )
+  problem = 'holds no latencies, or is damaged'
+  content = plain.read_json(path, problem=problem)
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
     kind, version = content.pop('kind'), content.pop('version')
-  except (ValueError, KeyError, AttributeError, TypeError) as error:
-    raise ValueError(f'{path} holds no latencies, or is damaged') from error
+  except (KeyError, AttributeError, TypeError) as error:
+    raise ValueError(f'{path} {problem}') from error
   if (kind, version) != (_KIND, VERSION):
     raise ValueError(
       f'{path} is {kind!r} of version {version!r}, expected {_KIND!r} of '
       f'version {VERSION}; measure again'
     )
-  try:
-    content['shape'] = tuple(content['shape'])
-    content['teacher'] = {k: Entry(**e) for k, e in content['teacher'].items()}
-    content['candidates'] = {
-      path: {name: Entry(**entry) for name, entry in students.items()}
-      for path, students in content['candidates'].items()
-    }
-    return Latencies(**content)
-  except (KeyError, AttributeError, TypeError) as error:
-    raise ValueError(f'{path} holds no latencies, or is damaged') from error
+  plain.check(content, _FORM, path, problem=problem)
+  if not all(content['candidates'].values()):
+    raise ValueError(f'{path} {problem}: a layer has no candidates')
+  content['shape'] = tuple(content['shape'])
+  content['teacher'] = _entries(content['teacher'])
+  content['candidates'] = {
+    path: _entries(students) for path, students in content['candidates'].items()
+  }
+  return Latencies(**{name: content[name] for name in Latencies._fields})
+
+
+def _entries(rows: Mapping[str, Any]) -> dict[str, Entry]:
+  return {
+    name: Entry(**{field: row[field] for field in Entry._fields})
+    for name, row in rows.items()
+  }
 
 
 def _check_paths(latencies, paths):

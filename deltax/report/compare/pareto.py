@@ -200,7 +200,13 @@ def _read(name: str, written: Any) -> Results:
       f'{name} holds no results of a run on video, it lacks '
       f'{", ".join(missing)}; eval.py writes them'
     )
-  return stored.results_from_json(written)
+  try:
+    results = stored.results_from_json(written)
+    if len(results.size) != 2 or any(row.interval < 1 for row in results.delta):
+      raise ValueError('a size or an interval in it cannot be')
+  except ValueError as error:
+    raise ValueError(f'{name}: {error}') from error
+  return results
 
 
 def _check_same(first: str, one: Results, name: str, other: Results) -> None:

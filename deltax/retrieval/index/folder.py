@@ -250,6 +250,8 @@ class Index:
       [np.zeros(0, ROW), *(part.table[alive] for part, alive in pairs)]
     )
     self._row_of = {name: row for row, name in enumerate(self.names)}
+    if len(self._row_of) != len(self.names):
+      raise ValueError(f'{self.folder} is damaged: it has a video twice')
 
   @contextlib.contextmanager
   def _writing(self) -> Iterator[dict[str, Any]]:

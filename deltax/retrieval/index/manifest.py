@@ -1,14 +1,47 @@
 """What an index says of itself, replaced as a whole or not at all."""
 
-import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from deltax import files
+from deltax import files, plain
+from deltax.plain import COUNT, DICT, TEXT, TEXT_OR_NONE
 
 VERSION = 1
 MANIFEST = 'manifest.json'
+FILES = (
+  *('coarse.npy', 'fine.bin', 'names.json', 'pictures.bin', 'times.bin'),
+  'videos.npy',
+)
+CODES = ('float32', 'uint32')
+
+_NAME = plain.Form(
+  'the number of a segment, of six digits or more',
+  lambda name: isinstance(name, str) and re.fullmatch(r'[0-9]{6,18}', name),
+)
+_SHAPE = {'coarse': COUNT, 'fine': (COUNT, COUNT), 'dtype': plain.one_of(CODES)}
+_CHECKED = {'bytes': COUNT, 'checksum': COUNT}
+_FILES = {
+  name: {'bytes': COUNT} if name in ('fine.bin', 'pictures.bin') else _CHECKED
+  for name in FILES
+}
+_SEGMENT = {
+  'name': _NAME,
+  'videos': COUNT,
+  'shape': _SHAPE,
+  'files': _FILES,
+  'removed': [TEXT],
+}
+_FORM = {
+  'fingerprint': TEXT,
+  'description': DICT,
+  'model': TEXT_OR_NONE,
+  'coarse_search': TEXT,
+  'next_id': COUNT,
+  'next_segment': COUNT,
+  'segments': [_SEGMENT],
+}
 
 
 def create_manifest(folder: pathlib.Path, **about: Any) -> None:
@@ -56,16 +89,22 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST
   if not path.is_file():
     raise FileNotFoundError(f'{folder} is no index: it has no {MANIFEST}')
-  try:
-    manifest = json.loads(path.read_text('utf-8'))
-    version = manifest['version']
-  except (ValueError, TypeError, KeyError) as error:
-    raise ValueError(f'{path} is damaged: {error}') from error
-  if version != VERSION:
+  manifest = plain.read_json(path, {'version': COUNT})
+  if manifest['version'] != VERSION:
     raise ValueError(
-      f'{folder} is an index of version {version}, this library reads version '
-      f'{VERSION}'
+      f'{folder} is an index of version {manifest["version"]}, this library '
+      f'reads version {VERSION}'
     )
+  plain.check(manifest, _FORM, path)
+  # Codes of all segments are joined, and compared with those of a query.
+  shape, names = manifest.get('shape'), set()
+  for segment in manifest['segments']:
+    if segment['shape'] != shape or segment['name'] in names:
+      raise ValueError(
+        f'{path} is damaged: segment {segment["name"]} is named twice, or of '
+        'codes of another shape than the index'
+      )
+    names.add(segment['name'])
   return manifest
 
 

@@ -11,6 +11,7 @@ A folder of plain files, each the videos one after the other:
 """
 
 import json
+import math
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deltax import plain
 from deltax.files import sync
+from deltax.plain import COUNT, TEXT
+from deltax.retrieval.index.manifest import FILES
 
 ROW = np.dtype(
   [
@@ -31,6 +35,8 @@ ROW = np.dtype(
     ('background', '?'),
   ]
 )
+_ITEM = 4  # bytes of a number of the codes
+_NAMES = [(TEXT, TEXT, [(COUNT, COUNT)])]
 CHECKED = ('videos.npy', 'names.json', 'times.bin')  # when opened
 
 
@@ -173,15 +179,16 @@ class Shard:
 
   def __init__(self, folder: pathlib.Path, record: Mapping[str, Any]):
     self.folder = folder
-    for name, file in record['files'].items():
-      _check_size(folder / name, file)
+    for name in FILES:
+      _check_size(folder / name, record['files'][name])
     for name in CHECKED:
       _check_content(folder / name, record['files'][name])
-    self.table = np.load(folder / 'videos.npy')
-    listed = json.loads((folder / 'names.json').read_text('utf-8'))
+    self.table = plain.read_array(folder / 'videos.npy')
+    listed = plain.read_json(folder / 'names.json', _NAMES)
+    self.coarse = plain.read_array(folder / 'coarse.npy', mapped=True)
+    _check_fit(folder, record, self.table, listed, self.coarse)
     self.names = [name for name, _, _ in listed]
     self.paths = [path for _, path, _ in listed]
-    self.coarse = np.load(folder / 'coarse.npy', mmap_mode='r')
     self._checksum = record['files']['coarse.npy']['checksum']
     frames, shape = self.table['frames'], record['shape']
     self._offsets = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
@@ -246,6 +253,28 @@ class Shard:
       bool(numbers['background']),
       int(numbers['id']),
     )
+
+
+def _check_fit(folder, record, table, listed, coarse) -> None:
+  """Raises a ValueError where the files do not speak of the same videos."""
+  count, shape = record['videos'], record['shape']
+  if (table.dtype, table.shape) != (ROW, (count,)) or len(listed) != count:
+    raise ValueError(f'{folder} is damaged: it has not {count} videos')
+  if (coarse.dtype, coarse.shape) != (np.float32, (count, shape['coarse'])):
+    raise ValueError(f'{folder / "coarse.npy"} is damaged: it has other codes')
+  frames = table['frames'].astype(np.int64)
+  total = int(frames.sum())
+  expected = {
+    'fine.bin': total * math.prod(shape['fine']) * _ITEM,
+    'times.bin': total * 8,
+    'pictures.bin': sum(size for _, _, sizes in listed for _, size in sizes),
+  }
+  for name, size in expected.items():
+    if record['files'][name]['bytes'] != size or (frames < 1).any():
+      raise ValueError(
+        f'{folder / name} is damaged: it has {record["files"][name]["bytes"]} '
+        f'bytes, the videos have {size} there'
+      )
 
 
 def _check_size(path: pathlib.Path, file: Mapping[str, int]) -> None:

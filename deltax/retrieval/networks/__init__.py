@@ -34,7 +34,7 @@ def create(name: str, **options: Any) -> nn.Module:
     any other a `VideoSimilarity`.
 
   Raises:
-    ValueError: if no network has that name.
+    ValueError: if no network has that name, or it has not such an option.
 
   Example:
     >>> create('fine_binary').index
@@ -42,4 +42,12 @@ def create(name: str, **options: Any) -> nn.Module:
   """
   if name not in NETWORKS:
     raise ValueError(f'no network {name!r}; known: {", ".join(NETWORKS)}')
+  known = dict.fromkeys(NETWORKS[name]().__dataclass_fields__)
+  known = [field for field in known if field not in ('parent', 'name')]
+  unknown = [str(option) for option in options if option not in known]
+  if unknown:
+    raise ValueError(
+      f'the network {name!r} has no option {", ".join(unknown)}; known: '
+      f'{", ".join(known)}'
+    )
   return NETWORKS[name](**options)

@@ -61,12 +61,20 @@ def make_detector(
     The detector.
 
   Raises:
-    ValueError: if no detector has that name.
+    ValueError: if no detector has that name, or no frame that size.
   """
   family = models.family(model)
   if family not in FAMILIES:
     raise ValueError(
       f'no detector {model!r}; known families: {", ".join(FAMILIES)}'
+    )
+  if (
+    not isinstance(size, tuple | list)
+    or len(size) != 2
+    or any(type(side) is not int or side < 1 for side in size)
+  ):
+    raise ValueError(
+      f'a detector cannot have size={size!r:.80}; expected rows and columns'
     )
   options |= {'num_classes': num_classes, 'axis_name': axis_name}
   return Detector(*FAMILIES[family](model, size=size, **options))

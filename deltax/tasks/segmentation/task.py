@@ -6,7 +6,13 @@ from typing import Any
 from deltax import models
 from deltax.models.inputs import normalise
 from deltax.task import Task
-from deltax.tasks.parts import fold, unfold, variables_of
+from deltax.tasks.parts import (
+  check_options,
+  fold,
+  options_of,
+  unfold,
+  variables_of,
+)
 from deltax.tasks.segmentation.delta import make_delta_task
 from deltax.tasks.segmentation.parts import judge, make_loss, scores_of
 from deltax.tasks.start import check_one_start, start
@@ -48,6 +54,7 @@ def make_task(
       that is another network.
   """
   check_one_start(pretrained, teacher)
+  check_options('the loss', loss or {}, options_of(make_loss))
   if delta is not None:
     return make_delta_task(
       model=model,

@@ -4,10 +4,12 @@ import collections
 import json
 import pathlib
 import pickle
+import tracemalloc
 
+import numpy as np
 import pytest
 
-from deltax.data.features import annotations
+from deltax.data.features import annotations, plain_pickle
 
 PUBLISHED = pathlib.Path(__file__).parents[3] / '..' / 'shared' / 'annotations'
 needs_published = pytest.mark.skipif(
@@ -225,3 +227,103 @@ def test_your_own_annotation_is_json(tmp_path):
   path.write_text('{')
   with pytest.raises(ValueError, match=r'copies\.json is no JSON file'):
     annotations.read_copies(path)
+
+
+@pytest.mark.parametrize(
+  ('read', 'change'),
+  [
+    ('read_fivr', {'200k': 3}),
+    ('read_fivr', {'200k': {'queries': [['a']], 'database': ['a']}}),
+    ('read_fivr', {'200k': {'queries': 'a', 'database': ['a']}}),
+    ('read_fivr', {'200k': {'queries': ['a'], 'database': 3}}),
+    ('read_fivr', {'annotation': {'a': 3, 'b': {}}}),
+    ('read_fivr', {'annotation': {'a': {'ND': 3}, 'b': {}}}),
+    ('read_fivr', {'annotation': {'a': {'ND': [['x']]}, 'b': {}}}),
+    ('read_cc_web_video', {'queries': 3}),
+    ('read_cc_web_video', {'ground_truth': [{'x': 'E'}]}),
+    ('read_cc_web_video', {'ground_truth': [{1: 2}]}),
+    ('read_cc_web_video', {'excluded': [3]}),
+    ('read_cc_web_video', {'index': ['a']}),
+    ('read_evve', {'annotation': {'flood': 3}}),
+    ('read_evve', {'annotation': {'flood': [['a'], [['x']], []]}}),
+    ('read_evve', {'queries': [None]}),
+    ('read_vcdb', {'positives': {'a': 'b'}}),
+    ('read_vcdb', {'queries': {'a': 1}}),
+  ],
+)
+def test_values_of_another_type_are_refused(tmp_path, read, change):
+  whole = {
+    'read_fivr': fivr_data(),
+    'read_cc_web_video': {
+      'index': {'a': 1},
+      'queries': ['a'],
+      'ground_truth': [{1: 'E'}],
+      'excluded': [[2]],
+    },
+    'read_evve': {
+      'annotation': {'flood': [['a'], ['x'], []]},
+      'queries': ['a'],
+      'database': ['x'],
+    },
+    'read_vcdb': {'queries': ['a'], 'positives': {'a': ['b']}, 'dataset': []},
+  }
+  read = getattr(annotations, read)
+  data = whole[read.__name__]
+  read(write(tmp_path, data))
+  with pytest.raises(ValueError, match=r'file\.pickle .*expected') as error:
+    read(write(tmp_path, {**data, **change}))
+  assert '\n' not in str(error.value)
+
+
+def test_names_and_texts_that_are_none_are_refused(tmp_path):
+  path = tmp_path / 'copies.json'
+  for data in ({'relevant': {'a': [[1]]}}, {'relevant': {}, 'database': 3}):
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match='expected'):
+      annotations.read_copies(path)
+  path.write_text('[' * 100_000)
+  with pytest.raises(ValueError, match='nested more than 100 deep'):
+    annotations.read_copies(path)
+  path.write_bytes(b'a b 1\n\xff')
+  with pytest.raises(ValueError, match=r'copies\.json is no text in UTF-8'):
+    annotations.read_svd(path)
+
+
+PLAIN = {
+  'set': {1, 2.5, 'ü', None},
+  'frozen': frozenset({'a'}),
+  'nested': [(1, -(2**40), 10**18), {'x': [True, False]}, b'\x00\xff', ''],
+  3: {'y': np.float32(0.5), 'z': np.int64(7), 'w': np.bool_(True)},
+}
+
+
+@pytest.mark.parametrize('protocol', range(6))
+def test_plain_data_of_every_protocol_are_read(tmp_path, protocol):
+  path = tmp_path / 'a.pickle'
+  path.write_bytes(pickle.dumps(PLAIN, protocol))
+  assert plain_pickle.load(path) == PLAIN
+  assert type(plain_pickle.load(path)[3]['z']) is int
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'N' + b'r' + (1 << 28).to_bytes(4, 'little') + b'0N.',  # a place far off
+    b'B' + (1 << 31).to_bytes(4, 'little') + b'.',
+    b'\x8e' + (1 << 40).to_bytes(8, 'little') + b'.',
+    b'\x96' + (1 << 40).to_bytes(8, 'little') + b'.',
+    b'\x8b' + (1 << 30).to_bytes(4, 'little') + b'.',
+    b'I' + b'9' * 9999 + b'\n.',
+    # Keys whose hash walks a structure: deep, and one that doubles 60 times.
+    b'}' + b')' + b'\x85' * 30_000 + b'Ns.',
+    b'}' + b')q\x00' + b'h\x00h\x00\x86q\x00' * 60 + b'Ns.',
+  ],
+)
+def test_a_small_pickle_takes_little_memory_and_time(tmp_path, content):
+  path = tmp_path / 'a.pickle'
+  path.write_bytes(b'\x80\x04' + content)
+  tracemalloc.start()
+  with pytest.raises(ValueError, match=r'a\.pickle is no pickle of plain data'):
+    plain_pickle.load(path)
+  assert tracemalloc.get_traced_memory()[1] < 64 << 20
+  tracemalloc.stop()

@@ -8,6 +8,8 @@ from deltax.data.features.hdf5 import Hdf5Features, write_hdf5
 from deltax.data.features.shards.records import FeatureError
 from deltax.data.features.store import FeatureStore, open_features
 
+GZIP = {'compression': 'gzip', 'compression_opts': 9}
+
 
 def regions(seed=0, shape=(5, 9, 16)):
   values = np.random.default_rng(seed).standard_normal(shape)
@@ -117,3 +119,93 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     open_features(tmp_path / 'x.hdf5')
   with pytest.raises(FileNotFoundError, match='none: no such file'):
     Hdf5Features(tmp_path / 'none')
+
+
+def test_what_lies_in_another_file_is_not_read(published, tmp_path):
+  """Links and data sets that lead elsewhere: one may name any file."""
+  other = tmp_path / 'other.hdf5'
+  with h5py.File(other, 'w') as file:
+    file['secret'] = regions()
+  (tmp_path / 'raw').write_bytes(regions().tobytes())
+  with h5py.File(published, 'a') as file:
+    file['external'] = h5py.ExternalLink(str(other), 'secret')
+    file['to_itself'] = h5py.SoftLink('/to_itself')
+    file['folder'] = h5py.ExternalLink(str(other), '/')
+    file.create_dataset(
+      'outside', (5, 9, 16), 'f4', external=str(tmp_path / 'raw')
+    )
+    layout = h5py.VirtualLayout((5, 9, 16), 'f4')
+    layout[:] = h5py.VirtualSource(str(other), 'secret', (5, 9, 16))
+    file.create_virtual_dataset('virtual', layout)
+  with Hdf5Features(published) as features:
+    for name in ('external', 'to_itself', 'folder/secret'):
+      assert name not in features and name not in features.names
+      with pytest.raises(KeyError, match='no features of'):
+        features[name]
+    for name in ('outside', 'virtual'):
+      with pytest.raises(FeatureError, match='values lie in another file'):
+        features[name]
+
+
+def test_values_that_the_file_cannot_hold_take_no_memory(published):
+  with h5py.File(published, 'a') as file:
+    file.create_dataset('vast', (10**6, 1000, 1000), 'f4', chunks=(1, 9, 9))
+    file.create_dataset('bytes', (10**9,), 'u1', chunks=(999,))
+    file.create_dataset('empty', dtype='f4', data=h5py.Empty('f4'))
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match=r"'vast' .* are announced where 0"):
+      features['vast']
+    for name in ('bytes', 'empty'):
+      with pytest.raises(FeatureError, match=f"'{name}' is .* expected float"):
+        features[name]
+
+
+def test_a_black_video_is_read_however_small_it_is_packed(tmp_path):
+  with h5py.File(tmp_path / 'a.hdf5', 'w') as file:
+    file.create_dataset('black', data=np.zeros((400, 9, 64), 'f4'), **GZIP)
+  with Hdf5Features(tmp_path / 'a.hdf5') as features:
+    assert not features['black'].any()
+
+
+@pytest.mark.parametrize(
+  ('attribute', 'value'),
+  [
+    ('fingerprint', 3),
+    ('fingerprint', np.arange(3)),
+    ('description', 3),
+    ('description', '[1'),
+    ('description', '[]'),
+    ('description', b'\xff'),
+  ],
+)
+def test_attributes_are_texts_or_refused(published, attribute, value):
+  with h5py.File(published, 'a') as file:
+    file.attrs[attribute] = value
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match=f'its {attribute} is damaged'):
+      getattr(features, attribute)
+
+
+def test_a_damaged_list_of_names_is_refused(published):
+  content = published.read_bytes()
+  published.write_bytes(content.replace(b'SNOD', b'SNOX'))
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match='its list of names is damaged'):
+      print(features.names)
+
+
+@pytest.mark.parametrize('size', [0, 2**64 - 8, 2**63])
+def test_a_heap_in_which_hdf5_never_ends_is_refused(published, size):
+  with h5py.File(published, 'a') as file:
+    file.attrs['fingerprint'] = 'ab12'
+  with Hdf5Features(published) as features:
+    assert features.fingerprint == 'ab12'
+  content = bytearray(published.read_bytes())
+  heap = content.index(b'GCOL')
+  free = heap + 16 + 16 + 8  # behind the text, which takes eight bytes
+  assert content[free : free + 2] == b'\0\0'
+  content[free + 8 : free + 16] = size.to_bytes(8, 'little')
+  published.write_bytes(content)
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match='in its heap has an impossible siz'):
+      print(features.fingerprint)

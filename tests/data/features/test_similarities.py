@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from deltax.data import plain_pickle
+from deltax.data.features import plain_pickle
 from deltax.data.features.similarities import (
   Similarities,
   labelled,

@@ -1,10 +1,13 @@
 """The feature store: what goes in comes out, whatever happens in between."""
 
 import errno
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ NAMES = [
 # Adds videos for ever and tells each name once it is added.
 CHILD = """
 import sys
+import zlib
 import numpy as np
 from deltax.data.features.store import FeatureStore
 with FeatureStore(sys.argv[1], fingerprint='f') as store:
@@ -335,3 +339,90 @@ def test_a_killed_process_loses_nothing_that_it_added(tmp_path):
       rng = np.random.default_rng(k)
       expected = rng.standard_normal((40 + k, 9, 64)).astype(np.float32)
       np.testing.assert_array_equal(store[name], expected)
+
+
+def sealed(folder, change):
+  """Changes the list of records, and gives it the right checksum."""
+  path = folder / 'index'
+  listed = json.loads(path.read_text().partition('\n')[2])
+  text = json.dumps(change(listed))
+  path.write_text(f'{zlib.crc32(text.encode()):08x}\n{text}')
+
+
+def record(at, value):
+  def change(listed):
+    listed['records'][0][at] = value
+    return listed
+
+  return change
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda listed: [],
+    lambda listed: {'records': [], 'ends': {'x': 1}},
+    lambda listed: {**listed, 'ends': {'0': 10**12}},
+    lambda listed: {**listed, 'records': [['a', 0, 0]]},
+    record(0, 3),
+    record(1, 7),
+    record(2, -1),
+    record(3, 10**12),
+    record(3, 0),
+    record(4, [5]),
+    record(4, [5, 4, '3']),
+    record(1, None),
+  ],
+)
+def test_a_list_of_what_is_not_there_is_left_aside(tmp_path, change):
+  folder = filled(tmp_path / 's')
+  with FeatureStore(folder) as store:
+    expected = {name: store[name] for name in store.names}
+  sealed(folder, change)
+  with FeatureStore(folder) as store:
+    assert set(store.names) == set(expected)
+    for name, values in expected.items():
+      np.testing.assert_array_equal(store[name], values)
+
+
+def test_a_list_that_tells_another_shape_is_refused(tmp_path):
+  folder = filled(tmp_path / 's')
+  sealed(folder, record(4, [4, 5, 3]))
+  with FeatureStore(folder) as store:
+    name = store.names[0]
+    with pytest.raises(FeatureError, match='are damaged'):
+      store[name]
+
+
+@pytest.mark.parametrize(
+  ('name', 'size'), [(b'\xff', 4), (b'a', 3), (b'a', 0), (b'a', 65535)]
+)
+def test_a_record_of_no_known_kind_is_passed_over(tmp_path, name, size):
+  folder = filled(tmp_path / 's')
+  fields = struct.pack('<4s2H4I', b'\xd7DXF', len(name), size, 1, 1, 1, 0)
+  checked = struct.pack('<I', zlib.crc32(fields + name))
+  with FeatureStore(folder) as store:
+    before = store.names
+  with open(folder / 'shard-00000', 'ab') as file:
+    file.write(fields + checked + name + b'1234' * 20_000)
+  (folder / 'shard-x').write_bytes(b'of somebody else')
+  (folder / 'index').unlink()
+  with FeatureStore(folder) as store:
+    assert store.names == before
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'dtype': 'float64'}, 'dtype is .float64., expected one of float32'),
+    ({'dtype': ['float32']}, 'dtype is a list'),
+    ({'fingerprint': None}, 'fingerprint is None, expected a text'),
+    ({'description': []}, 'description is a list, expected an object'),
+  ],
+)
+def test_what_a_store_says_of_itself_is_checked(tmp_path, change, message):
+  folder = filled(tmp_path / 's')
+  about = json.loads((folder / 'store.json').read_text())
+  (folder / 'store.json').write_text(json.dumps({**about, **change}))
+  with pytest.raises(ValueError, match=rf'store\.json is damaged: {message}'):
+    FeatureStore(folder)

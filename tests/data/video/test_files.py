@@ -2,7 +2,9 @@
 
 import struct
 import wave
+import zlib
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -295,3 +297,76 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, name, frames, message):
   with pytest.raises(ValueError, match=message):
     write_video(tmp_path / name, frames, 10)
   assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_other_files_is_no_video(film, tmp_path, monkeypatch):
+  """FFmpeg would read the files that such a list names."""
+  monkeypatch.chdir(tmp_path)
+  write_video('other.mp4', noise(12), 12)
+  (tmp_path / 'concat.mp4').write_text('ffconcat version 1.0\nfile other.mp4\n')
+  (tmp_path / 'list.m3u8').write_text(
+    '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n'
+  )
+  for name in ('concat.mp4', 'list.m3u8'):
+    with pytest.raises(VideoError, match='it is a list of other files'):
+      read_video(name)
+
+
+def test_a_path_is_never_an_address(film, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'concat:a.mp4|b').mkdir()
+  for path in ('a.mp4', 'concat:a.mp4|b/c.mp4', '%03d.mp4'):
+    (tmp_path / path).write_bytes(film.read_bytes())
+  write_video('b/c.mp4', noise(12, (32, 32)), 12)
+  expected = read_video(film)
+  for path in ('concat:a.mp4|b/c.mp4', '%03d.mp4'):
+    np.testing.assert_array_equal(read_video(path).frames, expected.frames)
+
+
+def chunk(kind, content):
+  checksum = zlib.crc32(kind + content)
+  return (
+    struct.pack('>I', len(content))
+    + kind
+    + content
+    + (struct.pack('>I', checksum))
+  )
+
+
+def film_of_png(path, height, width):
+  """A film of one picture, black and tightly packed."""
+  header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+  packer, packed = zlib.compressobj(9), b''
+  for _ in range(height):
+    packed += packer.compress(b'\0' * (3 * width + 1))
+  picture = b'\x89PNG\r\n\x1a\n' + b''.join(
+    chunk(kind, content)
+    for kind, content in (
+      (b'IHDR', header),
+      (b'IDAT', packed + packer.flush()),
+      (b'IEND', b''),
+    )
+  )
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('png', 25)
+    stream.width, stream.height, stream.pix_fmt = 64, 64, 'rgb24'
+    packet = av.Packet(picture)
+    packet.stream, packet.pts, packet.dts = stream, 0, 0
+    container.mux(packet)
+  return path
+
+
+def test_a_small_file_of_a_vast_picture_is_not_unpacked(tmp_path):
+  small = film_of_png(tmp_path / 'small.avi', 64, 48)
+  assert read_video(small, short_side=None, crop=None).frames.any() == 0
+  vast = film_of_png(tmp_path / 'vast.avi', 8200, 8200)
+  assert vast.stat().st_size < 1 << 20
+  with pytest.raises(VideoError, match=r'vast\.avi'):
+    read_video(vast)
+
+
+def test_a_picture_as_thin_as_a_line_is_not_scaled_up(tmp_path):
+  thin = film_of_png(tmp_path / 'thin.avi', 2, 16_000)
+  with pytest.raises(VideoError, match=r'thin\.avi: a picture of 2x16000'):
+    read_video(thin)
+  assert read_video(thin, short_side=None, crop=None).frames.shape[1] == 2

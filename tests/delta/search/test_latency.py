@@ -336,3 +336,27 @@ def test_half_precision_moves_half_the_bytes(counted):
   own = half.candidates['same_a']['full']
   assert 2 * own.bytes == found.candidates['same_a']['full'].bytes
   assert half.dtype == 'bfloat16'
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'shape': [1, 2, 3]},
+    {'shape': 'abcd'},
+    {'cores': None},
+    {'frame': '9'},
+    {'frame': float('nan')},
+    {'network': 3},
+    {'teacher': {'a': {'ms': 1.0, 'macs': 1, 'bytes': [1]}}},
+    {'candidates': {'a': {'full': {'ms': [], 'macs': 1, 'bytes': 1}}}},
+    {'candidates': {'a': []}},
+    {'candidates': {'a': {}}},
+  ],
+)
+def test_values_of_another_type_are_refused(tmp_path, change):
+  path = tmp_path / 'latency.json'
+  latency.write(path, made())
+  content = json.loads(path.read_text())
+  path.write_text(json.dumps({**content, **change}))
+  with pytest.raises(ValueError, match='holds no latencies, or is damaged: '):
+    latency.read(path)

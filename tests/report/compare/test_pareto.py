@@ -157,3 +157,25 @@ def test_no_scores_make_no_page(tmp_path):
       tmp_path / 'page.html', compare({'a': blank}), 'x'
     )
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'title': 3}, 'b: results is damaged: title is 3, expected a text'),
+    ({'size': [64]}, 'b: a size or an interval in it cannot be'),
+    ({'size': '64'}, 'b: results is damaged: size is .64., expected a list'),
+    ({'gmacs': []}, r"b: results\['gmacs'\] is no object"),
+    ({'delta': {'a': 1}}, r"b: results\['delta'\] is no list of rows"),
+    ({'delta': [3]}, r"b: a row of results\['delta'\] is no object"),
+    ({'ms': {'teacher': 'x', 'key': 1, 'later': 1}}, r"teacher is 'x', expec"),
+    ({'classes': [['sky']]}, r'classes\[0\] is a list, expected a text'),
+    ({'streams': 4}, r"results\['streams'\] is no object"),
+  ],
+)
+def test_results_of_another_type_are_refused_by_place(changes, message):
+  with pytest.raises(ValueError, match=message):
+    compare({'a': run([0.6]), 'b': run([0.6], **changes)})
+  rows = run([0.6])['delta']
+  with pytest.raises(ValueError, match='a size or an interval in it cannot be'):
+    compare({'b': run([0.6], delta=[{**rows[0], 'interval': 0}])})

@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -347,6 +348,7 @@ def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
 
 ADDING = """
 import sys
+import zlib
 sys.path[:0] = sys.argv[2:]
 import test_folder
 from deltax.retrieval.index.folder import Index
@@ -377,3 +379,94 @@ def test_kill_minus_nine_loses_nothing_that_was_added(tmp_path):
   assert_has(index, [video(f'v{n}') for n in range(len(index))])
   index.add([video('after')])
   assert 'after' in Index(folder)
+
+
+def changed(folder, change):
+  """The manifest of an index, its first segment and that one's files."""
+  path = folder / 'manifest.json'
+  told = json.loads(path.read_text())
+  change(told, told['segments'][0], told['segments'][0]['files'])
+  path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda m, s, f: s.update(name='../../x'), r'\.name is .*, expected the n'),
+    (lambda m, s, f: s.update(name='/etc'), r'segments\[0\]\.name is'),
+    (lambda m, s, f: s.update(videos=10**12), 'it has not 1000000000000 vid'),
+    (lambda m, s, f: s.update(removed=3), 'removed is 3, expected a list'),
+    (lambda m, s, f: s.pop('shape'), "lacks 'shape'"),
+    (lambda m, s, f: s['shape'].update(coarse=99), 'codes of another shape'),
+    (lambda m, s, f: s['shape'].update(dtype='O'), 'expected one of float32'),
+    (lambda m, s, f: m.update(shape=None), 'codes of another shape'),
+    (lambda m, s, f: m['segments'].append(s), 'is named twice'),
+    (lambda m, s, f: m.update(next_segment='../x'), 'next_segment is'),
+    (lambda m, s, f: m.update(segments={}), 'segments is an object'),
+    (lambda m, s, f: m.update(model=['a']), 'expected a text or null'),
+    (lambda m, s, f: f.pop('fine.bin'), "lacks 'fine.bin'"),
+    (lambda m, s, f: f['fine.bin'].update(bytes=-1), 'bytes is -1, expected'),
+    (lambda m, s, f: f['names.json'].pop('checksum'), "lacks 'checksum'"),
+  ],
+)
+def test_a_manifest_that_cannot_be_is_refused(tmp_path, change, message):
+  folder = make(tmp_path / 'index', [video('a')]).folder
+  changed(folder, change)
+  with pytest.raises(ValueError, match=message) as error:
+    Index(folder)
+  assert str(folder) in str(error.value)
+
+
+def sealed(folder, name, content):
+  """Puts content into a file, and its size and checksum into the manifest."""
+  (folder / 'segments' / '000001' / name).write_bytes(content)
+
+  def change(told, segment, files):
+    files[name]['bytes'] = len(content)
+    if 'checksum' in files[name] and name != 'coarse.npy':
+      files[name]['checksum'] = zlib.crc32(content)
+
+  changed(folder, change)
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'message'),
+  [
+    ('names.json', b'[' * 9999, 'nested more than 100 deep'),
+    ('names.json', b'[]', 'it has not 1 videos'),
+    ('names.json', b'[["a", 3, []]]', r'it\[0\]\[1\] is 3, expected a text'),
+    ('names.json', b'[["a", "a", [[0, -5]]]]', 'is -5, expected'),
+    ('names.json', b'[["a", "a", [[0, 10000]]]]', r'pictures\.bin is damaged'),
+    ('fine.bin', b'1234', r'fine\.bin is damaged: it has 4 bytes'),
+    ('times.bin', b'12345678', r'times\.bin is damaged'),
+    ('videos.npy', b'no array', r'videos\.npy is damaged'),
+    ('coarse.npy', b'', r'coarse\.npy is damaged'),
+  ],
+)
+def test_files_under_the_right_checksums_are_checked_too(
+  tmp_path, name, content, message
+):
+  folder = make(tmp_path / 'index', [video('a')]).folder
+  sealed(folder, name, content)
+  with pytest.raises(ValueError, match=message):
+    Index(folder)
+
+
+@pytest.mark.parametrize('frames', [-1, 0, 2**31 - 1])
+def test_a_video_has_the_frames_that_are_there(tmp_path, frames):
+  folder = make(tmp_path / 'index', [video('a')]).folder
+  path = folder / 'segments' / '000001' / 'videos.npy'
+  table = np.load(path)
+  table['frames'] = frames
+  np.save(path, table)
+  sealed(folder, 'videos.npy', path.read_bytes())
+  with pytest.raises(ValueError, match=r'fine\.bin is damaged'):
+    Index(folder)
+
+
+def test_a_video_that_is_there_twice_is_refused(tmp_path):
+  folder = make(tmp_path / 'index', [video('a')], [video('b')]).folder
+  path = folder / 'segments' / '000001' / 'names.json'
+  sealed(folder, 'names.json', path.read_bytes().replace(b'"a"', b'"b"'))
+  with pytest.raises(ValueError, match='it has a video twice'):
+    Index(folder)

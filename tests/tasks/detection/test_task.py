@@ -182,3 +182,21 @@ def test_imitation_looks_at_later_frames_only():
   found = imitation(detector, outs, target)
   assert found[0] == 0
   assert found[1] > 0
+
+
+@pytest.mark.parametrize('size', [3, (64,), ('a', 'b'), (64, 0), (1.5, 64)])
+def test_frames_have_rows_and_columns(size):
+  with pytest.raises(ValueError, match='a detector cannot have size='):
+    make_detector('efficientdet_tiny', num_classes=CLASSES, size=size)
+
+
+def test_a_task_that_lacks_an_option_names_it():
+  with pytest.raises(ValueError, match="'detection' needs the option 'model'"):
+    tasks.make_task('detection', num_classes=CLASSES, size=SIZE)
+
+
+def test_an_option_that_the_loss_has_not_is_named():
+  with pytest.raises(ValueError, match="the loss has no option 'nope'; known"):
+    tasks.make_task(
+      'segmentation', model='ddrnet23_tiny', num_classes=3, loss={'nope': 1}
+    )

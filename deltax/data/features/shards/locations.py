@@ -7,16 +7,23 @@ file is missing or damaged, are found by reading the shards.
 
 import json
 import pathlib
+import re
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from absl import logging
 
-from deltax import files
+from deltax import files, plain
 from deltax.data.features.shards import records
 
 Ends = dict[int, int]
+
+_LISTED = {
+  'ends': {str: plain.COUNT},
+  'records': [(plain.TEXT, *3 * [plain.COUNT], 3 * (plain.COUNT,))],
+}
+_SHARD = re.compile(r'shard-(\d{5,9})')
 
 
 class Location(NamedTuple):
@@ -49,7 +56,10 @@ def locate(folder: pathlib.Path) -> tuple[dict[str, Location], Ends]:
   """
   locations, ends = _read(folder)
   for path in sorted(folder.glob('shard-*')):
-    shard = int(path.name.removeprefix('shard-'))
+    named = _SHARD.fullmatch(path.name)
+    if named is None:
+      continue  # nothing of ours
+    shard = int(named[1])
     ends.setdefault(shard, 0)
     size = path.stat().st_size
     if size > ends[shard]:
@@ -75,12 +85,17 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Location], Ends]:
   if not path.exists():
     return {}, {}
   checksum, _, text = path.read_text('utf-8', 'replace').partition('\n')
-  if checksum != _checksum(text):
+  try:
+    if checksum != _checksum(text):
+      raise ValueError('its checksum is another')
+    listed = plain.check(plain.loads(text), _LISTED, path)
+    # JSON has no numbers as keys.
+    ends = {int(shard): end for shard, end in listed['ends'].items()}
+    _check_places(listed['records'], ends)
+  except ValueError as error:
     logging.warning('%s is damaged; the shards are read instead', path)
+    logging.debug('%s', error)
     return {}, {}
-  listed = json.loads(text)
-  # JSON has no numbers as keys.
-  ends = {int(shard): end for shard, end in listed['ends'].items()}
   for shard, end in ends.items():
     path = shard_path(folder, shard)
     if not path.exists() or path.stat().st_size < end:
@@ -91,6 +106,13 @@ def _read(folder: pathlib.Path) -> tuple[dict[str, Location], Ends]:
     for name, shard, start, end, shape in listed['records']
   }
   return locations, ends
+
+
+def _check_places(rows: list, ends: Ends) -> None:
+  """Raises a ValueError for a record that lies outside of its shard."""
+  for name, shard, start, end, _ in rows:
+    if not start < end <= ends.get(shard, 0):
+      raise ValueError(f'{name!r} lies outside of shard {shard}')
 
 
 def _later(

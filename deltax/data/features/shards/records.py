@@ -123,9 +123,12 @@ def _read_head(data: bytes) -> Head | None:
   _, length, size, *shape, checksum = _FIELDS.unpack(fields)
   (checked,) = _CHECKSUM.unpack_from(data, _FIELDS.size)
   text = data[_HEADER : _HEADER + length]
-  if zlib.crc32(fields + text) != checked:
+  if zlib.crc32(fields + text) != checked or size not in _BY_SIZE:
     return None
-  name = text.decode('utf-8', 'surrogatepass')
+  try:
+    name = text.decode('utf-8', 'surrogatepass')
+  except UnicodeDecodeError:
+    return None
   content = _HEADER + length
   values = size * shape[0] * shape[1] * shape[2]
   return Head(

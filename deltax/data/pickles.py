@@ -1,7 +1,7 @@
-"""Pickles read as plain data.
+"""Pickles read as plain data, whatever they ask for.
 
 `pickle.loads` imports and calls whatever a file names. Here a file can name
-only what the caller admits, and a machine of some thirty operations puts
+only what the caller admits, and a machine of some forty operations puts
 containers together; any other operation is refused. Nothing is imported, no
 method of a loaded object is called, and nothing is hashed but plain keys.
 """
@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from deltax.errors import DeltaxError
+from deltax.plain import written
 
 LONGEST = 64 << 20  # bytes of pickles that a file may hold
 MOST_OPERATIONS = 1_000_000
-_LARGEST_KEY = 1 << 61
+_LARGEST_KEY = 1 << 64
 _ELEMENT = 100  # bytes, about, of an element of a container
+_COPIED = 12  # bytes of arguments for each operation, where there are many
 
 
 class Refused(DeltaxError):
@@ -39,6 +41,8 @@ def load(
   *,
   persistent: Callable[[Any], Any] = _refuse_all,
   build: Callable[[Any, Any], None] = _refuse_all,
+  most_operations: int | None = None,
+  purpose: str = 'checkpoint of weights',
 ) -> Any:
   """What one pickle holds; `file` is left behind its end.
 
@@ -48,6 +52,8 @@ def load(
       those that are a `Function`.
     persistent: maps a persistent id to the object it stands for.
     build: `(object, state)`, told of the state of an object.
+    most_operations: that the pickle may take; None for a million.
+    purpose: what the pickle should be, for messages.
 
   Returns:
     The object.
@@ -60,15 +66,19 @@ def load(
     >>> load(io.BytesIO(pickle.dumps({'epoch': (1, 2.5)}, protocol=2)), {})
     {'epoch': (1, 2.5)}
   """
-  machine = _Machine(admitted, persistent, build)
+  most_operations = most_operations or MOST_OPERATIONS
+  machine = _Machine(admitted, persistent, build, purpose)
+  machine.most_handed = max(LONGEST, _COPIED * most_operations)
   try:
-    for name, value in _operations(file):
+    for name, value in _operations(file, most_operations, purpose):
       if name == 'STOP':
         return machine.stack.pop()
       _DO[name](machine, value)
   except Refused:
     raise
-  except (LookupError, TypeError, ValueError, AttributeError) as error:
+  except (
+    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+  ) as error:
     raise Refused(
       f'its pickle is cut short or damaged ({type(error).__name__})'
     ) from error
@@ -80,14 +90,15 @@ class _Machine:
   Each method is an operation; most take what lies on top of the stack.
   """
 
-  def __init__(self, admitted, persistent, build):
+  def __init__(self, admitted, persistent, build, purpose):
     self.admitted, self.persistent, self.told = admitted, persistent, build
+    self.purpose = purpose
     self.stack: list[Any] = []
     self.marks: list[int] = []
     self.memo: dict[int, Any] = {}
     # Bytes of arguments: a file that passes the same ones again and again to
     # functions that copy them would fill the memory.
-    self.handed = 0
+    self.handed, self.most_handed = 0, LONGEST
 
   def push(self, value):
     self.stack.append(value)
@@ -107,6 +118,17 @@ class _Machine:
 
   def tuple(self, _):
     self.push(tuple(self.since_mark()))
+
+  def list(self, _):
+    self.push(self.since_mark())
+
+  def dict(self, _):
+    items = self.since_mark()
+    self.push({})
+    _update(self.stack[-1], items)
+
+  def frozenset(self, _):
+    self.push(frozenset(map(plain_key, self.since_mark())))
 
   def put(self, place):
     self.memo[place] = self.stack[-1]
@@ -136,7 +158,7 @@ class _Machine:
     self.stack[-1].update(map(plain_key, items))
 
   def name(self, name):
-    self.push(_named(name, self.admitted))
+    self.push(_named(name, self.admitted, self.purpose))
 
   def name_of_stack(self, _):
     module, attribute = self.stack.pop(-2), self.stack.pop()
@@ -145,7 +167,7 @@ class _Machine:
   def call(self, _):
     arguments = self.stack.pop()
     self.handed += sum(map(_weight, arguments))
-    if self.handed > LONGEST:
+    if self.handed > self.most_handed:
       raise Refused('it copies what it holds again and again')
     self.push(_call(self.stack.pop(), arguments))
 
@@ -173,6 +195,7 @@ _DO: dict[str, Callable[[_Machine, Any], None]] = {
       *('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'),
       *('BINUNICODE', 'SHORT_BINUNICODE', 'SHORT_BINSTRING', 'BINSTRING'),
       *('BINBYTES', 'SHORT_BINBYTES'),
+      *('INT', 'LONG', 'FLOAT', 'STRING', 'UNICODE'),  # of protocol 0
     ),
     _Machine.push,
   ),
@@ -189,13 +212,16 @@ _DO: dict[str, Callable[[_Machine, Any], None]] = {
   'TUPLE3': _tuple_of(3),
   'MARK': _Machine.mark,
   'TUPLE': _Machine.tuple,
+  'LIST': _Machine.list,
+  'DICT': _Machine.dict,
+  'FROZENSET': _Machine.frozenset,
   'APPEND': _Machine.append,
   'APPENDS': _Machine.appends,
   'SETITEM': _Machine.set_item,
   'SETITEMS': _Machine.set_items,
   'ADDITEMS': _Machine.add_items,
-  **dict.fromkeys(('BINPUT', 'LONG_BINPUT'), _Machine.put),
-  **dict.fromkeys(('BINGET', 'LONG_BINGET'), _Machine.get),
+  **dict.fromkeys(('PUT', 'BINPUT', 'LONG_BINPUT'), _Machine.put),
+  **dict.fromkeys(('GET', 'BINGET', 'LONG_BINGET'), _Machine.get),
   'MEMOIZE': _Machine.memoize,
   'GLOBAL': _Machine.name,
   'STACK_GLOBAL': _Machine.name_of_stack,
@@ -206,14 +232,16 @@ _DO: dict[str, Callable[[_Machine, Any], None]] = {
 _KNOWN = {*_DO, 'STOP'}
 
 
-def _operations(file: io.BytesIO) -> Iterator[tuple[str, Any]]:
-  for _ in range(MOST_OPERATIONS):
+def _operations(
+  file: io.BytesIO, most: int, purpose: str
+) -> Iterator[tuple[str, Any]]:
+  for _ in range(most):
     code = file.read(1)
     operation = pickletools.code2op.get(code.decode('latin-1'))
     if operation is None:
       raise Refused('its pickle is cut short or damaged')
     if operation.name not in _KNOWN:
-      raise Refused(f'it asks for {operation.name}, which no checkpoint needs')
+      raise Refused(f'it asks for {operation.name}, which no {purpose} needs')
     value = None
     if operation.name == 'GLOBAL':
       module, attribute = file.readline(), file.readline()
@@ -221,14 +249,13 @@ def _operations(file: io.BytesIO) -> Iterator[tuple[str, Any]]:
     elif operation.arg is not None:
       value = operation.arg.reader(file)
     yield operation.name, value
-  raise Refused(f'its pickle has more than {MOST_OPERATIONS} operations')
+  raise Refused(f'its pickle has more than {most} operations')
 
 
-def _named(name, admitted):
+def _named(name, admitted, purpose):
   if name not in admitted:
     raise Refused(
-      f'it names {name[:80]}, which no checkpoint of weights needs; nothing '
-      'of it was run'
+      f'it names {written(name)}, which no {purpose} needs; nothing was run'
     )
   return admitted[name]
 
