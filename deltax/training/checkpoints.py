@@ -9,10 +9,8 @@ the shape, dtype and checksum of every leaf.
 import contextlib
 import errno
 import json
-import logging
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -24,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 import deltax
 from deltax.errors import DeltaxError
+from deltax.training import quiet
 from deltax.training.leaves import (
   checksum,
   from_host,
@@ -40,14 +39,7 @@ from deltax.types import ModelState, Params
 FOLDER = 'checkpoints'
 _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
 
-
-def _worth_reading(record: logging.LogRecord) -> bool:
-  told_later = record.levelno <= logging.INFO or record.exc_info
-  return not told_later or '/orbax/' not in record.pathname
-
-
-# orbax logs some thirty lines a save, and the traceback of what it raises.
-logging.getLogger('absl').addFilter(_worth_reading)
+quiet.hide_what_orbax_logs()
 
 
 class CheckpointError(DeltaxError):
@@ -184,7 +176,7 @@ class Checkpoints:
       # orbax would make a folder that is gone, and go on without the rest.
       if not self._sign.exists():
         raise FileNotFoundError(errno.ENOENT, 'the folder is gone')
-      with _without_aftermath():
+      with quiet.without_aftermath():
         yield
     except (OSError, ValueError) as error:  # the latter of tensorstore
       self._unwritten = not_saved(self.folder, error)
@@ -323,7 +315,13 @@ def _alone() -> ocp.options.MultiprocessingOptions:
 def _read_leaves(
   path: pathlib.Path, stored: Mapping[str, list]
 ) -> dict[str, np.ndarray]:
-  empty = {n: np.empty(s, jnp.dtype(d)) for n, (s, d, _) in stored.items()}
+  try:
+    empty = {n: np.empty(s, jnp.dtype(d)) for n, (s, d, _) in stored.items()}
+  except MemoryError as error:
+    raise CheckpointError(
+      f'corrupt checkpoint {path}: its metadata lists arrays that do not fit '
+      f'into memory ({error})'
+    ) from error
   leaves = _read(
     path, 'state', ocp.args.PyTreeRestore(empty, partial_restore=True)
   )
@@ -345,7 +343,7 @@ def _read(path: pathlib.Path, item: str, args: Any) -> Any:
   checkpointer = ocp.Checkpointer(handler, multiprocessing_options=_alone())
   with checkpointer:
     try:
-      with _without_aftermath():
+      with quiet.without_aftermath():
         return checkpointer.restore(
           path, args=ocp.args.Composite(**{item: args})
         )[item]
@@ -355,25 +353,6 @@ def _read(path: pathlib.Path, item: str, args: Any) -> Any:
         f'corrupt checkpoint {path}: its {item!r} does not read as it was '
         f'written ({type(error).__name__}: {reason})'
       ) from error
-
-
-@contextlib.contextmanager
-def _without_aftermath() -> Iterator[None]:
-  """Hides what follows a failed read or write.
-
-  orbax closes its event loop at the first leaf that fails. Every other one in
-  flight then complains about that, from another thread and a little later: so
-  after a failure the filter stays.
-  """
-  shown = sys.unraisablehook
-
-  def hook(event: Any) -> None:
-    if 'Event loop is closed' not in str(event.exc_value):
-      shown(event)
-
-  sys.unraisablehook = hook
-  yield
-  sys.unraisablehook = shown
 
 
 def _check_same_tree(

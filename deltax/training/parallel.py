@@ -7,6 +7,7 @@ all devices and never carry a device axis. Training does not depend on the
 wrapper nor on the number of devices or processes.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -172,14 +173,26 @@ def gathered(tree: Any) -> Any:
   What is spread over devices is put together; all processes take part.
   """
 
-  def here(x: Array) -> Array:
-    if not isinstance(x, jax.Array):
-      return x
-    if not x.is_fully_replicated:
-      x = jax.device_put(x, NamedSharding(x.sharding.mesh, PartitionSpec()))
-    return x if x.is_fully_addressable else x.addressable_data(0)
-
-  return jax.tree.map(here, tree)
+  arrays, form = jax.tree.flatten(tree)
+  spread = [
+    k
+    for k, x in enumerate(arrays)
+    if isinstance(x, jax.Array) and not x.is_fully_replicated
+  ]
+  if spread:
+    # One program, and nothing beside it: where two of them wait for other
+    # processes at once, each process may begin with another one.
+    shares = jax.block_until_ready([arrays[k] for k in spread])
+    mesh = shares[0].sharding.mesh
+    for k, x in zip(spread, _gathering(mesh)(shares), strict=True):
+      arrays[k] = x
+  here = [
+    x
+    if not isinstance(x, jax.Array) or x.is_fully_addressable
+    else x.addressable_data(0)
+    for x in jax.block_until_ready(arrays)
+  ]
+  return jax.tree.unflatten(form, here)
 
 
 def from_all_processes(x: np.ndarray) -> np.ndarray:
@@ -295,6 +308,13 @@ def _shardings(devices: Devices) -> tuple[NamedSharding, NamedSharding]:
     NamedSharding(mesh, PartitionSpec()),
     NamedSharding(mesh, PartitionSpec(AXIS_NAME)),
   )
+
+
+@functools.cache
+def _gathering(mesh: Mesh) -> Callable[[list[Array]], list[Array]]:
+  """A compiled function that puts shares of arrays together."""
+  whole = NamedSharding(mesh, PartitionSpec())
+  return jax.jit(lambda shares: shares, out_shardings=whole)
 
 
 def _shared(x: Array, mesh: Mesh) -> NamedSharding:
