@@ -1,5 +1,6 @@
 # On a fresh machine: `make demo`, `make demo-detection`, `make demo-retrieval`,
-# `make test`, `make bench`.
+# `make test`, `make test-slow`,
+# `make bench`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ DEMO := runs/demo
 DETECTION := runs/demo_detection
 RETRIEVAL := runs/demo_retrieval
 
-.PHONY: bench demo demo-detection demo-retrieval test clean
+.PHONY: bench demo demo-detection demo-retrieval test test-slow clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
@@ -53,7 +54,11 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+# What takes longer: more steps, published networks at full size, a wheel.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 $(READY): pyproject.toml requirements.txt
 	@echo "Installing into $(VENV), a minute or so"
