@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import optax
+
 from deltax import data, files, plain, tasks, training
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
@@ -66,7 +68,6 @@ def _check_parts(config: Mapping[str, Any]) -> None:
   for part, name in (
     ('task', 'name'),
     ('training', 'parallel'),
-    ('training', 'steps'),
     ('optimizer', 'learning_rate'),
   ):
     if part in config and name not in config[part]:
@@ -110,16 +111,14 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
       as it is, and so does its config.
     WorkdirError: another run holds the folder, or it cannot be written.
   """
-  built = build(config)
+  built, changes = build(config), optimizer(config)
   train_data = dataset(config, 'train')
   evaluation_data = dataset(config, 'evaluation')
   training.train(
     built.task,
     train_data,
     workdir=workdir,
-    optimizer=training.make_optimizer(
-      steps=config['training']['steps'], **config['optimizer']
-    ),
+    optimizer=changes,
     evaluation_dataset=evaluation_data,
     metadata=config,
     # Not before: a config that does not go on with the run there is not its.
@@ -127,6 +126,19 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
       pathlib.Path(workdir) / 'config.json', config
     ),
     **config['training'],
+  )
+
+
+def optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
+  """What changes the parameters of a run of `training.steps` steps.
+
+  Raises:
+    ValueError: the steps are missing; or see `training.make_optimizer`.
+  """
+  if 'steps' not in config['training']:
+    raise ValueError("config.training has no 'steps', which a run needs")
+  return training.make_optimizer(
+    steps=config['training']['steps'], **config['optimizer']
   )
 
 

@@ -88,7 +88,10 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
   [
     ('--networks ddrnet', "no network 'ddrnet'; known: ddrnet23_slim"),
     ('--candidates full nope:3', "nope:3: no candidate 'nope'; known: full"),
-    ('--candidates low_rank:a', '--candidates low_rank:a: wrong arguments'),
+    (
+      '--candidates low_rank:a',
+      "--candidates low_rank:a: the candidate 'low_rank' cannot have the arg",
+    ),
     ('--candidates low_rank:0', 'a low-rank factor is at least 1'),
     ('--size 64', "--size is as 512x1024, got '64'"),
     ('--threads 1 4096', 'this process may use'),

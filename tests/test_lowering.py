@@ -154,7 +154,16 @@ def started(name):
   return task, state, batch
 
 
-@pytest.mark.parametrize('name', TASKS)
+DEEP = ('delta segmentation', 'delta detection', 'its delta network')
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in DEEP))
+    for name in TASKS
+  ],
+)
 def test_training_and_evaluation_lower_for_accelerators(name):
   task, state, batch = started(name)
   step = functools.partial(train_step, task=task, optimizer=OPTIMIZER)

@@ -178,8 +178,10 @@ def alone(tmp_path_factory):
   [
     (RETRIEVAL, 'pmap', by_environment, ()),
     (RETRIEVAL, 'jit', by_slurm, ()),
-    (SEGMENTATION, 'pmap', by_flags, ()),
-    (DETECTION, 'jit', by_flags, FEW_SCORES),
+    pytest.param(SEGMENTATION, 'pmap', by_flags, (), marks=pytest.mark.slow),
+    pytest.param(
+      *(DETECTION, 'jit', by_flags, FEW_SCORES), marks=pytest.mark.slow
+    ),
   ],
 )
 def test_two_processes_train_what_one_trains(

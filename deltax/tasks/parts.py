@@ -64,11 +64,11 @@ def check_options(
 ) -> None:
   """Raises a ValueError that names an unknown or a missing option."""
   given, known = list(given), list(known)
-  missing = [repr(name) for name in needed if name not in given]
-  if missing:
-    raise ValueError(f'{what} needs the option {", ".join(missing)}')
   unknown = [repr(name) for name in given if name not in known]
   if unknown:
     raise ValueError(
       f'{what} has no option {", ".join(unknown)}; known: {", ".join(known)}'
     )
+  missing = [repr(name) for name in needed if name not in given]
+  if missing:
+    raise ValueError(f'{what} needs the option {", ".join(missing)}')

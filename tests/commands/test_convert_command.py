@@ -136,6 +136,7 @@ def test_training_goes_on_from_converted_students_and_costs(
   run('convert', NAME, files['delta'], out, '--costs', costs)
   config = demo_delta.get_config('smoke').to_dict()
   config['teacher'] = str(out)
+  config['task']['model'] = NAME
   config['task']['delta']['costs'] = str(out / 'costs.json')
   built = experiment.build(config)
   assert set(built.options['delta']['costs'].values()) == {1.0}
@@ -210,6 +211,6 @@ def test_the_command_is_known_by_three_names_and_help_needs_no_jax(tmp_path):
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys):
-  assert 'known: run, profile, export, convert' in refused(
+  assert 'known: run, label, profile, export, convert' in refused(
     capsys, 'transmogrify'
   )

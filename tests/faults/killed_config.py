@@ -59,11 +59,10 @@ class Detector(nn.Module):
     return {'classes': classes - 4, 'boxes': boxes}
 
 
-models.MODELS['few_layers'] = models.Model(Segmenter, 'ddrnet')
-models.MODELS['few_layers_det'] = models.Model(Detector, 'ddrnet_det')
-
-
 def get_config(name: str):
+  # Here, and not when the file is read: only the program that trains has them.
+  models.MODELS['few_layers'] = models.Model(Segmenter, 'ddrnet')
+  models.MODELS['few_layers_det'] = models.Model(Detector, 'ddrnet_det')
   config = CONFIGS[name].get_config('smoke')
   config.training.update(steps=STEPS, evaluate_every=STEPS // 2)
   if 'delta' in config.task:

@@ -254,6 +254,7 @@ def starter(tmp_path_factory):
   starter.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', KINDS)
 def test_a_killed_program_ends_as_if_nothing_had_been(
   name, starter, videos, tmp_path, monkeypatch

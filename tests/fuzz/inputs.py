@@ -41,9 +41,6 @@ from deltax.tasks.video import viewer
 from deltax.training.state import TrainState
 
 ROOT = pathlib.Path(__file__).parents[2]
-# For as long as the process lives, systems may have a backbone of 26 numbers.
-_INSTALLED = contextlib.ExitStack()
-_INSTALLED.enter_context(small_backbone.installed())
 
 
 def floats(*shape):
@@ -246,6 +243,8 @@ def read_index(folder):
     index.fine(row), index.times(row), index.pictures(row)
 
 
+# A system's extractor has a backbone of 26 numbers.
+@small_backbone.installed()
 def make_system(folder):
   frame = np.zeros((1, 112, 112, 3), np.float32)
   weights = small_backbone.Small(None).init(jax.random.key(0), frame)
@@ -260,6 +259,7 @@ def make_system(folder):
   system_folder.save_system(folder / 'system', made)
 
 
+@small_backbone.installed()
 def read_system(folder):
   extractors.read_whitening(folder / 'whitening.npz')
   system_folder.open_system(folder / 'system')
@@ -377,9 +377,7 @@ def read_flags(folder):
   config = parsed(['train.py', *given]).to_dict()
   config['teacher'] = ''  # a run elsewhere
   experiment.build(config)
-  training.make_optimizer(
-    steps=config['training']['steps'], **config['optimizer']
-  )
+  experiment.optimizer(config)
 
 
 def parsed(arguments):
