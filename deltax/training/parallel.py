@@ -74,7 +74,7 @@ def pmap_step(
     batch = jax.tree.map(
       lambda x: np.reshape(x, (len(local), share, *np.shape(x)[1:])), batch
     )
-    return mapped(_place(state, whole), batch)
+    return mapped(_place(state, whole, lambda state: whole), batch)
 
   return run
 
@@ -91,9 +91,15 @@ def jit_step(
       keeps a share only, and gathers the parameters while it uses them.
 
   Returns:
-    As `pmap_step`, with the same Raises for B. Arrays of the state may be
-    spread over processes: see `gathered`.
+    As `pmap_step`. Arrays of the state may be spread over processes: see
+    `gathered`.
+
+  Raises:
+    ValueError: as `pmap_step` for B, or an unknown `shard`, with the known
+      ones.
   """
+  if shard not in SHARDED:
+    raise ValueError(f'shard={shard!r}; known: {sorted(SHARDED)}')
   devices = _or_all(devices)
   whole, split = _shardings(devices)
   fields = SHARDED[shard]
@@ -124,7 +130,7 @@ def jit_step(
       name: jax.make_array_from_process_local_data(split, np.asarray(x))
       for name, x in batch.items()
     }
-    return compiled(_place(state, layout(state)), batch)
+    return compiled(_place(state, whole, layout), batch)
 
   return run
 
@@ -326,16 +332,19 @@ def _shared(x: Array, mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS_NAME))
 
 
-def _place(state: TrainState, layout: Any) -> TrainState:
-  """The state where a step wants it; `layout` is one for all, or a tree."""
+def _place(
+  state: TrainState,
+  whole: NamedSharding,
+  layout: Callable[[TrainState], Any],
+) -> TrainState:
+  """The state where a step wants it: the counter `whole`, all by `layout`."""
   # A fresh or restored state lies on one device. Left there, the second call
   # would see another layout than the first, and compile the step again.
-  whole = layout if isinstance(layout, NamedSharding) else layout.step
   if state.step.sharding == whole:
     return state
   if whole.is_fully_addressable:
-    return jax.device_put(state, layout)
-  return jax.tree.map(_from_each_process, state, layout)
+    return jax.device_put(state, layout(state))
+  return jax.tree.map(_from_each_process, state, layout(state))
 
 
 def _from_each_process(x: Array, sharding: NamedSharding) -> Array:

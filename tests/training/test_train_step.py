@@ -318,6 +318,11 @@ def test_a_mapped_step_refuses_to_share_out_the_state():
     pmap_step(lambda state, batch: (state, {}), shard='optimizer')
 
 
+def test_an_unknown_part_of_the_state_lists_the_known_ones():
+  with pytest.raises(ValueError, match=r"known: \['', 'optimizer', 'param"):
+    jit_step(lambda state, batch: (state, {}), shard='params')
+
+
 class Dropping(nn.Module):
   """Two frames an example; noise of every unit, and no statistics."""
 
