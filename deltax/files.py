@@ -107,6 +107,22 @@ def naming(path: Path) -> Iterator[None]:
     raise OSError(error.errno or errno.EIO, reason, str(path)) from error
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+  """Holds the lock that a file stands for; it goes with the process too.
+
+  Args:
+    path: the file, in a folder that is there; it is made if there is none.
+    wait: until another holder is done.
+
+  Raises:
+    BlockingIOError: another holds it, and nobody waits.
+  """
+  with open(path, 'w') as file:
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    yield
+
+
 def sync(path: Path) -> None:
   """Waits until a file's content, or a folder's names, are on the disk."""
   handle = os.open(path, os.O_RDONLY)

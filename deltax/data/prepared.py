@@ -2,7 +2,6 @@
 
 import array
 import contextlib
-import fcntl
 import functools
 import io
 import os
@@ -13,6 +12,8 @@ from unittest import mock
 import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.core import shuffle
+
+from deltax import files
 
 
 def prepared(
@@ -37,9 +38,8 @@ def prepared(
     data_dir or os.environ.get('DELTAX_DATA') or '~/.cache/deltax'
   ).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
-  lock_path = folder / f'{builder_class.name}.lock'
-  with _quiet(), open(lock_path, 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
+  # One process builds, the others wait.
+  with _quiet(), files.locked(folder / f'{builder_class.name}.lock'):
     builder = builder_class(
       config=config, data_dir=folder, file_format='array_record'
     )

@@ -4,8 +4,6 @@ Sources are the real clips that installed packages carry, and drives through
 rendered streets; their copies are edited as people edit what they copy.
 """
 
-import contextlib
-import fcntl
 import functools
 import os
 import pathlib
@@ -97,7 +95,8 @@ def make_copies(
     'short_side': short_side,
     'seed': seed,
   }
-  with _locked(folder):
+  folder.mkdir(parents=True, exist_ok=True)
+  with files.locked(folder / 'lock'):
     listed = _planned(folder, made)
     if (folder / 'annotations.json').exists():
       return folder
@@ -239,11 +238,3 @@ def _read(path: pathlib.Path) -> Footage:
 
 def _rate(times: np.ndarray) -> float:
   return 1 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path):
-  folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / 'lock', 'w') as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    yield

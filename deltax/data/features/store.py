@@ -6,7 +6,6 @@ does not read the shards. `shards` has both formats.
 """
 
 import contextlib
-import fcntl
 import os
 import pathlib
 from collections.abc import Mapping
@@ -217,9 +216,9 @@ def open_features(path: str | os.PathLike) -> FeatureStore | Hdf5Features:
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path):
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / 'lock', 'w') as file:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      stack.enter_context(files.locked(folder / 'lock', wait=False))
     except BlockingIOError:
       raise ValueError(f'{folder} is being added to already') from None
     yield

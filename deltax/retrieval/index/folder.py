@@ -13,7 +13,6 @@ returned.
 import collections
 import contextlib
 import copy
-import fcntl
 import os
 import pathlib
 import shutil
@@ -256,8 +255,7 @@ class Index:
   @contextlib.contextmanager
   def _writing(self) -> Iterator[dict[str, Any]]:
     """The manifest to change, alone; what it then says is put in its place."""
-    with open(self.folder / 'lock', 'w') as lock:
-      fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.locked(self.folder / 'lock'):
       self._read()
       manifest = copy.deepcopy(self.manifest)
       self._sweep()
