@@ -1,9 +1,15 @@
-"""Whether a person watches."""
+"""What a person who watches, or a log, is told of long work."""
 
 import os
 import sys
+import time
+from collections.abc import Iterable, Iterator
+
+import tqdm
+from absl import logging
 
 VARIABLE = 'DELTAX_PROGRESS'
+_EVERY = 10.0  # seconds between lines of the log
 
 
 def wants_bar(progress: bool | None = None) -> bool:
@@ -15,5 +21,28 @@ def wants_bar(progress: bool | None = None) -> bool:
   """
   if progress is not None:
     return progress
-  told = os.environ.get(VARIABLE)
-  return sys.stderr.isatty() if told is None else told == '1'
+  answer = os.environ.get(VARIABLE)
+  return sys.stderr.isatty() if answer is None else answer == '1'
+
+
+def told(
+  frames: Iterable, count: int | None, what: str, bar: str | None = None
+) -> Iterator:
+  """The frames, with a bar or with lines that say how many there were.
+
+  Args:
+    frames: or whatever else work is done on.
+    count: how many there will be; None if nobody knows.
+    what: how a line goes on after the numbers.
+    bar: what a bar begins with.
+  """
+  if wants_bar():
+    yield from tqdm.tqdm(frames, bar, count, unit='frame')
+    return
+  logging.set_verbosity(logging.INFO)
+  last = time.perf_counter()
+  for number, frame in enumerate(frames, 1):
+    yield frame
+    if time.perf_counter() - last > _EVERY:
+      last = time.perf_counter()
+      logging.info('%d of %s %s', number, count or 'unknown many', what)

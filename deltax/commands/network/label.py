@@ -15,14 +15,11 @@ that was stopped goes on when it is given again.
 import argparse
 import json
 import pathlib
-import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
-from absl import logging
 
 from deltax import files, training
 from deltax.commands import folders
@@ -30,13 +27,12 @@ from deltax.data import describe, images
 from deltax.data.folders import camvid, cityscapes_video, pseudo
 from deltax.data.labels import IGNORE
 from deltax.data.prefetch import ahead
-from deltax.progress import wants_bar
+from deltax.progress import told
 from deltax.tasks.segmentation.labelling import make_labeller
 from deltax.tasks.video.viewer import kind_of
 
 FOLDER = 'pseudo_labels'
 STREET = 'street'
-TOLD_EVERY = 10.0  # seconds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +93,10 @@ def run(arguments: argparse.Namespace) -> None:
   )
   todo = [k for k, name in enumerate(to_label.names) if not _done(out / name)]
   pixels = kept = 0
-  for k, frame in _told(ahead((k, to_label.read(k)) for k in todo), len(todo)):
+  for k, frame in told(
+    *(ahead((k, to_label.read(k)) for k in todo), len(todo)),
+    *('frames labelled', 'labelling'),
+  ):
     labels = label(frame)
     with files.replacing(out / to_label.names[k]) as beside:
       beside.write_bytes(images.encode_png(to_label.encode(labels)))
@@ -156,7 +155,7 @@ def _manifest(
   """What makes the labels what they are."""
   leaves = json.dumps(config['leaves'], sort_keys=True).encode()
   return {
-    'source': pseudo.plain(to_label.source),
+    'source': pseudo.as_stored(to_label.source),
     'threshold': threshold,
     'network': {
       'model': config['task']['model'],
@@ -195,17 +194,3 @@ def _done(path: pathlib.Path) -> bool:
   except (FileNotFoundError, ValueError):
     return False
   return True
-
-
-def _told(shown: Iterable, count: int) -> Iterator:
-  """The frames, with a bar or with lines that say how many there were."""
-  if wants_bar():
-    yield from tqdm.tqdm(shown, 'labelling', count, unit='frame')
-    return
-  logging.set_verbosity(logging.INFO)
-  told = time.perf_counter()
-  for number, frame in enumerate(shown, 1):
-    yield frame
-    if time.perf_counter() - told > TOLD_EVERY:
-      told = time.perf_counter()
-      logging.info('%d of %d frames labelled', number, count)

@@ -15,12 +15,10 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
-from absl import logging
 
 from deltax import plain, training
 from deltax.commands import folders
@@ -30,11 +28,9 @@ from deltax.data.video.files import write_video
 from deltax.data.video.stream import VideoError
 from deltax.delta.run.streamer import Streamer
 from deltax.plain import COUNT, DICT, TEXT
-from deltax.progress import wants_bar
+from deltax.progress import told
 from deltax.report.timing import milliseconds
 from deltax.tasks.video import viewer as run_video
-
-TOLD_EVERY = 10.0  # seconds
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +111,9 @@ def run(arguments: argparse.Namespace) -> None:
   start = time.perf_counter()
   try:
     with contextlib.closing(drawn):
-      write_video(arguments.out, _told(drawn, header.count), header.rate)
+      write_video(
+        arguments.out, told(drawn, header.count, 'frames'), header.rate
+      )
   except ValueError as error:
     # What could not be read is no fault of the file that is written.
     if isinstance(error.__cause__, VideoError):
@@ -207,20 +205,6 @@ def _compare(streamer, teacher, interval, frame) -> None:
       f'{ms["teacher"] / mean:.2f} times as fast at interval {interval}'
     )
   print(text)
-
-
-def _told(frames: Iterable, count: int | None) -> Iterator:
-  """The frames, with a bar or with lines that say how many there were."""
-  if wants_bar():
-    yield from tqdm.tqdm(frames, total=count, unit='frame')
-    return
-  logging.set_verbosity(logging.INFO)
-  told = time.perf_counter()
-  for number, frame in enumerate(frames, 1):
-    yield frame
-    if time.perf_counter() - told > TOLD_EVERY:
-      told = time.perf_counter()
-      logging.info('%d of %s frames', number, count or 'unknown many')
 
 
 def _summarise(out, shape, size, interval, times, seconds) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deltax import plain
 from deltax.data import images
 
 MANIFEST = 'labels.json'
@@ -66,7 +67,7 @@ def find(
     )
   folder = pathlib.Path(folder).expanduser()
   theirs = read_manifest(folder).get('source')
-  ours = plain(source)
+  ours = as_stored(source)
   if theirs != ours:
     raise ValueError(f'{folder} has pseudo-labels for {theirs}, not for {ours}')
   return folder
@@ -85,16 +86,10 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
       f'{folder}: no pseudo-labels, expected {MANIFEST} as `deltax label` '
       'writes it'
     )
-  try:
-    manifest = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is damaged') from error
-  if not isinstance(manifest, dict):
-    raise ValueError(f'{path} is damaged: expected an object')
-  return manifest
+  return plain.read_json(path, plain.DICT)
 
 
-def plain(value: Any) -> Any:
+def as_stored(value: Any) -> Any:
   """A value as it comes back from a JSON file: tuples are lists there."""
   return json.loads(json.dumps(value))
 
