@@ -70,8 +70,13 @@ def _check_parts(config: Mapping[str, Any]) -> None:
     ('training', 'parallel'),
     ('optimizer', 'learning_rate'),
   ):
-    if part in config and name not in config[part]:
-      raise ValueError(f'config.{part} has no {name!r}, which a run needs')
+    if part in config:
+      _require(config, part, name)
+
+
+def _require(config: Mapping[str, Any], part: str, name: str) -> None:
+  if name not in config[part]:
+    raise ValueError(f'config.{part} has no {name!r}, which a run needs')
 
 
 def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,8 +140,7 @@ def optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
   Raises:
     ValueError: the steps are missing; or see `training.make_optimizer`.
   """
-  if 'steps' not in config['training']:
-    raise ValueError("config.training has no 'steps', which a run needs")
+  _require(config, 'training', 'steps')
   return training.make_optimizer(
     steps=config['training']['steps'], **config['optimizer']
   )

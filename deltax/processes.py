@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 from absl import flags, logging
@@ -145,10 +145,9 @@ def _from_environment(
   coordinator: str | None, processes: int | None, process_id: int | None
 ) -> dict[str, str | int]:
   """Arguments for JAX; none where nobody names a coordinator."""
-  environment = os.environ
-  coordinator = coordinator or _first(environment, COORDINATOR)
-  if coordinator is None and {'MASTER_ADDR', 'MASTER_PORT'} <= set(environment):
-    coordinator = f'{environment["MASTER_ADDR"]}:{environment["MASTER_PORT"]}'
+  coordinator = coordinator or _first(COORDINATOR)
+  if coordinator is None and {'MASTER_ADDR', 'MASTER_PORT'} <= set(os.environ):
+    coordinator = f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}'
   if coordinator is None:
     return {}
   host, _, port = coordinator.rpartition(':')
@@ -171,7 +170,7 @@ def _from_environment(
 def _number(name: str, given: int | None, variables: Sequence[str]) -> int:
   if given is not None:
     return given
-  value = _first(os.environ, variables)
+  value = _first(variables)
   if value is None or not value.isdigit():
     told = 'is missing' if value is None else f'is {value!r}'
     raise DeltaxError(
@@ -181,8 +180,10 @@ def _number(name: str, given: int | None, variables: Sequence[str]) -> int:
   return int(value)
 
 
-def _first(environment: Mapping[str, str], names: Sequence[str]) -> str | None:
-  return next((environment[n] for n in names if environment.get(n)), None)
+def _first(variables: Sequence[str]) -> str | None:
+  """The first of some variables of the environment that says something."""
+  values = map(os.environ.get, variables)
+  return next(filter(None, values), None)
 
 
 def _described() -> str:

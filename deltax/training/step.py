@@ -152,9 +152,7 @@ def _accumulated(gradient, batch: Batch, parts: int):
     return summed, model_state
 
   places = jnp.arange(parts)
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, x.dtype), _shape_of_sums(gradient, split)
-  )
+  zeros = jax.tree.map(jnp.zeros_like, _shape_of_sums(gradient, split))
   (gradients, losses), states = jax.lax.scan(add, zeros, (split, places))
   return gradients, (losses, jax.tree.map(_mean_or_last, states))
 

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import socket
-import threading
 from collections.abc import Iterator
 
 import jax
@@ -15,7 +14,6 @@ import jax
 from deltax.errors import DeltaxError
 
 LOCK = 'lock'
-_held: set[tuple[int, str]] = set()  # by thread and folder
 
 
 class WorkdirError(DeltaxError):
@@ -27,8 +25,8 @@ def held(workdir: str | os.PathLike) -> Iterator[None]:
   """Keeps other runs out of a run's folder, which is made if there is none.
 
   The lock is the operating system's, on the file `lock`: it goes with the
-  process, however that ends. A thread that holds a folder may ask again. Of
-  several processes of one run, the first alone asks.
+  process, however that ends. Of several processes of one run, the first alone
+  asks.
 
   Args:
     workdir: the run's folder.
@@ -37,17 +35,11 @@ def held(workdir: str | os.PathLike) -> Iterator[None]:
     WorkdirError: another run holds it, the message says where; or it cannot be
       written.
   """
-  workdir = pathlib.Path(workdir)
-  key = threading.get_ident(), str(workdir.absolute())
-  if key in _held or jax.process_index():
+  if jax.process_index():
     yield
     return
-  with _locked(workdir / LOCK):
-    _held.add(key)
-    try:
-      yield
-    finally:
-      _held.discard(key)
+  with _locked(pathlib.Path(workdir) / LOCK):
+    yield
 
 
 def not_saved(folder: pathlib.Path, error: Exception) -> str:

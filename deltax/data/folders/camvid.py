@@ -107,7 +107,7 @@ def make_camvid(
 
   Args:
     split: 'train' or 'val' (the folder's name).
-    batch_size: B, per process.
+    batch_size: of all processes; each gets B of them.
     train: endless, shuffled; a clip moves one still and ends in it as it is,
       flipped at random. Else windows of consecutive frames in order.
     seed: of order and augmentation.

@@ -137,7 +137,7 @@ def make_cityscapes_video(
 
   Args:
     split: 'train', 'val' or 'test' (the folder's name).
-    batch_size: B, per process.
+    batch_size: of all processes; each gets B of them.
     train: endless, shuffled, scaled, cropped and flipped; else in order, whole
       frames.
     seed: of order and augmentation.

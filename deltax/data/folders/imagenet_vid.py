@@ -35,7 +35,7 @@ def make_imagenet_vid(
 
   Args:
     split: 'train' or 'val'.
-    batch_size: B, per process.
+    batch_size: of all processes; each gets B of them.
     train: endless, shuffled and flipped at random; else all frames once, in
       clips that do not overlap, whose first frame is the key frame. The last
       clip of a video repeats the last frame, which is not 'real' there.

@@ -41,7 +41,7 @@ def make_street_boxes(
 
   Args:
     split: 'train' or 'validation'.
-    batch_size: B, per process.
+    batch_size: of all processes; each gets B of them.
     train: endless, shuffled and flipped at random (one clip per world and
       epoch); else all frames once, in order.
     seed: of order and augmentation.

@@ -120,7 +120,7 @@ def make_street(
 
   Args:
     split: 'train' or 'validation'.
-    batch_size: B, per process.
+    batch_size: of all processes; each gets B of them.
     train: endless, shuffled and flipped at random (one clip per world and
       epoch); else one pass over all windows in order.
     seed: of order and augmentation.
