@@ -325,6 +325,20 @@ def test_accelerators_take_no_form_that_is_for_a_cpu(platform):
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_accelerators_take_no_product_of_every_second_pixel(platform):
+  """One that XLA for GPUs (0.11) cannot compile: it ends the process."""
+  x, kernel = (
+    jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, 8, 8, 4), (1, 1, 4, 6))
+  )
+  for stride, count in ((1, 0), (2, 1)):
+    run = functools.partial(
+      fast_conv, window_strides=(stride, stride), padding='VALID'
+    )
+    assert convolutions(run, (x, kernel), platform) == count
+    assert convolutions(run, (x, kernel), 'cpu') == 0
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 def test_what_a_cpu_has_frozen_runs_as_convolutions_elsewhere(platform):
   """Wide layers of few pixels, which a CPU runs in Winograd's form."""
   net = nn.Sequential([conv2d(128), conv2d(128), conv2d(4)])

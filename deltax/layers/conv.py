@@ -85,11 +85,11 @@ def fast_conv(
 
   Which that is depends on what a program is traced for (`deltax.layers.forms`);
   for converters to other formats it is `lax` itself. Elsewhere a 1x1
-  convolution becomes a matrix product, a depthwise one a sum of shifted
-  products. On CPU, one with few output pixels becomes a product too, and the
-  gradients of any other are written in the layout that XLA runs fast inside
-  `lax.scan` and `lax.cond` as well. Whatever else is asked for (groups, input
-  dilation, other layouts) goes to `lax` unchanged.
+  convolution without stride becomes a matrix product, a depthwise one a sum of
+  shifted products. On CPU, a 1x1 one with stride and one with few output pixels
+  become products too, and the gradients of any other are written in the layout
+  that XLA runs fast inside `lax.scan` and `lax.cond` as well. Whatever else is
+  asked for (groups, input dilation, other layouts) goes to `lax` unchanged.
 
   Args:
     lhs: `[B, H, W, C]` input.
@@ -131,7 +131,9 @@ def fast_conv(
   if per_channel:
     form = depthwise if target == 'cpu' else sum_of_shifted
     return form(lhs, rhs, strides, pads, dilation)
-  if rhs.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+  one_by_one = rhs.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0))
+  # XLA for GPUs (0.11) ends the process over a product of every second pixel.
+  if one_by_one and (strides == (1, 1) or target == 'cpu'):
     lhs = lhs[:, :: strides[0], :: strides[1]]
     # Of rows of pixels: the gradient of a product over three axes transposes.
     pixels = lhs.reshape(-1, lhs.shape[-1])
