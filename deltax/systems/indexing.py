@@ -30,7 +30,8 @@ class Added(NamedTuple):
     done: how many are in the index now and were not.
     there: how many were there already.
     failed: why the others are not, by name.
-    damaged: corrupt frames of those done, by name.
+    damaged: corrupt or lost frames of those done, by name.
+    resized: how often the size of pictures changes in those done, by name.
     videos: how many are in the index now.
   """
 
@@ -38,6 +39,7 @@ class Added(NamedTuple):
   there: int
   failed: dict[str, str]
   damaged: dict[str, int]
+  resized: dict[str, int]
   videos: int
 
 
@@ -228,7 +230,7 @@ def _add(
 ) -> Added:
   """As `add_videos`; `known` is the index as it is, None for a new one."""
   fine = FineSearch(system.fine)
-  done, there, failed, damaged = 0, 0, {}, {}
+  done, there, failed, damaged, resized = 0, 0, {}, {}, {}
   with _Batches(open_index) as batches:
     for name, path in tqdm.tqdm(videos.items(), disable=not progress):
       if known is not None and name in known:
@@ -245,6 +247,8 @@ def _add(
         continue
       if video.damaged:
         damaged[name] = video.damaged
+      if video.resized:
+        resized[name] = video.resized
       batches.add(
         encoded._replace(
           name=name, path=str(path.resolve()), background=background
@@ -254,7 +258,7 @@ def _add(
   if failed and not done and not there:
     raise ValueError(_all_failed(failed))
   index = batches.index or known
-  return Added(done, there, failed, damaged, len(index))
+  return Added(done, there, failed, damaged, resized, len(index))
 
 
 def _all_failed(failed: Mapping[str, str]) -> str:

@@ -25,7 +25,8 @@ class ReadVideo(NamedTuple):
     pictures: T small JPEG files.
     times: float64 `[T]`, seconds.
     duration: seconds.
-    damaged: frames that the decoder calls corrupt.
+    damaged: frames that are corrupt or lost, see `deltax.data.video.files`.
+    resized: how often the size of the pictures changes.
   """
 
   regions: np.ndarray
@@ -33,6 +34,7 @@ class ReadVideo(NamedTuple):
   times: np.ndarray
   duration: float
   damaged: int
+  resized: int = 0
 
 
 def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
@@ -63,6 +65,7 @@ def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
     np.concatenate(times),
     last.duration,
     last.damaged,
+    last.resized,
   )
 
 

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import odd_videos
 import pytest
 import torch_states
 
@@ -129,6 +130,38 @@ def test_a_video_is_written_with_key_frames_marked(folder, tmp_path, capsys):
   assert re.search(rf'network: {number} frames per second; key frames', told)
   assert re.search(rf'end to end: {number} frames per second', told)
   assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize('kind', ['variable', 'fast', 'damaged'])
+def test_frames_keep_their_times(folder, tmp_path, kind, capsys):
+  """The film is as long as it was, and what was lost on the way is told."""
+  path, out = tmp_path / 'film.mp4', tmp_path / '12:30.mkv'
+  times = {
+    'variable': [*np.arange(20) / 30, *range(1, 8)],
+    'fast': np.arange(27) / 240,
+    'damaged': np.arange(27) / 10,
+  }[kind]
+  red = np.where(np.equal(times, 4)[:, None, None, None], (255, 0, 0), 90)
+  frames = film(27) if kind == 'damaged' else red + np.zeros((64, 64, 3))
+  rate = {'variable': 30, 'fast': 240, 'damaged': 10}[kind]
+  odd_videos.write(path, frames.astype(np.uint8), rate, times=times)
+  if kind == 'damaged':
+    odd_videos.damaged(path, path)
+  commands.main(
+    [
+      *('run', str(folder / 'delta'), str(path), '--out', str(out)),
+      *('--size', '64x64', '--overlay', '0'),
+    ]
+  )
+  written = read_video(out, rate=1e9, short_side=None, crop=None)
+  read = read_video(path, rate=1e9, short_side=None, crop=None)
+  np.testing.assert_allclose(written.times, read.times, atol=2e-3)
+  assert written.duration == pytest.approx(read.duration, abs=0.05)
+  if kind == 'variable':
+    is_red = np.subtract(*written.frames[:, -9:, 2:9].mean((1, 2)).T[:2]) > 80
+    assert written.times[is_red].tolist() == [4.0]
+  told = f'film.mp4: {read.damaged} damaged frames' in capsys.readouterr().out
+  assert told == (kind == 'damaged') == (read.damaged > 0)
 
 
 def test_the_teacher_on_every_frame_marks_none(folder, tmp_path, capsys):

@@ -25,7 +25,7 @@ from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.data.video import frames as video_frames
 from deltax.data.video.files import write_video
-from deltax.data.video.stream import VideoError
+from deltax.data.video.stream import VideoError, flaws
 from deltax.delta.run.streamer import Streamer
 from deltax.plain import COUNT, DICT, TEXT
 from deltax.progress import told
@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
   folders.check_free(arguments.out, force=arguments.force)
   _check_video(arguments.out)
   checkpoint, config = _described(arguments.model)
-  frames = video_frames.read_frames(arguments.video)
+  noted = video_frames.Noted()
+  frames = video_frames.read_frames(arguments.video, noted)
   first = next(frames)
   header = video_frames.read_header(arguments.video)
   viewer = _viewer(arguments, checkpoint, config, first.shape[:2])
@@ -111,9 +112,8 @@ def run(arguments: argparse.Namespace) -> None:
   start = time.perf_counter()
   try:
     with contextlib.closing(drawn):
-      write_video(
-        arguments.out, told(drawn, header.count, 'frames'), header.rate
-      )
+      frames = told(drawn, header.count, 'frames')
+      write_video(arguments.out, frames, header.rate, times=noted.times)
   except ValueError as error:
     # What could not be read is no fault of the file that is written.
     if isinstance(error.__cause__, VideoError):
@@ -121,6 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
     raise
   seconds = time.perf_counter() - start
   _summarise(arguments.out, first.shape, viewer.size, interval, times, seconds)
+  if flawed := flaws(noted.damaged, noted.resized):
+    print(f'{arguments.video}: {flawed}')
 
 
 def _check_video(out: pathlib.Path) -> None:

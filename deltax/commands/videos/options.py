@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from collections.abc import Iterator
 
+from deltax.data.video.stream import flaws
 from deltax.systems import Added
 
 
@@ -32,8 +33,9 @@ def tell(folder: pathlib.Path, added: Added) -> Iterator[str]:
     f'{folder}: {added.videos:,} videos, {added.done:,} of them new; '
     f'{added.there:,} were there already'
   )
-  for name, frames in added.damaged.items():
-    yield f'{name}: {frames} damaged frames'
+  for name in {**added.damaged, **added.resized}:
+    told = flaws(added.damaged.get(name, 0), added.resized.get(name, 0))
+    yield f'{name}: {told}'
   for name, reason in added.failed.items():
     yield f'left out: {name}: {reason}'
   if added.failed:

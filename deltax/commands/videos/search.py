@@ -20,6 +20,7 @@ import numpy as np
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
+from deltax.data.video.stream import flaws
 from deltax.report.retrieval.search_contents import (
   ShownMatch,
   ShownQuery,
@@ -96,14 +97,16 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.html:
     write_page(arguments.html, arguments.query.name, query, index, result)
   if arguments.json:
-    print(
-      json.dumps(as_json(arguments.query, query.duration, result), indent=2)
-    )
+    print(json.dumps(as_json(arguments.query, query, result), indent=2))
   else:
     print('\n'.join([*table(result.matches), '', *notes(result)]))
+    if flawed := flaws(query.damaged, query.resized):
+      print(f'{arguments.query}: {flawed}')
 
 
-def as_json(path: pathlib.Path, duration: float, result: SearchResult) -> dict:
+def as_json(
+  path: pathlib.Path, query: systems.ReadVideo, result: SearchResult
+) -> dict:
   """What was found, as plain values; times in seconds."""
   matches = [
     {
@@ -115,7 +118,12 @@ def as_json(path: pathlib.Path, duration: float, result: SearchResult) -> dict:
   for match in matches:
     del match['row']
   return {
-    'query': {'path': str(path), 'duration': duration},
+    'query': {
+      'path': str(path),
+      'duration': query.duration,
+      'damaged': query.damaged,
+      'resized': query.resized,
+    },
     'matches': matches,
     'videos': result.videos,
     'pairs': result.pairs,

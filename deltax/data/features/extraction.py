@@ -21,6 +21,7 @@ from deltax import files, plain
 from deltax.data.features.store import FeatureStore
 from deltax.data.prefetch import ahead
 from deltax.data.video.files import Video, read_chunks
+from deltax.data.video.stream import flaws
 
 CHUNK = 16  # frames that an extractor gets at once
 _AHEAD = 8  # chunks that may wait for it
@@ -84,7 +85,7 @@ def extract(
     )
   skipped = tuple(name for name in videos if name in store)
   todo = {name: path for name, path in videos.items() if name not in store}
-  done, failed, damaged, regions = [], {}, {}, []
+  done, failed, damaged, regions, resized = [], {}, {}, [], 0
   with (
     _Failures(store, videos) as failures,
     _Progress(len(videos), len(skipped), progress) as bar,
@@ -95,12 +96,13 @@ def extract(
         bar.frames(len(part.frames))
         if part.damaged:
           damaged[name] = part.damaged
+        resized = part.resized
         continue
       if part is None:
         store.add(name, np.concatenate(regions))
         done.append(name)
-        if name in damaged:
-          bar.say(f'{name}: {damaged[name]} damaged frames')
+        if told := flaws(damaged.get(name, 0), resized):
+          bar.say(f'{name}: {told}')
       else:
         failed[name] = part
         damaged.pop(name, None)

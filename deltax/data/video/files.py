@@ -8,23 +8,22 @@ Source: Kordopatis-Zilos et al., ViSiL, ICCV 2019; Distill-and-Select, IJCV
 import fractions
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from deltax import files
+from deltax.data.video.shown import as_shown, within
 from deltax.data.video.stream import (
   MOST_PIXELS,
   VideoError,
-  announced,
-  clock,
   decode,
   find_stream,
-  frame_rate,
   open_video,
 )
+from deltax.data.video.timing import Clock, Sampler, Stamps, announced
 
 _CUT_SECONDS, _CUT_SHARE = 0.5, 0.05  # missing at the end: the file is cut off
 
@@ -37,13 +36,16 @@ class Video(NamedTuple):
     times: float64 `[T]`, seconds since the video's first frame.
     duration: seconds from the first frame to the end of the last one decoded.
     damaged: decoded frames that the decoder calls corrupt, kept or not, and
-      stretches of data that gave no frame at all.
+      those that are lost: data that gave no frame, and about as many as a hole
+      in the file had.
+    resized: how often the size of the pictures changes.
   """
 
   frames: np.ndarray
   times: np.ndarray
   duration: float
   damaged: int
+  resized: int = 0
 
 
 def read_video(
@@ -74,9 +76,12 @@ def read_chunks(
   """A video by parts, so that an hour needs no more memory than a minute.
 
   Frame number c is kept if c mod round(fps / rate) is 0, where an average frame
-  rate of the file that is unknown or above 144 counts as 25. Kept frames are
-  turned upright, scaled (bicubic) so that their shorter side has `short_side`
-  pixels, and their middle `crop x crop` pixels are taken.
+  rate of the file that is unknown or above 144 counts as 25; with a variable
+  frame rate, the first frame of each 1 / rate seconds. Kept frames are shown as
+  a player does, see `as_shown`, scaled (bicubic) so that their shorter side has
+  `short_side` pixels, and their middle `crop x crop` pixels are taken. All have
+  the size of the first: where the size of a video changes, those that then
+  differ are put on black, in their proportions.
 
   Args:
     path: a file of any container and codec that FFmpeg knows.
@@ -113,44 +118,45 @@ def read_chunks(
     with open_video(str(path)) as container:
       stream = find_stream(container, path)
       stream.thread_type = 'AUTO'
-      timing = clock(container, stream)
-      period = max(1, round(frame_rate(stream) / rate))
-      number = damaged = 0
-      first = end = None
+      clock, keep = Clock(container, stream), Sampler(stream, rate)
+      damaged, resized = 0, -1
+      first = end = size_before = shape = None
       pictures, times = [], []
       # All frames are decoded, as they refer to each other, but only those kept
       # are converted to RGB and scaled.
       for frame in decode(container, stream):
         if frame is None:
+          clock.lost()
           damaged += 1
           continue
         damaged += frame.is_corrupt
-        time, length = timing(frame, number)
-        if first is None:
-          first, end = time, time
-          height, width = frame.height, frame.width
-        end = max(end, time + length)
-        if number % period == 0:
+        time, length = clock(frame)
+        first = time if first is None else first
+        end = time + length
+        resized += (frame.height, frame.width) != size_before
+        size_before = frame.height, frame.width
+        if keep(time - first):
           # A full part waits for the next kept frame, so that the last part is
           # never empty and has the duration up to the end.
           if len(pictures) == size:
-            yield _part(pictures, times, end - first, damaged)
+            yield _part(pictures, times, time - first, damaged, resized)
             pictures, times = [], []
-          rgb = frame.to_ndarray(format='rgb24', width=width, height=height)
-          upright = np.rot90(rgb, round(frame.rotation / 90))
+          upright = as_shown(frame, stream, path)
           _check_sides(upright, short_side, path)
-          pictures.append(_crop(_scale(upright, short_side), crop))
+          picture = _crop(_scale(upright, short_side), crop)
+          shape = shape or picture.shape
+          pictures.append(within(picture, shape))
           times.append(time - first)
-        number += 1
-      if not number:
+      if end is None:
         raise VideoError(f'{path}: not one frame can be decoded')
       seconds = announced(container, stream)
-      if seconds - end > max(_CUT_SECONDS, _CUT_SHARE * seconds):
+      missing = seconds - max(end, end - first)  # it may be counted from either
+      if missing > max(_CUT_SECONDS, _CUT_SHARE * seconds):
         raise VideoError(
           f'{path}: the file is cut off: it ends after {end:.1f} of '
           f'{seconds:.1f} seconds'
         )
-      yield _part(pictures, times, end - first, damaged)
+      yield _part(pictures, times, end - first, damaged, resized)
   except (av.error.FFmpegError, cv2.error) as error:
     reason = getattr(error, 'strerror', None) or error
     raise VideoError(f'{path}: no readable video: {reason}') from error
@@ -162,6 +168,7 @@ def write_video(
   rate: float,
   *,
   crf: int = 18,
+  times: Sequence[float] | None = None,
 ) -> None:
   """Writes H.264; the file is there whole or not at all.
 
@@ -172,6 +179,10 @@ def write_video(
     frames: uint8 `[T, H, W, 3]` RGB, or one `[H, W, 3]` after the other; H and
       W are even.
     rate: frames per second.
+    times: seconds from which each frame is shown, and at last those at which
+      the video ends; may grow while frames are taken. A container that has no
+      times of its own, such as .avi, rounds them to 1 / rate. None: frames are
+      equally far apart.
     crf: quality: 18 shows no loss, 35 is poor, 51 is the worst.
 
   Raises:
@@ -191,19 +202,25 @@ def write_video(
   try:
     with (
       files.replacing(path) as beside,
-      av.open(str(beside), 'w') as container,
+      # Without 'file:', a colon in a name would make it an address.
+      av.open(f'file:{beside}', 'w') as container,
     ):
       stream = container.add_stream('libx264', rate)
       stream.height, stream.width = shape[:2]
       stream.pix_fmt = 'yuv420p'
       # x264's 'macroblock tree' gives small videos other bytes at each run.
       stream.options = {'crf': str(crf), 'x264-params': 'mbtree=0'}
+      stamps = None if times is None else Stamps(container, stream, rate, times)
       while frame is not None:
         picture = av.VideoFrame.from_ndarray(frame, format='rgb24')
-        container.mux(stream.encode(picture))
+        if stamps:
+          stamps.mark(picture)
+        packets = stream.encode(picture)
+        container.mux(stamps.ready(packets) if stamps else packets)
         frame = next(frames, None)
         frame = None if frame is None else _checked(frame, shape)
-      container.mux(stream.encode(None))
+      packets = stream.encode(None)
+      container.mux(stamps.all(packets) if stamps else packets)
   except (av.error.FFmpegError, ValueError) as error:
     raise ValueError(f'{path}: cannot write H.264: {error}') from error
 
@@ -238,8 +255,8 @@ def _crop(picture: np.ndarray, size: int | None) -> np.ndarray:
   return picture[top : top + size, left : left + size]
 
 
-def _part(pictures, times, duration, damaged) -> Video:
-  return Video(np.stack(pictures), np.array(times), duration, damaged)
+def _part(pictures, times, *about) -> Video:
+  return Video(np.stack(pictures), np.array(times), *about)
 
 
 def _checked(frame, shape) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Every frame of a video, and at the size that a network takes."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterator
@@ -10,20 +11,15 @@ import numpy as np
 
 from deltax.data.augment_boxes import MEAN_COLOUR
 from deltax.data.video.files import read_chunks
-from deltax.data.video.stream import (
-  VideoError,
-  announced,
-  find_stream,
-  frame_rate,
-  open_video,
-)
+from deltax.data.video.stream import VideoError, find_stream, open_video
+from deltax.data.video.timing import announced, told_rate
 
 
 class Header(NamedTuple):
   """What a video's header tells.
 
   Attributes:
-    rate: frames per second; 25 where that is unknown or cannot be right.
+    rate: frames per second, on average; 25 where that is unknown.
     count: frames, about; None where that is unknown.
   """
 
@@ -42,7 +38,7 @@ def read_header(path: str | os.PathLike) -> Header:
   try:
     with open_video(str(path)) as container:
       stream = find_stream(container, path)
-      rate = frame_rate(stream)
+      rate = told_rate(stream)
       count = stream.frames or rate * announced(container, stream)
       return Header(rate, round(count) if 0 < count < math.inf else None)
   except av.error.FFmpegError as error:
@@ -51,16 +47,41 @@ def read_header(path: str | os.PathLike) -> Header:
     ) from error
 
 
-def read_frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
-  """All frames of a video, uint8 `[H, W, 3]` RGB, upright and of one size.
+@dataclasses.dataclass
+class Noted:
+  """What is known of the frames of a video that were read so far.
+
+  Attributes:
+    times: seconds of each since the first, and those of the end behind all.
+    damaged: frames that are corrupt or lost, see `files.Video`.
+    resized: how often the size changed.
+  """
+
+  times: list[float] = dataclasses.field(default_factory=list)
+  damaged: int = 0
+  resized: int = 0
+
+
+def read_frames(
+  path: str | os.PathLike, noted: Noted | None = None
+) -> Iterator[np.ndarray]:
+  """All frames of a video, uint8 `[H, W, 3]` RGB, as shown and of one size.
+
+  Args:
+    path: of the file.
+    noted: is filled while frames are taken.
 
   Raises:
     FileNotFoundError: there is no such file.
     VideoError: see `deltax.data.video.files.read_chunks`.
   """
   options = {'rate': math.inf, 'short_side': None, 'crop': None}
+  noted = noted or Noted()
   for part in read_chunks(path, 1, **options):
+    noted.times.append(float(part.times[0]))
+    noted.damaged, noted.resized = part.damaged, part.resized
     yield part.frames[0]
+  noted.times.append(part.duration)
 
 
 def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,6 +1,4 @@
-"""Frames of a video file as PyAV gives them, and what its header tells."""
-
-import re
+"""Frames of a video file as PyAV gives them."""
 
 from deltax.errors import DeltaxError
 
@@ -9,11 +7,26 @@ MOST_PIXELS = 1 << 26
 # Formats of FFmpeg that name other files, which would be read.
 _LISTS = {'concat', 'dash', 'hls', 'imf', 'webm_dash_manifest'}
 _NOTHING_ELSE = {'protocol_whitelist': 'file'}
-_MOST_FPS, _USUAL_FPS = 144, 25  # more is taken for a wrong number
+_OVERHEAD = 512  # bytes that Matroska may have between two blocks
+_MOST_LOST = 1 << 20  # frames of one hole; a damaged clock may tell any number
 
 
 class VideoError(DeltaxError):
   """A file that is no whole video; the message names it."""
+
+
+def flaws(damaged: int, resized: int) -> str:
+  """What is told of a video that was read, '' where all is well.
+
+  >>> flaws(9, 0), flaws(2, 1)
+  ('9 damaged frames', '2 damaged frames, its size changes 1 time')
+  """
+  told = []
+  if damaged:
+    told.append(f'{damaged:,} damaged frame{"s" * (damaged > 1)}')
+  if resized:
+    told.append(f'its size changes {resized:,} time{"s" * (resized > 1)}')
+  return ', '.join(told)
 
 
 def open_video(source):
@@ -70,10 +83,13 @@ def find_stream(container, path, **options):
 
 
 def decode(container, stream):
-  """All frames in order, and None for data that cannot be decoded."""
+  """All frames in order, and None for each that is lost, about."""
   import av
 
-  packets = container.demux(stream)
+  # Its blocks lie one behind the other, so that a hole between them shows.
+  whole = container.format.name.startswith('matroska')
+  lost = _lost_before(stream) if whole else lambda packet: 0
+  packets = container.demux() if whole else container.demux(stream)
   while True:
     try:
       packet = next(packets, None)
@@ -82,49 +98,38 @@ def decode(container, stream):
       return
     if packet is None:
       return
+    for _ in range(lost(packet)):
+      yield None
+    if packet.stream.index != stream.index:
+      continue
     try:
       yield from packet.decode()
     except av.error.FFmpegError:
       yield None
 
 
-def frame_rate(stream) -> float:
-  """Frames per second; 25 where that is unknown or cannot be right."""
-  fps = float(stream.average_rate or stream.guessed_rate or 0)
-  return fps if 0 < fps <= _MOST_FPS else _USUAL_FPS
+def _lost_before(stream):
+  """How many frames were skipped before a packet: a function of it.
 
-
-def clock(container, stream):
-  """When a frame is shown, and for how long: a function of it and its number.
-
-  Both are seconds, of the file's clock. AVI files have none: their frames are
-  equally far apart.
+  A reader of Matroska goes on at the next cluster that it can make out, and
+  says nothing. There is a hole where both the file and the time have one: with
+  a variable frame rate time has some too, and tags in between take bytes.
   """
-  length = 1 / float(stream.average_rate or stream.guessed_rate or _USUAL_FPS)
-  timed = container.format.name != 'avi'
+  file_end = time_end = None
 
-  def timing(frame, number: int) -> tuple[float, float]:
-    if not timed or frame.time is None:
-      return number * length, length
-    told = float(frame.duration * frame.time_base) if frame.duration else length
-    return frame.time, told
+  def lost(packet) -> int:
+    nonlocal file_end, time_end
+    skipped = 0
+    if packet.pos is None or not packet.size:
+      return 0
+    beside = sum(data.data_size for data in packet.iter_sidedata())
+    length = packet.duration or 0
+    if packet.stream.index == stream.index and packet.pts is not None:
+      hole = file_end is not None and packet.pos - file_end > _OVERHEAD
+      if hole and time_end is not None and length:
+        skipped = round((packet.pts - time_end) / length)
+      time_end = max(time_end or 0, packet.pts + length)
+    file_end = max(file_end or 0, packet.pos + packet.size + beside)
+    return min(max(skipped, 0), _MOST_LOST)
 
-  return timing
-
-
-def announced(container, stream) -> float:
-  """The length that the header tells, in seconds; 0 where it tells none."""
-  # Headers tell it in up to four places, each missing in some containers.
-  lengths = [0.0]
-  if stream.duration:
-    lengths.append(float(stream.duration * stream.time_base))
-  if stream.frames and stream.average_rate:
-    lengths.append(float(stream.frames / stream.average_rate))
-  # The container's is that of the longest stream, which may be its sound.
-  if container.duration and len(container.streams) == 1:
-    lengths.append(container.duration / 1e6)
-  told = stream.metadata.get('DURATION', '')  # Matroska
-  if told := re.fullmatch(r'(\d+):(\d+):(\d+\.?\d*)', told):
-    hours, minutes, seconds = map(float, told.groups())
-    lengths.append(3600 * hours + 60 * minutes + seconds)
-  return max(lengths)
+  return lost
