@@ -47,6 +47,7 @@ COUNT = Form('a whole number of at least 0', is_count)
 NUMBER = Form('a finite number', is_number)
 TEXT = Form('a text', lambda value: isinstance(value, str))
 TEXT_OR_NONE = Form('a text or null', lambda x: x is None or isinstance(x, str))
+ANY = Form('anything', lambda value: True)
 DICT = Form('an object', lambda value: isinstance(value, dict))
 
 

@@ -2,13 +2,13 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 import tqdm
 
-from deltax.data.video.find import find_videos
+from deltax.data.video.find import find, shortest_name
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
 from deltax.retrieval.index.shard import IndexedVideo
@@ -17,6 +17,7 @@ from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.search.searcher import check_model
 from deltax.retrieval.system import System, encode
 from deltax.systems import folder as system_folder
+from deltax.systems.known import sort_files
 from deltax.systems.reading import ReadVideo, pictured_frames, read_video
 
 COMMIT = 8  # videos that are put on the disk together
@@ -28,11 +29,17 @@ class Added(NamedTuple):
 
   Attributes:
     done: how many are in the index now and were not.
-    there: how many were there already.
+    there: how many were there already, at this path or at another before.
     failed: why the others are not, by name.
     damaged: corrupt or lost frames of those done, by name.
     resized: how often the size of pictures changes in those done, by name.
     videos: how many are in the index now.
+    same: names of videos by the path of another file of the same content, which
+      is not indexed once more.
+    moved: new names by the old ones, of videos whose file has moved; nothing is
+      encoded for that.
+    replaced: names of those done whose file was another before.
+    skipped: paths of what was no video in the folders, by the reason.
   """
 
   done: int
@@ -41,6 +48,10 @@ class Added(NamedTuple):
   damaged: dict[str, int]
   resized: dict[str, int]
   videos: int
+  same: Mapping[str, str] = {}
+  moved: Mapping[str, str] = {}
+  replaced: tuple[str, ...] = ()
+  skipped: Mapping[str, Sequence[pathlib.Path]] = {}
 
 
 def index_files(
@@ -83,18 +94,26 @@ def index_files(
     raise ValueError(
       f'no coarse search {coarse_search!r}; known: {", ".join(KINDS)}'
     )
-  folder, videos = pathlib.Path(folder), find_videos(files)
+  folder, found = pathlib.Path(folder), find(files)
+  videos = found.videos
   options = {'background': background, 'progress': progress}
   if is_index(folder):
     index, system = open_index(folder, model)
-    return add_videos(index, system, videos, **options)
+    added = add_videos(index, system, videos, **options)
+    return added._replace(skipped=found.skipped)
   check_free(folder)
   system, place = _open_model(model)
 
   def create():
-    return _create(folder, system, place, coarse_search)
+    try:
+      return _create(folder, system, place, coarse_search)
+    except (ValueError, OSError):
+      if not is_index(folder):
+        raise
+    return open_index(folder, system)[0]  # another was faster
 
-  return _add(None, create, system, videos, **options)
+  added = _add(None, create, system, videos, **options)
+  return added._replace(skipped=found.skipped)
 
 
 def index_features(
@@ -166,8 +185,10 @@ def add_videos(
   Args:
     index: to add to.
     system: its model.
-    videos: files by name. One that is there already is left as it is; one that
-      cannot be read, or whose name another file has, is told and left out.
+    videos: files by name. One that is there already is left as it is, and is
+      so if it was moved since; one whose content has changed since is encoded
+      again. One whose name another has gets more of its path for a name. One
+      that cannot be read is told and left out.
     background: whether they only serve to normalise scores.
     progress: whether to draw a bar.
 
@@ -193,18 +214,26 @@ class _Batches:
   The last ones too when it is left by an error, so that work that is done is
   never lost. The index is opened with the first videos: where there are none, a
   new one is not made.
+
+  Attributes:
+    index: None until there are videos.
+    done: how many were added.
+    there: how many another has added meanwhile.
   """
 
   def __init__(self, open_index: Callable[[], Index]):
     self._open_index = open_index
     self._waiting: list[IndexedVideo] = []
+    self._replaced: list[str] = []
     self.index: Index | None = None
+    self.done = self.there = 0
 
   def __enter__(self) -> Self:
     return self
 
-  def add(self, video: IndexedVideo) -> None:
+  def add(self, video: IndexedVideo, replaces: str) -> None:
     self._waiting.append(video)
+    self._replaced += [replaces] * bool(replaces)
     if len(self._waiting) == COMMIT:
       self._write()
 
@@ -215,8 +244,35 @@ class _Batches:
   def _write(self) -> None:
     # Forgotten first: videos that were refused would be so again on leaving.
     batch, self._waiting = self._waiting, []
+    replaced, self._replaced = self._replaced, []
     self.index = self.index or self._open_index()
-    self.index.add(batch)
+    for last in (False, False, True):
+      self.index.reload()
+      new = _not_there(self.index, batch, replaced)
+      try:
+        self.index.add(new, replaced=replaced)
+        break
+      except ValueError:
+        self.index.reload()
+        if last or not any(video.name in self.index for video in new):
+          raise  # else another was faster
+    self.done += len(new)
+    self.there += len(batch) - len(new)
+
+
+def _not_there(
+  index: Index, batch: Sequence[IndexedVideo], replaced: Sequence[str]
+) -> list[IndexedVideo]:
+  """Those of a batch that nobody has added meanwhile, by free names."""
+  known = {file.content for file in index.files if file}
+  taken, new = set(index.names) - set(replaced), []
+  for video in batch:
+    if video.file.content in known:
+      continue
+    name = shortest_name(pathlib.Path(video.path), video.name, taken)
+    taken.add(name)
+    new.append(video._replace(name=name))
+  return new
 
 
 def _add(
@@ -229,18 +285,16 @@ def _add(
   progress: bool,
 ) -> Added:
   """As `add_videos`; `known` is the index as it is, None for a new one."""
-  fine = FineSearch(system.fine)
-  done, there, failed, damaged, resized = 0, 0, {}, {}, {}
+  fine, plan = FineSearch(system.fine), sort_files(known, videos)
+  failed, damaged, resized, replaced = dict(plan.failed), {}, {}, []
+  if plan.moved:
+    known.follow(plan.moved)
+  if plan.gone:
+    known.remove(plan.gone)
   with _Batches(open_index) as batches:
-    for name, path in tqdm.tqdm(videos.items(), disable=not progress):
-      if known is not None and name in known:
-        if known.paths[known.row(name)] == str(path.resolve()):
-          there += 1
-        else:
-          failed[name] = f'{path}: there is another video of this name'
-        continue
+    for name, new in tqdm.tqdm(plan.new.items(), disable=not progress):
       try:
-        video = read_video(system, path)
+        video = read_video(system, new.path)
         encoded = _encoded(system, fine, video)
       except (ValueError, OSError) as error:
         failed[name] = str(error)
@@ -249,16 +303,29 @@ def _add(
         damaged[name] = video.damaged
       if video.resized:
         resized[name] = video.resized
-      batches.add(
-        encoded._replace(
-          name=name, path=str(path.resolve()), background=background
-        )
-      )
-      done += 1
-  if failed and not done and not there:
+      replaced += [name] * bool(new.replaces)
+      about = {'path': new.path, 'file': new.file, 'background': background}
+      batches.add(encoded._replace(name=name, **about), new.replaces)
+  same = {}
+  for name, (path, twin) in plan.same.items():
+    if twin in failed:  # as its content is
+      failed[name] = failed[twin]
+    else:
+      same[path] = twin
+  there = plan.there + batches.there
+  if failed and not batches.done and not there and not same:
     raise ValueError(_all_failed(failed))
-  index = batches.index or known
-  return Added(done, there, failed, damaged, resized, len(index))
+  return Added(
+    batches.done,
+    there,
+    failed,
+    damaged,
+    resized,
+    len(batches.index or known),
+    same,
+    {old: new for old, (new, _, _) in plan.moved.items() if new != old},
+    tuple(replaced),
+  )
 
 
 def _all_failed(failed: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import pathlib
 
 from deltax import systems
 from deltax.commands.videos import options
-from deltax.data.video.find import find_videos
+from deltax.data.video.find import find
 from deltax.progress import wants_bar
 
 
@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: the model is another, there are no videos, or none that can be
       added.
   """
-  videos = find_videos(arguments.videos)
+  found = find(arguments.videos)
   index, system = systems.open_index(arguments.index, arguments.model)
   added = systems.add_videos(
     index,
     system,
-    videos,
+    found.videos,
     background=arguments.background,
     progress=wants_bar(),
   )
+  added = added._replace(skipped=found.skipped)
   print('\n'.join(options.tell(arguments.index, added)))

@@ -14,7 +14,7 @@ import pathlib
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
-from deltax.data.video.find import find_videos
+from deltax.data.video.find import find
 from deltax.progress import wants_bar
 from deltax.retrieval.search.coarse_search import KINDS
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: there are no videos, or none that can be read; OUT is something
       else or was built with another model.
   """
-  videos = find_videos(arguments.videos)
+  videos = find(arguments.videos).videos
   folders.check_apart(arguments.out, *videos.values(), arguments.model)
   folders.check_writable(arguments.out)
   added = systems.index_files(

@@ -2,10 +2,13 @@
 
 import argparse
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from deltax.data.video.find import describe_skipped
 from deltax.data.video.stream import flaws
 from deltax.systems import Added
+
+NAMED = 10  # lines of one kind
 
 
 def add_videos(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +39,21 @@ def tell(folder: pathlib.Path, added: Added) -> Iterator[str]:
   for name in {**added.damaged, **added.resized}:
     told = flaws(added.damaged.get(name, 0), added.resized.get(name, 0))
     yield f'{name}: {told}'
+  for name in added.replaced:
+    yield f'encoded again: {name}: its file has changed'
+  yield from few(f'moved: {old} is {new}' for old, new in added.moved.items())
+  yield from few(f'not once more: {a} is {b}' for a, b in added.same.items())
+  if added.skipped:
+    yield f'passed by: {"; ".join(describe_skipped(added.skipped))}'
   for name, reason in added.failed.items():
     yield f'left out: {name}: {reason}'
   if added.failed:
     yield f'{len(added.failed):,} left out'
+
+
+def few(lines: Iterable[str]) -> Iterator[str]:
+  """The first of many lines, and how many more there are."""
+  lines = list(lines)
+  yield from lines[:NAMED]
+  if len(lines) > NAMED:
+    yield f'... and {len(lines) - NAMED:,} more'

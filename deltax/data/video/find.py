@@ -1,60 +1,223 @@
-"""Finds video files."""
+"""Finds video files, and says which other files it passed by, and why."""
 
+import collections
 import os
 import pathlib
-from collections.abc import Iterable
+import stat
+import unicodedata
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from deltax.data.video.sniff import sniff
+
+# Taken for videos; files of other endings are, if they turn out to be.
 ENDINGS = (
-  *('.3gp', '.asf', '.avi', '.divx', '.f4v', '.flv', '.gif', '.m2ts', '.m4v'),
-  *('.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.mts', '.mxf', '.ogv', '.rm'),
-  *('.rmvb', '.ts', '.vob', '.webm', '.wmv', '.y4m'),
+  *('.3g2', '.3gp', '.asf', '.avi', '.divx', '.f4v', '.flv', '.gif', '.m2ts'),
+  *('.m2v', '.m4v', '.mkv', '.mov', '.mp4', '.mpe', '.mpeg', '.mpg', '.mts'),
+  *('.mxf', '.ogm', '.ogv', '.qt', '.rm', '.rmvb', '.ts', '.vob', '.webm'),
+  *('.wmv', '.y4m'),
 )
+_HIDDEN = 'hidden'
+_UNREADABLE = 'unreadable'
+_DEAD = 'links to nothing'
+_SPECIAL = 'neither files nor folders'
+_TWICE = 'other names of one file'
+
+
+class Found(NamedTuple):
+  """What is in some places.
+
+  Attributes:
+    videos: paths of files by name, in the order of the places and of the
+      alphabet. A name is the path below the folder that was given, or the
+      file's own; where two would be one, as much of their paths as tells them
+      apart.
+    skipped: paths of what is no video here, by the reason.
+  """
+
+  videos: dict[str, pathlib.Path]
+  skipped: dict[str, list[pathlib.Path]]
+
+
+def find(places: Iterable[str | os.PathLike]) -> Found:
+  """All videos of some places.
+
+  Links to folders are followed, each folder is entered once. Of a file that has
+  several names, by links or in several places, the first counts.
+
+  Args:
+    places: files, of whatever ending and content, and folders, where files
+      count that have a known ending, or else turn out to be videos.
+
+  Raises:
+    FileNotFoundError: no such file or folder.
+    ValueError: there are no videos; says what there is.
+  """
+  places, skipped = list(map(pathlib.Path, places)), {}
+  candidates, seen = [], set()
+  for path, below in _candidates(places, skipped):
+    about = path.stat()
+    if (about.st_dev, about.st_ino) in seen:
+      skipped.setdefault(_TWICE, []).append(path)
+      continue
+    seen.add((about.st_dev, about.st_ino))
+    candidates.append((path, below))
+  if not candidates:
+    told = describe_skipped(skipped)
+    raise ValueError(
+      f'no videos in {", ".join(map(str, places)) or "no place"}; '
+      + (f'there are {", ".join(told)}' if told else 'nothing is there')
+    )
+  names = _told_apart(candidates)
+  paths = [path for path, _ in candidates]
+  return Found(dict(zip(names, paths, strict=True)), skipped)
 
 
 def find_videos(
   places: Iterable[str | os.PathLike], *, endings: bool = True
 ) -> dict[str, pathlib.Path]:
-  """Videos by name: a file's own, or its path below the folder that was named.
+  """Videos by name, see `find`.
 
   Args:
-    places: files, of whatever ending, and folders, where all files of a known
-      ending count, those of folders inside too. Hidden ones do not.
+    places: files and folders.
     endings: whether names keep their ending, such as .mp4; ids of the published
       data sets mostly have none.
 
-  Returns:
-    Paths by name, in the order of the places and of the alphabet.
-
   Raises:
     FileNotFoundError: no such file or folder.
-    ValueError: there are no videos, or two of one name.
+    ValueError: there are no videos; or, without endings, two of one name.
   """
-  videos = {}
-  for place in map(pathlib.Path, places):
+  videos = find(places).videos
+  if endings:
+    return videos
+  ids = {}
+  for name, path in videos.items():
+    short = pathlib.PurePosixPath(name).with_suffix('').as_posix()
+    if short in ids:
+      raise ValueError(f'two videos named {short}: {ids[short]}, {path}')
+    ids[short] = path
+  return ids
+
+
+def shortest_name(path: pathlib.Path, name: str, taken: Container[str]) -> str:
+  """A name that is not taken: `name`, or more of the file's path.
+
+  Args:
+    path: of the file.
+    name: the end of its path, or another name.
+    taken: names of others.
+
+  >>> path = pathlib.Path('/films/card2/a.mp4')
+  >>> shortest_name(path, 'a.mp4', {'a.mp4'})
+  'card2/a.mp4'
+  """
+  parts = path.absolute().parts[1:]
+  for length in range(1, len(parts) + 1):
+    longer = plain_name(pathlib.PurePath(*parts[-length:]))
+    if name not in taken:
+      break
+    if len(longer) > len(name):
+      name = longer
+  return name
+
+
+def plain_name(path: pathlib.PurePath) -> str:
+  """A path as a name: the same however its letters with accents are written."""
+  return unicodedata.normalize('NFC', path.as_posix())
+
+
+def describe_skipped(
+  skipped: Mapping[str, Sequence[pathlib.Path]],
+) -> list[str]:
+  """What was passed by, counted by reason; the first of each is named."""
+  told = []
+  for reason, paths in sorted(skipped.items()):
+    more = ', ...' if len(paths) > 1 else ''
+    told.append(f'{len(paths):,} {reason} ({paths[0]}{more})')
+  return told
+
+
+def _candidates(
+  places: Sequence[pathlib.Path], skipped: dict[str, list[pathlib.Path]]
+) -> Iterator[tuple[pathlib.Path, pathlib.PurePath]]:
+  """Files that may be videos, and their paths below what was given."""
+  for place in places:
     if place.is_dir():
-      paths = {path.relative_to(place): path for path in _below(place)}
+      # A file is known by its own name, if that is here.
+      paths = _below(place, skipped)
+      for path in sorted(paths, key=lambda path: (path.is_symlink(), path)):
+        reason = _reason_against(path)
+        if reason:
+          skipped.setdefault(reason, []).append(path)
+        else:
+          yield path, path.relative_to(place)
     elif place.is_file():
-      paths = {pathlib.Path(place.name): place}
+      yield place, pathlib.PurePath(place.name)
     else:
       raise FileNotFoundError(f'{place}: no such file or folder')
-    for name, path in paths.items():
-      name = (name if endings else name.with_suffix('')).as_posix()
-      if name in videos:
-        raise ValueError(f'two videos named {name}: {videos[name]}, {path}')
-      videos[name] = path
-  if not videos:
-    raise ValueError(
-      f'no videos in {", ".join(map(str, places))}; known endings: '
-      f'{" ".join(ENDINGS)}'
-    )
-  return videos
 
 
-def _below(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(
-    path
-    for path in folder.rglob('*')
-    if path.suffix.lower() in ENDINGS
-    and path.is_file()
-    and not any(part[0] == '.' for part in path.relative_to(folder).parts)
-  )
+def _below(folder: pathlib.Path, skipped: dict) -> Iterator[pathlib.Path]:
+  """All that is no folder, in this one and below, each folder once."""
+  entered, waiting, links = set(), [folder], []
+  while waiting or links:
+    # Links last: a folder is known by its own name, if it is here.
+    inside = waiting.pop() if waiting else links.pop(0)
+    about = inside.stat()
+    if (about.st_dev, about.st_ino) in entered:
+      continue
+    entered.add((about.st_dev, about.st_ino))
+    try:
+      paths = sorted(inside.iterdir())
+    except OSError:
+      skipped.setdefault(_UNREADABLE, []).append(inside)
+      continue
+    for path in paths:
+      if path.name.startswith('.'):
+        skipped.setdefault(_HIDDEN, []).append(path)
+      elif not path.is_dir():
+        yield path
+      elif path.is_symlink():
+        links.append(path)
+      else:
+        waiting.append(path)
+
+
+def _reason_against(path: pathlib.Path) -> str | None:
+  """Why a file in a folder is not taken for a video."""
+  try:
+    mode = path.stat().st_mode
+  except OSError:
+    return _DEAD if path.is_symlink() else _UNREADABLE
+  if not stat.S_ISREG(mode):
+    return _SPECIAL
+  if path.suffix.lower() in ENDINGS:
+    return None
+  try:
+    return sniff(path)
+  except OSError:
+    return _UNREADABLE
+
+
+def _told_apart(candidates: Sequence[tuple]) -> list[str]:
+  """Names of files that are all different."""
+  names = [plain_name(below) for _, below in candidates]
+  longest = max(len(path.absolute().parts) for path, _ in candidates)
+  for length in range(2, longest + 1):
+    shared = _shared(names)
+    for place in shared:
+      parts = candidates[place][0].absolute().parts[1:][-length:]
+      longer = plain_name(pathlib.PurePath(*parts))
+      names[place] = max(names[place], longer, key=len)
+    if not shared:
+      return names
+  # What is left differs in how accents are written.
+  for place in _shared(names):
+    names[place] = candidates[place][0].absolute().as_posix()
+  return names
+
+
+def _shared(names: Sequence[str]) -> list[int]:
+  """Places of names that stand there more than once."""
+  counts = collections.Counter(names)
+  return [place for place, name in enumerate(names) if counts[name] > 1]

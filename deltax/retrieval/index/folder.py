@@ -22,7 +22,9 @@ from typing import Any, Self
 import numpy as np
 
 from deltax import files
+from deltax.retrieval.index.identity import Identity, as_stored, read_stored
 from deltax.retrieval.index.manifest import (
+  MANIFEST,
   create_manifest,
   read_manifest,
   write_manifest,
@@ -53,6 +55,7 @@ class Index:
     manifest: what the folder says of itself.
     names: N names.
     paths: N places where the files were.
+    files: N identities of the files, None where one is not known.
     table: `[N]`, dtype `shard.ROW`: numbers of each video.
 
   Raises:
@@ -144,8 +147,23 @@ class Index:
     shard, row = self._at(row)
     return shard.pictures(row)
 
-  def add(self, videos: Iterable[IndexedVideo]) -> None:
+  def written(self, row: int) -> int:
+    """When a video was put on the disk, or later; nanoseconds since 1970."""
+    shard, _ = self._at(row)
+    return shard.folder.stat().st_mtime_ns
+
+  def reload(self) -> None:
+    """Reads what others have changed meanwhile."""
+    self._read()
+
+  def add(
+    self, videos: Iterable[IndexedVideo], *, replaced: Iterable[str] = ()
+  ) -> None:
     """Adds videos, all or none; on the disk when it returns.
+
+    Args:
+      videos: to add.
+      replaced: names of videos that they take the place of.
 
     Raises:
       ValueError: a name is there already or given twice, or codes of another
@@ -159,7 +177,8 @@ class Index:
       twice = [
         n for n, times in collections.Counter(names).items() if times > 1
       ]
-      there = [name for name in names if name in self]
+      replaced = self._row_of.keys() & set(replaced)
+      there = [n for n in names if n in self and n not in replaced]
       if twice or there:
         raise ValueError(
           f'{self.folder} has {there[0]!r} already; remove it first'
@@ -176,6 +195,7 @@ class Index:
       )
       manifest['next_id'] = first + len(videos)
       manifest['shape'] = shape
+      self._mark(manifest, replaced)
       manifest['segments'].append(record)
     for records in self._alike():
       with self._writing() as manifest:
@@ -189,12 +209,38 @@ class Index:
     """
     names = set(names)
     with self._writing() as manifest:
-      for name in names:
-        self.row(name)
-      for part, record in zip(self._shards, manifest['segments'], strict=True):
-        gone = names.intersection(part.names) - set(record['removed'])
-        record['removed'] = sorted([*record['removed'], *gone])
+      self._mark(manifest, names)
     self.compact(STALE)
+
+  def follow(
+    self, moved: Mapping[str, tuple[str, str, Identity | None]]
+  ) -> None:
+    """Notes where files are now; their videos stay as they were encoded.
+
+    Args:
+      moved: by the name of a video its new name, path and file.
+
+    Raises:
+      ValueError: a name is not there, or a new one is another video's; nothing
+        is changed.
+    """
+    with self._writing() as manifest:
+      ids = {name: str(self.table['id'][self.row(name)]) for name in moved}
+      names = [name for name in self.names if name not in moved]
+      names += [name for name, _, _ in moved.values()]
+      if len(set(names)) < len(names):
+        raise ValueError(f'{self.folder}: two videos would have one name')
+      for name, (new, path, file) in moved.items():
+        manifest['moved'][ids[name]] = [new, path, as_stored(file)]
+
+  def _mark(self, manifest: dict[str, Any], names: Iterable[str]) -> None:
+    """Marks videos as removed, by the names that their shards know."""
+    for number, row in [self._places[self.row(name)] for name in names]:
+      stored = self._shards[number].names[row]
+      removed = manifest['segments'][number]['removed']
+      manifest['segments'][number]['removed'] = sorted([*removed, stored])
+      gone = str(self._shards[number].table['id'][row])
+      manifest['moved'].pop(gone, None)
 
   def compact(self, share: float = 0) -> None:
     """Rewrites the shards that have lost at least this share of videos."""
@@ -243,11 +289,14 @@ class Index:
         ),
       ]
     )
-    self.names = [part.names[row] for part, alive in pairs for row in alive]
-    self.paths = [part.paths[row] for part, alive in pairs for row in alive]
     self.table = np.concatenate(
       [np.zeros(0, ROW), *(part.table[alive] for part, alive in pairs)]
     )
+    moved = self.manifest['moved']
+    about = [_where(part, row, moved) for part, alive in pairs for row in alive]
+    self.names = [name for name, _, _ in about]
+    self.paths = [path for _, path, _ in about]
+    self.files = [file for _, _, file in about]
     self._row_of = {name: row for row, name in enumerate(self.names)}
     if len(self._row_of) != len(self.names):
       raise ValueError(f'{self.folder} is damaged: it has a video twice')
@@ -306,6 +355,23 @@ class Index:
     for part, _ in parts:
       part.vectors()  # the others are compared video by video
     if any(len(alive) for _, alive in parts):
-      videos = (part.video(row) for part, alive in parts for row in alive)
-      kept.append(self._write(manifest, videos))
+      kept.append(self._write(manifest, _moved(parts, manifest['moved'])))
     manifest['segments'] = kept
+
+
+def _where(part: Shard, row: int, moved: Mapping[str, Any]):
+  """Name, path and file of a video, as they are now."""
+  change = moved.get(str(part.table['id'][row]))
+  if change is None:
+    return part.names[row], part.paths[row], part.files[row]
+  name, path, file = change
+  return name, path, read_stored(file, MANIFEST)
+
+
+def _moved(parts, moved: dict[str, Any]) -> Iterator[IndexedVideo]:
+  """Videos of shards to be written again, with where they are by now."""
+  for part, alive in parts:
+    for row in alive:
+      name, path, file = _where(part, row, moved)
+      moved.pop(str(part.table['id'][row]), None)
+      yield part.video(row)._replace(name=name, path=path, file=file)

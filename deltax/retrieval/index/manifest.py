@@ -14,6 +14,7 @@ FILES = (
   *('coarse.npy', 'fine.bin', 'names.json', 'pictures.bin', 'times.bin'),
   'videos.npy',
 )
+KNOWN = 'files.json'  # not in shards that an older library wrote
 CODES = ('float32', 'uint32')
 
 _NAME = plain.Form(
@@ -22,6 +23,7 @@ _NAME = plain.Form(
 )
 _SHAPE = {'coarse': COUNT, 'fine': (COUNT, COUNT), 'dtype': plain.one_of(CODES)}
 _CHECKED = {'bytes': COUNT, 'checksum': COUNT}
+_MOVED = (TEXT, TEXT, plain.ANY)  # name, path, what the file is
 _FILES = {
   name: {'bytes': COUNT} if name in ('fine.bin', 'pictures.bin') else _CHECKED
   for name in FILES
@@ -64,6 +66,7 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
       'next_id': 0,
       'next_segment': 0,
       'segments': [],
+      'moved': {},
     }
     write_manifest(beside, manifest)
 
@@ -105,6 +108,10 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         'codes of another shape than the index'
       )
     names.add(segment['name'])
+    if KNOWN in segment['files']:
+      plain.check(segment['files'][KNOWN], _CHECKED, path)
+  # Videos whose file is elsewhere, or known, since their segment was written.
+  plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
   return manifest
 
 

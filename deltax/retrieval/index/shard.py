@@ -8,6 +8,7 @@ A folder of plain files, each the videos one after the other:
     fine.bin      codes of all frames, [frames, R, D] or [frames, R, W]
     times.bin     float64, seconds of all frames
     pictures.bin  JPEG files
+    files.json    what each file was, see `identity.py`; older shards lack it
 """
 
 import json
@@ -22,7 +23,8 @@ import numpy as np
 from deltax import plain
 from deltax.files import sync
 from deltax.plain import COUNT, TEXT
-from deltax.retrieval.index.manifest import FILES
+from deltax.retrieval.index.identity import Identity, as_stored, read_stored
+from deltax.retrieval.index.manifest import FILES, KNOWN
 
 ROW = np.dtype(
   [
@@ -55,6 +57,7 @@ class IndexedVideo(NamedTuple):
     pictures: JPEG files of some frames, by the frame's number.
     background: whether it only serves to normalise scores, and is never found.
     id: kept for good; given by the index.
+    file: what the file at `path` was; None where that is not known.
   """
 
   name: str
@@ -68,6 +71,7 @@ class IndexedVideo(NamedTuple):
   pictures: Mapping[int, bytes] = {}
   background: bool = False
   id: int = -1
+  file: Identity | None = None
 
 
 def write_shard(
@@ -85,7 +89,7 @@ def write_shard(
   Raises:
     ValueError: a video has other shapes than the first.
   """
-  rows, names, coarse, shape = [], [], [], None
+  rows, names, known, coarse, shape = [], [], [], [], None
   with (
     open(folder / 'fine.bin', 'wb') as fine_file,
     open(folder / 'times.bin', 'wb') as times_file,
@@ -101,16 +105,18 @@ def write_shard(
       sizes = [[int(t), len(jpeg)] for t, jpeg in video.pictures.items()]
       rows.append(_row(video, codes))
       names.append([video.name, video.path, sizes])
+      known.append(as_stored(video.file))
       coarse.append(np.asarray(video.coarse, np.float32))
   np.save(folder / 'videos.npy', np.array(rows, ROW))
   vectors = np.stack(coarse)
   np.save(folder / 'coarse.npy', vectors)
   (folder / 'names.json').write_text(json.dumps(names), encoding='utf-8')
+  (folder / KNOWN).write_text(json.dumps(known), encoding='utf-8')
   files = {}
   for path in sorted(folder.iterdir()):
     sync(path)
     files[path.name] = {'bytes': path.stat().st_size}
-    if path.name in CHECKED:
+    if path.name in (*CHECKED, KNOWN):
       files[path.name]['checksum'] = zlib.crc32(path.read_bytes())
   sync(folder)
   files['coarse.npy']['checksum'] = zlib.crc32(vectors.data)
@@ -169,7 +175,7 @@ class Shard:
 
   Attributes:
     table: `[N]`, dtype `ROW`.
-    names: N names; `paths`: where their files were.
+    names: N names; `paths`: where their files were; `files`: what they were.
     coarse: float32 `[N, E]`, mapped.
 
   Raises:
@@ -189,6 +195,7 @@ class Shard:
     _check_fit(folder, record, self.table, listed, self.coarse)
     self.names = [name for name, _, _ in listed]
     self.paths = [path for _, path, _ in listed]
+    self.files = _read_known(folder, record)
     self._checksum = record['files']['coarse.npy']['checksum']
     frames, shape = self.table['frames'], record['shape']
     self._offsets = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
@@ -252,7 +259,21 @@ class Shard:
       self.pictures(row),
       bool(numbers['background']),
       int(numbers['id']),
+      self.files[row],
     )
+
+
+def _read_known(folder, record) -> list[Identity | None]:
+  """What the files were; nothing is known where an older library wrote."""
+  if KNOWN not in record['files']:
+    return [None] * record['videos']
+  path = folder / KNOWN
+  _check_size(path, record['files'][KNOWN])
+  _check_content(path, record['files'][KNOWN])
+  known = plain.read_json(path, [plain.ANY])
+  if len(known) != record['videos']:
+    raise ValueError(f'{path} is damaged: it has not {record["videos"]} files')
+  return [read_stored(value, path) for value in known]
 
 
 def _check_fit(folder, record, table, listed, coarse) -> None:

@@ -252,10 +252,14 @@ def test_videos_are_found_by_their_endings_below_a_folder(tmp_path):
   assert list(find_videos([tmp_path], endings=False)) == ['A/c', 'b']
   odd = tmp_path / 'A/d.txt'
   assert list(find_videos([odd, tmp_path / 'A'])) == ['d.txt', 'c.MKV']
-  with pytest.raises(ValueError, match=r'two videos named b\.mp4'):
-    find_videos([tmp_path, tmp_path / 'b.mp4'])
+  assert find_videos([tmp_path, tmp_path / 'b.mp4', tmp_path / 'A']) == found
+  (tmp_path / 'b.mkv').touch()
+  with pytest.raises(ValueError, match=r'two videos named b: '):
+    find_videos([tmp_path], endings=False)
   (tmp_path / 'empty').mkdir()
-  with pytest.raises(ValueError, match=r'no videos in .*/empty; known endings'):
+  with pytest.raises(
+    ValueError, match=r'no videos in .*/empty; nothing is there'
+  ):
     find_videos([tmp_path / 'empty'])
   with pytest.raises(FileNotFoundError, match='none: no such file or folder'):
     find_videos([pathlib.Path('none')])

@@ -1,0 +1,186 @@
+"""Which files an index has already, wherever they are by now."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from deltax.data.video.find import plain_name, shortest_name
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.index.identity import Identity, identify
+
+Moved = dict[str, tuple[str, str, Identity | None]]
+
+
+class NewFile(NamedTuple):
+  """A file that is to be encoded.
+
+  Attributes:
+    path: of it, links followed.
+    file: what it is.
+    replaces: the video that was found at that path before, and is no more; ''
+      if there was none.
+  """
+
+  path: str
+  file: Identity
+  replaces: str
+
+
+class Sorted(NamedTuple):
+  """What files are to an index.
+
+  Attributes:
+    new: files that it has not, by the name that they get.
+    there: how many it has.
+    same: paths of other files of the same content as a video, and that video's
+      name, by the names that the files would get.
+    moved: what `Index.follow` takes: files that are at another path, or whose
+      identity was not known.
+    gone: videos whose file is one of those now.
+    failed: why others cannot be read, by name.
+  """
+
+  new: dict[str, NewFile]
+  there: int
+  same: dict[str, tuple[str, str]]
+  moved: Moved
+  gone: list[str]
+  failed: dict[str, str]
+
+
+def sort_files(
+  index: Index | None, videos: Mapping[str, pathlib.Path]
+) -> Sorted:
+  """Compares files with those of an index: by path, size, time and content.
+
+  A file that has another path than before keeps its video, as has one that was
+  touched. One whose content is another is new, and takes the place of what was
+  encoded from that path.
+
+  Args:
+    index: None for a new one, which has nothing.
+    videos: files by the names that they would get.
+  """
+  known = _Known(index)
+  failed, there, others = {}, 0, {}
+  for name, path in videos.items():
+    real = str(path.resolve())
+    try:
+      if known.is_as_it_was(real):
+        there += 1
+        continue
+      others[name] = real, identify(real)
+    except OSError as error:
+      failed[name] = f'{path}: {error.strerror or error}'
+  # All that have only moved come first: what was at their path may be new.
+  rest = {}
+  for name, (real, file) in others.items():
+    if known.follow(name, real, file):
+      there += 1
+    else:
+      rest[name] = real, file
+  new, same, of_content, gone = {}, {}, {}, []
+  for name, (real, file) in rest.items():
+    replaces = known.replaced(name, real)
+    twin = known.named(file) or of_content.get(file.content)
+    if twin is not None:
+      same[name] = real, twin
+      gone += [replaces] * bool(replaces)
+      continue
+    if not replaces:
+      name = shortest_name(pathlib.Path(real), name, known.names | new.keys())
+    name = known.name_now(replaces) or name
+    new[name] = NewFile(real, file, replaces)
+    of_content[file.content] = name
+  return Sorted(new, there, same, known.moved, gone, failed)
+
+
+class _Known:
+  """The files of an index, and where they are found to be.
+
+  Attributes:
+    moved: see `Sorted`.
+    names: of all videos, as they will be.
+  """
+
+  def __init__(self, index: Index | None):
+    self._index, self.moved = index, {}
+    self.names = set(index.names) if index else set()
+    self._row_at = {
+      p: row for row, p in enumerate(index.paths if index else [])
+    }
+    self._row_at.pop('', None)  # made of features
+    files = enumerate(index.files if index else [])
+    self._row_of = {file.content: row for row, file in files if file}
+    self._followed: set[int] = set()
+
+  def is_as_it_was(self, real: str) -> bool:
+    """Whether a video was made of the file at that path, as it is."""
+    row = self._row_at.get(real)
+    file = None if row is None else self._index.files[row]
+    return file is not None and file.is_as_it_was(real)
+
+  def follow(self, name: str, real: str, file: Identity) -> bool:
+    """Whether a video's file is at that path now; notes it."""
+    here = self._row_at.get(real)
+    was = None if here is None else self._index.files[here]
+    row = self._row_of.get(file.content)
+    if was is not None and was.content == file.content:
+      row = here  # it was touched
+    if row is None:
+      # An older library has not noted what it was; written later, it is not.
+      if here is None or was or file.modified > self._index.written(here):
+        return False
+      row = here
+    elif row in self._followed or self._is_alive(row, real):
+      return False
+    old = self._index.names[row]
+    if not self._ends_with(real, old):
+      self.names.discard(old)
+      name = shortest_name(pathlib.Path(real), name, self.names)
+    else:
+      name = old
+    self.names.add(name)
+    self.moved[old] = name, real, file
+    self._followed.add(row)
+    return True
+
+  def named(self, file: Identity) -> str | None:
+    """The video of this content, by its name as it will be."""
+    row = self._row_of.get(file.content)
+    return None if row is None else self.name_now(self._index.names[row])
+
+  def name_now(self, name: str) -> str:
+    """A video's name, also if its file has moved."""
+    return self.moved[name][0] if name in self.moved else name
+
+  def replaced(self, name: str, real: str) -> str:
+    """The video that a new file takes the place of, '' if of none."""
+    row = self._row_at.get(real)
+    if row is None and self._index is not None and name in self._index:
+      row = self._index.row(name)
+      path = self._index.paths[row]
+      # Nobody knows what it was, but that it had this name.
+      if self._index.files[row] or not path or os.path.exists(path):
+        row = None
+    if row is None or row in self._followed:
+      return ''
+    return self._index.names[row]
+
+  def _is_alive(self, row: int, real: str) -> bool:
+    """Whether a video's file is at its own path, which is another."""
+    path = self._index.paths[row]
+    if path == real:
+      return False
+    try:
+      return self._index.files[row].is_as_it_was(path) or (
+        identify(path).content == self._index.files[row].content
+      )
+    except (FileNotFoundError, NotADirectoryError):
+      return False
+    except OSError:
+      return True
+
+  def _ends_with(self, path: str, name: str) -> bool:
+    return f'/{plain_name(pathlib.PurePath(path))}'.endswith(f'/{name}')
