@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -49,6 +51,31 @@ def told_in_one_sentence(program: str) -> Iterator[None]:
     if os.environ.get('DELTAX_TRACEBACK'):
       raise
     _end(program, error, 1)
+
+
+@contextlib.contextmanager
+def stopped_at_once(program: str) -> Iterator[None]:
+  """Ends a program by Ctrl-C with one line, while nothing is begun yet.
+
+  For the import of other libraries, some of which catch the exception that
+  Ctrl-C raises, and go on or tell something else.
+
+  Args:
+    program: what the message begins with.
+  """
+
+  def stop(*signal):
+    print(f'{program}: stopped', file=sys.stderr, flush=True)
+    os._exit(STOPPED)
+
+  # Only the main thread may, and it alone is interrupted.
+  is_main = threading.current_thread() is threading.main_thread()
+  before = signal.signal(signal.SIGINT, stop) if is_main else None
+  try:
+    yield
+  finally:
+    if is_main:
+      signal.signal(signal.SIGINT, before)
 
 
 def parse_flags(arguments: Sequence[str], known: Any = None) -> list[str]:

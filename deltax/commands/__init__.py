@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import deltax
-from deltax.errors import told_in_one_sentence
+from deltax.errors import stopped_at_once, told_in_one_sentence
 
 # By folder: what its commands are about, and what each of them gives.
 COMMANDS = {
@@ -32,6 +32,7 @@ COMMANDS = {
       'index': 'videos into an index, to search it',
       'add': 'more videos to an index',
       'remove': 'videos from an index',
+      'refresh': 'an index after files were moved or deleted',
       'search': 'the videos of an index that a query is in, and where',
       'info': 'what is in an index, and what it takes on the disk',
     },
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
   with told_in_one_sentence('deltax'):
     folder, name = _named(first)
   with told_in_one_sentence(f'deltax {name}'):
-    command = importlib.import_module(f'deltax.commands.{folder}.{name}')
+    with stopped_at_once(f'deltax {name}'):
+      command = importlib.import_module(f'deltax.commands.{folder}.{name}')
     parser = argparse.ArgumentParser(
       prog=f'deltax {name}',
       description=command.__doc__,

@@ -53,6 +53,21 @@ def check_file(out: pathlib.Path) -> None:
   check_writable(out)
 
 
+def check_folder(out: pathlib.Path) -> None:
+  """Raises if a folder, new or begun, could not be written to.
+
+  Raises:
+    NotADirectoryError: `out` is a file.
+    OSError: see `check_writable`.
+  """
+  if out.exists() and not out.is_dir():
+    raise NotADirectoryError(f'{out} is a file, and a folder is to be written')
+  if out.is_dir():
+    _try(out, out)
+  else:
+    check_writable(out)
+
+
 def check_writable(out: pathlib.Path) -> None:
   """Raises if there is no place for a file or folder, by trying it.
 
@@ -61,9 +76,12 @@ def check_writable(out: pathlib.Path) -> None:
       nearest one above it that exists.
   """
   # The absolute path ends in the root, which exists.
-  nearest = next(path for path in out.absolute().parents if path.exists())
+  _try(out, next(path for path in out.absolute().parents if path.exists()))
+
+
+def _try(out: pathlib.Path, folder: pathlib.Path) -> None:
   try:
-    with tempfile.TemporaryFile(dir=nearest):
+    with tempfile.TemporaryFile(dir=folder):
       pass
   except OSError as error:
     raise OSError(f'{out} cannot be written: {error.strerror}') from error

@@ -30,6 +30,7 @@ from deltax.systems.indexing import (
   open_index,
 )
 from deltax.systems.reading import ReadVideo, read_video
+from deltax.systems.refreshing import refresh
 from deltax.systems.runs import read_part
 from deltax.systems.scoring import Scores, score_all, score_pairs
 
@@ -52,6 +53,7 @@ __all__ = [
   'read_part',
   'read_video',
   'read_whitening',
+  'refresh',
   'save_system',
   'score_all',
   'score_pairs',

@@ -269,7 +269,10 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
     (('search', tmp_path, videos / 'query.mp4'), 'is no index'),
     (('search', built[0], tmp_path / 'no.mp4'), 'no.mp4: no such file'),
     (('search', built[0], videos / 'db/empty.mp4'), 'empty.mp4: the file is'),
-    (('search', built[0], videos / 'query.mp4', '-k', 0), 'k=0'),
+    (
+      ('search', built[0], videos / 'query.mp4', '-k', 0),
+      '-k is at least 1, got 0',
+    ),
     (('search', built[0], videos / 'query.mp4', '--normalise'), 'background'),
     (('remove', built[0], 'zzz'), "has no video 'zzz'"),
     (('remove', built[0]), 'nothing to do'),

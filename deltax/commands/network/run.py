@@ -83,6 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
   """
   if not 0 <= arguments.overlay <= 1:
     raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
+  if arguments.interval < 1:
+    raise ValueError(f'--interval is at least 1, got {arguments.interval}')
   folders.check_apart(arguments.out, arguments.model, arguments.video)
   folders.check_free(arguments.out, force=arguments.force)
   _check_video(arguments.out)

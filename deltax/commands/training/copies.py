@@ -17,6 +17,7 @@ import pathlib
 from absl import logging
 
 from deltax import plain
+from deltax.commands import folders
 from deltax.data.copies.make import make_copies
 from deltax.progress import wants_bar
 
@@ -46,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
       made with other arguments.
     ImportError: panda3d is not installed.
   """
+  folders.check_folder(arguments.out)
   bar = wants_bar()
   if not bar:
     logging.set_verbosity(logging.INFO)

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
   folders.check_apart(
     arguments.out, *videos.values(), arguments.weights, arguments.whitening
   )
-  folders.check_writable(arguments.out)
+  folders.check_folder(arguments.out)
   extractor = extractors.make_extractor(
     arguments.extractor,
     whitening=arguments.whitening,

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from deltax import data, experiment
+from deltax.commands import folders
 from deltax.data.features.similarities import (
   read_similarities,
   write_similarities,
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
       be.
     FileNotFoundError: one is missing.
   """
+  folders.check_folder(arguments.workdir)
   scores = arguments.similarities
   for iteration in range(1, arguments.iterations + 1):
     config = _config(arguments.config)

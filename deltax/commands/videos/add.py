@@ -12,9 +12,11 @@ import argparse
 import pathlib
 
 from deltax import systems
+from deltax.commands import folders
 from deltax.commands.videos import options
 from deltax.data.video.find import find
 from deltax.progress import wants_bar
+from deltax.retrieval.index.manifest import is_index
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,8 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: the model is another, there are no videos, or none that can be
       added.
   """
+  if is_index(arguments.index):  # else it is told below
+    folders.check_folder(arguments.index)
   found = find(arguments.videos)
   index, system = systems.open_index(arguments.index, arguments.model)
   added = systems.add_videos(

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   videos = find(arguments.videos).videos
   folders.check_apart(arguments.out, *videos.values(), arguments.model)
-  folders.check_writable(arguments.out)
+  folders.check_folder(arguments.out)
   added = systems.index_files(
     arguments.out,
     arguments.videos,

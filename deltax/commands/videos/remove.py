@@ -8,6 +8,7 @@ videos that were stored together are removed, or at once with --compact.
 
 import argparse
 import pathlib
+import unicodedata
 
 from deltax.retrieval.index.folder import Index
 
@@ -32,7 +33,12 @@ def run(arguments: argparse.Namespace) -> None:
     raise ValueError('nothing to do: give names of videos, or --compact')
   index = Index(arguments.index)
   before = len(index)
-  index.remove(arguments.names)
+  # However its accents were typed.
+  names = [unicodedata.normalize('NFC', name) for name in arguments.names]
+  index.remove(
+    given if given in index else name
+    for given, name in zip(arguments.names, names, strict=True)
+  )
   if arguments.compact:
     index.compact()
   print(f'{index.folder}: {before - len(index):,} removed, {len(index):,} left')

@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     FileNotFoundError: there is no index, no model or no query.
     ValueError: the query cannot be read, or the model is another.
   """
+  _check_options(arguments)
   if arguments.html:
     folders.check_apart(
       *(arguments.html, arguments.index, arguments.query, arguments.model)
@@ -102,6 +103,17 @@ def run(arguments: argparse.Namespace) -> None:
     print('\n'.join([*table(result.matches), '', *notes(result)]))
     if flawed := flaws(query.damaged, query.resized):
       print(f'{arguments.query}: {flawed}')
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+  """Raises a ValueError that names the option which is out of range."""
+  if arguments.k < 1:
+    raise ValueError(f'-k is at least 1, got {arguments.k}')
+  for name in ('budget', 'budget_ms'):
+    value = getattr(arguments, name)
+    if value is not None and not value >= 0:
+      option = name.replace('_', '-')
+      raise ValueError(f'--{option} is at least 0, got {value}')
 
 
 def as_json(
@@ -135,10 +147,11 @@ def table(matches: Sequence[Match]) -> list[str]:
   """Lines for the terminal."""
   if not matches:
     return ['nothing was found']
-  width = max(len('video'), *(len(match.name) for match in matches))
+  names = [_named(match) for match in matches]
+  width = max(len('video'), *map(len, names))
   lines = [f'{"":>4} {"score":>6} {"coarse":>6}  {"video":{width}}  where']
   reranked = True
-  for rank, match in enumerate(matches, 1):
+  for rank, (match, name) in enumerate(zip(matches, names, strict=True), 1):
     if reranked and not match.reranked and rank > 1:
       lines.append(f'{"":4} {SCALES}')
     reranked = match.reranked
@@ -148,10 +161,14 @@ def table(matches: Sequence[Match]) -> list[str]:
     if not match.reranked:
       where = '(by the coarse score alone)'
     lines.append(
-      f'{rank:4} {match.score:6.3f} {match.coarse:6.3f}  {match.name:{width}}  '
+      f'{rank:4} {match.score:6.3f} {match.coarse:6.3f}  {name:{width}}  '
       f'{where}'
     )
   return lines
+
+
+def _named(match: Match) -> str:
+  return f'{match.name} ({match.state})' if match.state else match.name
 
 
 def _told(where: Where) -> str:
@@ -200,7 +217,7 @@ def write_page(
 def _shown(query: systems.ReadVideo, index: Index, match: Match) -> ShownMatch:
   return ShownMatch(
     name=match.name,
-    path=match.path,
+    path=f'{match.path} ({match.state})' if match.state else match.path,
     score=match.score,
     coarse=match.coarse,
     reranked=match.reranked,

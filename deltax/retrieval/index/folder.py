@@ -22,7 +22,12 @@ from typing import Any, Self
 import numpy as np
 
 from deltax import files
-from deltax.retrieval.index.identity import Identity, as_stored, read_stored
+from deltax.retrieval.index.identity import (
+  Identity,
+  as_stored,
+  read_stored,
+  state_of,
+)
 from deltax.retrieval.index.manifest import (
   MANIFEST,
   create_manifest,
@@ -151,6 +156,11 @@ class Index:
     """When a video was put on the disk, or later; nanoseconds since 1970."""
     shard, _ = self._at(row)
     return shard.folder.stat().st_mtime_ns
+
+  def state(self, name: str) -> str:
+    """What became of a video's file: 'missing', 'changed' or ''."""
+    row = self.row(name)
+    return state_of(self.paths[row], self.files[row])
 
   def reload(self) -> None:
     """Reads what others have changed meanwhile."""

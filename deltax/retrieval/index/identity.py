@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deltax import plain
@@ -78,11 +77,19 @@ def read_stored(value: Any, what: str | os.PathLike) -> Identity | None:
   return Identity(*plain.check(value, FORM, what))
 
 
-def is_there(path: str) -> bool | None:
-  """Whether there is a file; None for a video that was none, as of features."""
-  return os.path.isfile(path) if path else None
+def state_of(path: str, identity: Identity | None) -> str:
+  """What became of a file: 'missing', 'changed', or '' if it is as it was.
 
-
-def dead(paths: Sequence[str]) -> list[int]:
-  """Places in a list of paths where there was a file and is none."""
-  return [place for place, path in enumerate(paths) if is_there(path) is False]
+  Args:
+    path: where it was; '' for a video that is of no file.
+    identity: what it was; None if that is not known.
+  """
+  if not path:
+    return ''
+  try:
+    if identity is None or identity.is_as_it_was(path):
+      return '' if os.path.isfile(path) else 'missing'
+    same = identify(path).content == identity.content
+  except OSError:
+    return 'missing'
+  return '' if same else 'changed'

@@ -41,6 +41,8 @@ class Match(NamedTuple):
     where: parts that belong together, the most alike first; none unless
       re-ranked.
     row: of the index.
+    state: 'missing' where there is no file any more, 'changed' where it is
+      another; else ''.
   """
 
   name: str
@@ -51,6 +53,7 @@ class Match(NamedTuple):
   duration: float
   where: tuple[Where, ...]
   row: int
+  state: str = ''
 
 
 class SearchResult(NamedTuple):

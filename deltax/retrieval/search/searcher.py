@@ -200,6 +200,7 @@ class Searcher:
       duration=duration,
       where=locate(pair, target=(times, duration)) if pair else (),
       row=row,
+      state=index.state(index.names[row]),
     )
 
 
