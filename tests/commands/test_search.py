@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -262,6 +263,64 @@ def test_another_model_is_refused_naming_both(built, videos, capsys):
   assert 'the model f00d' in told and 'beef' in told
 
 
+def test_files_that_have_gone_or_changed_are_told_and_refreshed(
+  videos, tmp_path, capsys
+):
+  films, out, page = tmp_path / 'films', tmp_path / 'i', tmp_path / 'a.html'
+  shutil.copytree(videos / 'db', films)
+  run('index', films, '--out', out)
+  (films / 'a.mp4').rename(films / 'trip/renamed.mp4')
+  (films / 'b.mp4').unlink()
+  write_video(films / 'c.mp4', film(20, 6), RATE)
+  (films / 'trip').rename(films / 'tour')
+  capsys.readouterr()
+  run('search', out, videos / 'query.mp4', '--html', page)
+  told = capsys.readouterr().out
+  assert all(f'{n} (missing)' in told for n in ('a.mp4', 'b.mp4', 'host.mp4'))
+  assert 'c.mp4 (changed)' in told
+  assert 'b.mp4 (missing)' in page.read_text()
+  run('search', out, videos / 'query.mp4', '--json')
+  found = json.loads(capsys.readouterr().out)['matches']
+  assert {match['name']: match['state'] for match in found} == {
+    **{n: 'missing' for n in ('a.mp4', 'b.mp4', 'trip/host.mp4')},
+    'c.mp4': 'changed',
+  }
+  # The folder of one is gone, as with a disk that is not there.
+  run('refresh', out)
+  told = capsys.readouterr().out
+  assert '2 videos; 0 moved, 2 removed' in told
+  assert 'removed: a.mp4\nremoved: b.mp4\n' in told
+  assert 'missing: trip/host.mp4: its folder is gone; --force' in told
+  assert 'changed: c.mp4: ' in told
+  (films / 'tour/host.mp4').rename(films / 'host2.mp4')
+  run('refresh', out)
+  told = capsys.readouterr().out
+  assert 'moved: trip/host.mp4 is host2.mp4\n' in told
+  assert sorted(Index(out).names) == ['c.mp4', 'host2.mp4']
+  run('add', out, films)
+  told = capsys.readouterr().out
+  assert '3 videos, 2 of them new; 1 were there already' in told
+  assert 'encoded again: c.mp4: its file has changed' in told
+  shutil.rmtree(films)
+  run('refresh', out)
+  assert '3 videos; 0 moved, 0 removed' in capsys.readouterr().out
+  run('refresh', out, '--force')
+  assert '0 videos; 0 moved, 3 removed' in capsys.readouterr().out
+
+
+def test_what_is_passed_by_in_a_folder_is_told(videos, tmp_path, capsys):
+  films = tmp_path / 'films'
+  shutil.copytree(videos / 'db', films)
+  (films / 'notes.txt').write_text('no video')
+  (films / '.hidden').touch()
+  shutil.copy(films / 'a.mp4', films / 'copy')
+  run('index', films, '--out', tmp_path / 'i')
+  told = capsys.readouterr().out
+  assert f'not once more: {films.resolve() / "copy"} is a.mp4' in told
+  hidden, notes = films / '.hidden', films / 'notes.txt'
+  assert f'passed by: 1 hidden ({hidden}); 1 text ({notes})' in told
+
+
 def test_what_is_missing_or_wrong_is_said_in_a_line(
   built, videos, tmp_path, capsys
 ):
@@ -273,6 +332,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
       ('search', built[0], videos / 'query.mp4', '-k', 0),
       '-k is at least 1, got 0',
     ),
+    (('search', built[0], videos / 'query.mp4', '--budget', -1), '--budget is'),
     (('search', built[0], videos / 'query.mp4', '--normalise'), 'background'),
     (('remove', built[0], 'zzz'), "has no video 'zzz'"),
     (('remove', built[0]), 'nothing to do'),
