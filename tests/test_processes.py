@@ -29,11 +29,11 @@ SEGMENTATION, DETECTION, RETRIEVAL = (
   'demo_detection',
   'demo_retrieval_coarse',
 )
-# The gradients of an untrained detector are a thousand times the others'.
-RATES = {SEGMENTATION: 0.01, DETECTION: 0.001, RETRIEVAL: 0.01}
-# In the detector's 18th step, something that is one thing or another falls on
-# the other side by rounding: losses that agreed to 1e-6 then differ by 3e-5.
-MANY = {SEGMENTATION: 20, DETECTION: 16, RETRIEVAL: 20}
+# The gradients of an untrained detector are a thousand times the others'; its
+# parameters still move ten times as far. Farther, and by the 17th step a ReLU
+# of it gets an input that is 0 but for rounding: its gradient is all or none.
+RATES = {SEGMENTATION: 0.01, DETECTION: 0.0001, RETRIEVAL: 0.01}
+MANY = 20
 # Adam divides a gradient that is nothing but rounding by itself.
 PLAIN = (
   '--config.optimizer.name=sgd',
@@ -226,10 +226,9 @@ def test_many_steps_do_not_depend_on_processes_and_devices(
   config, parallel, count, devices, alone, tmp_path
 ):
   workdir = tmp_path / 'run'
-  done = MANY[config]
-  options = steps(config, done, f'--config.training.parallel={parallel}')
+  options = steps(config, MANY, f'--config.training.parallel={parallel}')
   run(config, workdir, *options, count=count, devices=devices)
-  unbroken = alone(config, done)
+  unbroken = alone(config, MANY)
   assert_alike(workdir, unbroken, 1e-5)
   scores, expected = (
     read_metadata(folder)['scores'] for folder in (workdir, unbroken)
