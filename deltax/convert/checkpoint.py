@@ -12,11 +12,15 @@ from deltax.convert import torch_file
 from deltax.convert.delta import delta_from_state_dict
 from deltax.convert.state_dict import (
   FRAME,
+  fits_network,
   from_state_dict,
   module_path,
   network,
   shapes_of,
+  shown_keys,
+  without_prefix,
 )
+from deltax.convert.torch_names import inert_objects
 from deltax.delta import make_spec
 from deltax.delta.survey import survey
 
@@ -26,6 +30,7 @@ DELTA_DEPLOYED = 'delta, deployed'
 
 # Where training scripts put the state dict, and what they put before its keys.
 _PLACES = ('state_dict', 'model', 'model_state_dict', 'model_state')
+_COMPILED = '_orig_mod.'
 _PREFIX = re.compile(r'^(?:(?:module|model|detector)\.)+')
 # What their wrappers hold beside the network, none of it learned.
 _WRAPPING = re.compile(r'^(?:loss|loss_fn|anchors|anchor_labeler)\.')
@@ -50,7 +55,8 @@ class Converted(NamedTuple):
     model_state: `{'batch_stats': ...}`.
     num_classes: K.
     layers: paths of the convolutions in the order of the published modules.
-    ignored: keys of the file that are no part of the network.
+    ignored: keys of the file that are no part of the network, and objects
+      beside it that were not made, each with its name.
   """
 
   form: str
@@ -81,23 +87,26 @@ def read_checkpoint(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """The state dict of a PyTorch file, under the network's own keys.
 
-  Prefixes of wrappers (`module.`, `model.`, `detector.`) are taken off the
-  keys, and counts of batches and what losses and anchors hold are left out.
+  Prefixes of wrappers (`module.`, `model.`, `detector.`, and `_orig_mod.` of
+  compiled modules) are taken off the keys, and counts of batches and what
+  losses and anchors hold are left out.
 
   Args:
     path: of the file, see `torch_file.read`.
 
   Returns:
-    Arrays by key, in the order of the file; and the keys left out.
+    Arrays by key, in the order of the file; and the keys left out, with the
+    names of objects that were not made.
 
   Raises:
     TorchFileError: the file is damaged, or holds more than weights.
     ValueError: it holds no state dict, or two arrays of one name.
   """
-  found = _state_dict(torch_file.read(path), path)
-  state, ignored = {}, []
+  held = torch_file.read(path)
+  found, state = _state_dict(held, path), {}
+  ignored = [f'{place} ({name})' for place, name in inert_objects(held)]
   for key, array in found.items():
-    name = _PREFIX.sub('', key)
+    name = _PREFIX.sub('', key.replace(_COMPILED, ''))
     if _WRAPPING.match(name) or name.endswith('num_batches_tracked'):
       ignored.append(key)
     elif name in state:
@@ -136,6 +145,7 @@ def convert(name: str, path: str | os.PathLike) -> Converted:
       wrong shape or not finite.
   """
   state, ignored = read_checkpoint(path)
+  state, others = without_prefix(state, fits_network(name), name)
   form = form_of(state)
   if form == FRAME_BASED:
     variables, params = from_state_dict(name, state), {}
@@ -150,7 +160,7 @@ def convert(name: str, path: str | os.PathLike) -> Converted:
     model_state={'batch_stats': variables.get('batch_stats', {})},
     num_classes=network(name, plain).num_classes,
     layers=conv_paths(state),
-    ignored=ignored,
+    ignored=(*ignored, *others),
   )
 
 
@@ -230,10 +240,9 @@ def _state_dict(found: Any, path: str | os.PathLike) -> dict[str, np.ndarray]:
     if isinstance(key, str) and isinstance(found[key], np.ndarray)
   }
   if not arrays:
-    told = ', '.join(str(key)[:40] for key in keys[:8]) or 'none'
     raise ValueError(
       f'{path} holds no state dict: expected arrays by key, or such a dict '
-      f'under {", ".join(_PLACES)}; found keys: {told}'
+      f'under {", ".join(_PLACES)}; found keys: {shown_keys(keys)}'
     )
   return arrays
 

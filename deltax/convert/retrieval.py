@@ -11,7 +11,13 @@ from flax import traverse_util
 
 from deltax import retrieval
 from deltax.convert import torch_file
-from deltax.convert.state_dict import StateDict, refuse, to_flax
+from deltax.convert.state_dict import (
+  StateDict,
+  refuse,
+  shown_keys,
+  to_flax,
+  without_prefix,
+)
 
 _UNREAD = 'num_batches_tracked'
 _LEAVES = {
@@ -61,6 +67,8 @@ def retrieval_variables(
   shapes = traverse_util.flatten_dict(
     _shapes(retrieval.create(name, **options), _region_size(state_dict))
   )
+  expected = {published_key(path, name) for path in shapes}
+  state_dict, _ = without_prefix(state_dict, expected.__contains__, name)
   found, problems, read = {}, [], set()
   for path, leaf in shapes.items():
     key = published_key(path, name)
@@ -153,9 +161,9 @@ def _arrays(path, names):
   held = found if isinstance(found, dict) else {}
   arrays = [held.get(name) for name in names]
   if not all(isinstance(array, np.ndarray) for array in arrays):
-    told = ', '.join(str(key)[:40] for key in list(held)[:8]) or 'none'
     raise ValueError(
-      f'{path} lacks arrays: expected {", ".join(names)}; found keys: {told}'
+      f'{path} lacks arrays: expected {", ".join(names)}; found keys: '
+      + shown_keys(held)
     )
   return [np.array(array, np.float32) for array in arrays]
 

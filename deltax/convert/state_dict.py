@@ -6,8 +6,9 @@ joined to the name before them: `layer1.0.conv1.weight` is
 `params/layer1_0/conv1/kernel`.
 """
 
+import collections
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from deltax import models
 
 FRAME = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 StateDict = Mapping[str, np.ndarray]
+_SHOWN = 8  # keys that a message names
 _IGNORED = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
 
 
@@ -36,6 +38,69 @@ def module_path(name: str) -> tuple[str, ...]:
     else:
       path.append(part)
   return tuple(path)
+
+
+def without_prefix(
+  state_dict: StateDict, fits: Callable[[str], bool], name: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """Takes the prefix off that the keys of a network have in a larger one.
+
+  Args:
+    state_dict: arrays by PyTorch key, perhaps all with `net.` or
+      `backbone.encoder.` before them.
+    fits: whether a key is one of the network.
+    name: of the network, for messages.
+
+  Returns:
+    The arrays of the prefix with which most keys fit, without it; and the keys
+    of other prefixes. Where no key fits, all stay as they are.
+
+  Raises:
+    ValueError: the network is there twice.
+  """
+  counts = collections.Counter()
+  for key in state_dict:
+    parts = key.split('.')
+    for start in range(len(parts)):
+      if fits('.'.join(parts[start:])):
+        counts['.'.join([*parts[:start], ''])] += 1
+  most = max(counts.values(), default=0)
+  if counts[''] == most:
+    return dict(state_dict), ()
+  best = [prefix for prefix, count in counts.items() if count == most]
+  if len(best) > 1:
+    raise ValueError(
+      f'the state dict holds {name} twice, under {" and ".join(best)}'
+    )
+  prefix = best[0]
+  kept = {
+    key.removeprefix(prefix): array
+    for key, array in state_dict.items()
+    if key.startswith(prefix)
+  }
+  return kept, tuple(key for key in state_dict if not key.startswith(prefix))
+
+
+def fits_network(name: str) -> Callable[[str], bool]:
+  """Whether a PyTorch key is one of a network: a function of the key."""
+  wanted = traverse_util.flatten_dict(
+    shapes_of(models.create(name, num_classes=1))
+  )
+
+  def fits(key: str) -> bool:
+    module, _, leaf = key.rpartition('.')
+    # In a delta network, an array of the teacher.
+    path = module_path(module.removesuffix('.W'))
+    return _leaf(wanted, path, leaf) is not None
+
+  return fits
+
+
+def shown_keys(keys: Iterable[Any]) -> str:
+  """The first keys of a file, for a message."""
+  keys = list(keys)
+  more = f', ... ({len(keys):,} in all)' if len(keys) > _SHOWN else ''
+  return ', '.join(str(key)[:60] for key in keys[:_SHOWN]) + more or 'none'
 
 
 def from_state_dict(
@@ -59,6 +124,7 @@ def from_state_dict(
     ValueError: naming every key that is missing, left over, of the wrong shape
       or not finite.
   """
+  state_dict, _ = without_prefix(state_dict, fits_network(name), name)
   if num_classes is None:
     net = network(name, state_dict)
   else:
@@ -107,7 +173,7 @@ def network(name: str, state_dict: StateDict) -> Any:
   names = ', '.join(sorted('/'.join(path) for path in outputs))
   raise ValueError(
     f'the state dict does not fit {name}: missing: {names}, which tell the '
-    'number of classes'
+    f'number of classes; found keys: {shown_keys(state_dict)}'
   )
 
 

@@ -3,8 +3,8 @@
 A file that `torch.save` wrote is a pickle of the object, in which tensors are
 calls of a few functions on storages, and the storages' bytes: entries of a zip
 archive, or one after the other behind the pickle in files from before 2020. A
-plain pickle of tensors is read too. A file can name nothing but what
-`torch_names` lists.
+plain pickle of tensors is read too, and so are safetensors files. A file can
+name nothing but what `torch_names` lists.
 """
 
 import io
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from deltax.convert import safetensors
 from deltax.convert.torch_names import (
   ADMITTED,
   TYPES,
@@ -45,13 +46,14 @@ def read(path: str | os.PathLike) -> Any:
   """The object that a PyTorch file holds.
 
   Args:
-    path: of a file written by `torch.save`, of either form, or a pickle of
-      tensors or numpy arrays.
+    path: of a file written by `torch.save`, of either form, a pickle of tensors
+      or numpy arrays, or a safetensors file.
 
   Returns:
     It, of dicts, lists, tuples and plain values, with a numpy array in the
     place of every tensor: a read-only view where several tensors share one
-    storage. bfloat16 stays bfloat16.
+    storage. bfloat16 stays bfloat16. What does no harm and is no weight, such
+      as a path, is an `Inert` that tells its name.
 
   Raises:
     TorchFileError: the file is cut short, damaged, no PyTorch file, or names
@@ -72,10 +74,12 @@ def _read(file: BinaryIO, size: int) -> Any:
     return plain(_read_zip(file, size))
   if start[:4] == _LEGACY[:4]:
     return plain(_read_sequential(file, size, ADMITTED))
+  if safetensors.is_safetensors(start, size):
+    return safetensors.read(file, size)
   if start[:1] == b'\x80':
     pickle = io.BytesIO(file.read(pickles.LONGEST))
     return plain(pickles.load(pickle, _ADMITTED_ALONE, build=build))
-  raise Refused('it is no PyTorch file')
+  raise Refused('it is no PyTorch file, and no safetensors file')
 
 
 # The zip form: `<name>/data.pkl`, `<name>/data/<key>`, `<name>/byteorder`.

@@ -6,6 +6,7 @@ hooks, devices) is dropped.
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -32,6 +33,15 @@ class Storage(NamedTuple):
   """Elements that tensors are views of."""
 
   array: np.ndarray
+
+
+class Inert(dict):
+  """An object that does no harm and is no weight: only its name is kept.
+
+  Options of training scripts are often a kind of dict, and are one here.
+  """
+
+  name = ''
 
 
 class _Namespace(dict):
@@ -114,8 +124,35 @@ def _reconstruct(*_):
   return _Reconstructed()
 
 
+def _inert(name):
+  def make(*_):
+    made = Inert()
+    made.name = name
+    return made
+
+  return Function(make)
+
+
+def inert_objects(found: Any, place: str = '') -> Iterator[tuple[str, str]]:
+  """Keys and names of the inert objects in what a file holds."""
+  waiting, seen = [(place, found)], set()
+  while waiting:
+    place, value = waiting.pop()
+    if isinstance(value, Inert):
+      yield place, value.name
+    if not isinstance(value, dict | list | tuple) or id(value) in seen:
+      continue
+    seen.add(id(value))
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    waiting += [
+      (f'{place}.{key}' if place else str(key), v) for key, v in pairs
+    ]
+
+
 def build(target, state):
   """Gives an object its state, where that means anything to the weights."""
+  if isinstance(target, Inert):
+    return
   if isinstance(target, _Namespace):
     for key, value in state.items():
       target[key] = value
@@ -135,11 +172,34 @@ def plain(found: Any) -> Any:
   return found.array if isinstance(found, (_Reconstructed, Storage)) else found
 
 
+# Made without running anything of theirs, as nothing of theirs is here.
+_HARMLESS = (
+  *(
+    f'{module}.{kind}{system}Path'
+    for module in ('pathlib', 'pathlib._local')
+    for kind in ('', 'Pure')
+    for system in ('', 'Posix', 'Windows')
+  ),
+  *(
+    f'datetime.{kind}'
+    for kind in ('date', 'time', 'datetime', 'timedelta', 'timezone')
+  ),
+  *('decimal.Decimal', 'fractions.Fraction', 'uuid.UUID', 'uuid.SafeUUID'),
+  'types.SimpleNamespace',
+  'pytorch_lightning.utilities.parsing.AttributeDict',
+  'lightning.fabric.utilities.data.AttributeDict',
+  'lightning.pytorch.utilities.parsing.AttributeDict',
+  'lightning_fabric.utilities.data.AttributeDict',
+  'easydict.EasyDict',
+  'yacs.config.CfgNode',
+  'ml_collections.config_dict.config_dict.ConfigDict',
+)
 TYPES = {
   f'torch.{name}Storage': Type(np.dtype(jnp.dtype(dtype)))
   for name, dtype in _DTYPES.items()
 }
 ADMITTED = {
+  **{name: _inert(name) for name in _HARMLESS},
   'torch._utils._rebuild_tensor': Function(_tensor),
   'torch._utils._rebuild_tensor_v2': Function(_tensor),
   'torch._utils._rebuild_parameter': Function(lambda data, *rest: data),

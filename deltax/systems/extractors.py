@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax import convert, delta, models, plain
-from deltax.convert import torch_file
 from deltax.convert.packaged import packaged_weights
 from deltax.models.inputs import normalise
 from deltax.retrieval.fitting import Whitening, whiten
@@ -218,10 +217,5 @@ def _extractor(description, apply, variables, name, whitening):
 
 
 def _read_weights(name, path):
-  state = torch_file.read(path)
-  published = {
-    key.removeprefix('cnn.'): array
-    for key, array in state.items()
-    if key.startswith('cnn.')
-  }
-  return convert.from_state_dict(name, published or state)
+  state, _ = convert.read_checkpoint(path)
+  return convert.from_state_dict(name, state)

@@ -99,6 +99,76 @@ def test_places_and_prefixes_of_the_releases_are_known(
   assert {'module.loss.criterion.weight', 'anchors.boxes'} < {*found.ignored}
 
 
+@pytest.mark.parametrize('form', ['training', 'deployed', 'plain'])
+@pytest.mark.parametrize(
+  'prefix', ['_orig_mod.', 'net.', 'backbone.', 'module.a.b.0.', 'model.net.']
+)
+def test_any_common_prefix_is_taken_off(prefix, form, tmp_path):
+  params = drawn('ddrnet23_tiny')
+  state = torch_states.plain_state(params['teacher'])
+  if form != 'plain':
+    state = torch_states.delta_state(params)
+  if form == 'deployed':
+    state = torch_states.deployed_state(state)
+  wrapped = {prefix + key: array for key, array in state.items()}
+  if prefix != '_orig_mod.':  # which is no part of the network's own place
+    wrapped['head2.weight'] = np.ones(3, np.float32)
+  found = convert.convert('ddrnet23_tiny', save(tmp_path / 'a.pth', wrapped))
+  teacher = {'teacher': params['teacher']['params']}
+  assert_same(found.params['teacher'], teacher['teacher'])
+  assert ('head2.weight' in found.ignored) == ('head2.weight' in wrapped)
+
+
+def test_modules_that_were_compiled_are_found_wherever_they_are(tmp_path):
+  variables = drawn('ddrnet23_tiny')['teacher']
+  state = torch_states.plain_state(variables)
+  wrapped = {k.replace('.', '._orig_mod.', 1): x for k, x in state.items()}
+  found = convert.convert('ddrnet23_tiny', save(tmp_path / 'a.pth', wrapped))
+  assert_same(found.params, {'teacher': variables['params']})
+
+
+def test_a_network_that_is_there_twice_is_refused(tmp_path):
+  state = torch_states.plain_state(drawn('ddrnet23_tiny')['teacher'])
+  twice = {f'{p}.{k}': x for p in ('net', 'ema') for k, x in state.items()}
+  with pytest.raises(ValueError, match=r'twice, under net\. and ema\.'):
+    convert.convert('ddrnet23_tiny', save(tmp_path / 'a.pth', twice))
+
+
+def test_what_does_no_harm_beside_the_weights_is_named(tmp_path):
+  variables = drawn('ddrnet23_tiny')['teacher']
+  state = torch_states.plain_state(variables)
+  arrays = {
+    key: torch.Tensor(torch.Storage(array, str(i)))
+    for i, (key, array) in enumerate(state.items())
+  }
+  options = {
+    'data': torch.Name('pathlib.PosixPath', '/', 'data'),
+    'when': [torch.Name('datetime.datetime', b'1234567890')],
+    'more': torch.Name(
+      'pytorch_lightning.utilities.parsing.AttributeDict', state={'lr': 1}
+    ),
+  }
+  path = tmp_path / 'a.pth'
+  torch.save(path, {'state_dict': arrays, 'hyper_parameters': options})
+  found = convert.convert('ddrnet23_tiny', path)
+  assert_same(found.params, {'teacher': variables['params']})
+  assert {
+    'hyper_parameters.data (pathlib.PosixPath)',
+    'hyper_parameters.when.0 (datetime.datetime)',
+    'hyper_parameters.more (pytorch_lightning.utilities.parsing.AttributeDict)',
+  } < set(found.ignored)
+
+
+def test_keys_that_do_not_fit_are_shown(tmp_path):
+  other = {f'layer{k}.weight': np.ones(3, np.float32) for k in range(20)}
+  with pytest.raises(
+    ValueError, match='number of classes; found keys'
+  ) as error:
+    convert.convert('ddrnet23_tiny', save(tmp_path / 'a.pth', other))
+  assert 'layer0.weight, layer1.weight, ' in str(error.value)
+  assert '... (20 in all)' in str(error.value)
+
+
 def test_a_state_dict_is_found_beside_other_arrays(tmp_path):
   array = torch.Tensor(torch.Storage(np.ones(3, np.float32), '0'))
   path = torch.save(

@@ -17,16 +17,20 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from deltax import convert, training
+from deltax import convert, plain, training
 from deltax.commands import folders
 from deltax.files import write_json
 from deltax.training.writers import METRICS_FILE
+
+SHOWN = 5  # of what is no part of the network
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
   parser.add_argument('name', help='of the network, such as ddrnet23_slim')
-  parser.add_argument('file', type=pathlib.Path, help='the PyTorch file')
+  parser.add_argument(
+    'file', type=pathlib.Path, help='the PyTorch or safetensors file'
+  )
   folders.add_out(parser)
   parser.add_argument(
     '--num-classes', type=int, help='classes that the file is expected to have'
@@ -79,7 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
     f'{len(arrays)} arrays, {weights:,} parameters'
   )
   if found.ignored:
-    print(f'no part of the network: {len(found.ignored)} other arrays')
+    count, shown = len(found.ignored), map(plain.written, found.ignored[:SHOWN])
+    more = ', ...' if count > SHOWN else ''
+    print(f'no part of the network: {count}: {", ".join(shown)}{more}')
   print(f'written to {arguments.out}')
 
 
