@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.compare import bits
 from deltax.retrieval.compare.many import bucket_length
 from deltax.types import Array
@@ -37,7 +38,8 @@ class System(NamedTuple):
       coarse scores.
     description: plain values that say what it is made of.
     fingerprint: a short name of the description and every array. Systems of
-      equal fingerprints give equal scores; an index accepts no other.
+      equal fingerprints give equal codes; an index accepts no other.
+    calibration: puts the scores of both students on one scale.
   """
 
   extract: Callable[[np.ndarray], np.ndarray]
@@ -46,6 +48,7 @@ class System(NamedTuple):
   selector: Network | None
   description: Mapping[str, Any]
   fingerprint: str
+  calibration: Calibration = UNCALIBRATED
 
 
 class Codes(NamedTuple):

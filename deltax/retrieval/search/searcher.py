@@ -11,7 +11,7 @@ from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse_search import open_coarse
 from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.readable import Scale
-from deltax.retrieval.search.rerank import by_budget, rank
+from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import Match, SearchResult, find_where
 from deltax.retrieval.system import Codes, System, encode, needs
 
@@ -69,6 +69,7 @@ class Searcher:
     times: np.ndarray | None = None,
     duration: float | None = None,
     k: int = 20,
+    least: float = -np.inf,
     budget: Budget = BUDGET,
     symmetric: bool = False,
     normalise: bool = False,
@@ -78,14 +79,15 @@ class Searcher:
     The coarse student orders all of them, the selector says which of the best
     need the fine one, and it compares those within its budget. A fifth of the
     budget goes to the best coarse scores, whatever the selector says of them.
-    The videos compared come first, by their fine scores; the others follow, by
-    their coarse ones: the two kinds of score are not on one scale.
+    All have a score on one scale, the system's calibration: of those compared
+    it is the fine student's, of the others the coarse one's.
 
     Args:
       regions: float32 `[T, R, D]`, of the query.
       times: float64 `[T]`, seconds of its frames; one a second when absent.
       duration: of the query, seconds; until its last frame when absent.
       k: how many videos to give at most.
+      least: score that a video must have to be given.
       budget: of the fine student.
       symmetric: whether a video must also have nothing else in it to have a
         score of 1; else it is enough that all of the query is in it.
@@ -121,7 +123,6 @@ class Searcher:
       best = [row for row in rows.tolist() if row not in pairs]
       pairs |= self._compare(codes.fine, best, second)
       marks = self._scores(scale, rows, coarse, pairs)
-      reranked = np.array([row in pairs for row in rows.tolist()], bool)
     if times is None:
       times = np.arange(len(regions), dtype=float)
     with _timed(clock, 'where'):
@@ -136,9 +137,17 @@ class Searcher:
       )
       matches = tuple(
         self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
-        for i in rank(marks, reranked)[:k]
+        for i in np.argsort(-marks, kind='stable')[:k]
+        if marks[i] >= least
       )
-    return SearchResult(matches, len(self._searched), len(pairs), clock)
+    return SearchResult(
+      matches,
+      len(self._searched),
+      len(pairs),
+      clock,
+      best=float(marks.max()) if len(marks) else None,
+      false_alarms=None if normalise else self._system.calibration.false_alarms,
+    )
 
   def _nearest(self, vector, within) -> tuple[np.ndarray, np.ndarray]:
     """Rows and dot products of the nearest coarse vectors, best first."""
@@ -168,7 +177,8 @@ class Searcher:
     )
 
   def _scale(self, codes: Codes, symmetric: bool, normalise: bool) -> Scale:
-    scale = Scale(self._fine.with_itself(codes.fine), symmetric)
+    itself = self._fine.with_itself(codes.fine)
+    scale = Scale(self._system.calibration, itself, symmetric)
     if not normalise:
       return scale
     coarse = self._dot(codes.coarse, self._background)

@@ -175,7 +175,7 @@ def test_a_budget_of_pairs_is_kept(built):
 
 @pytest.mark.parametrize('selector', [False, True])
 @pytest.mark.parametrize('fine', ['plain', 'attention'])
-def test_re_ranked_videos_stand_before_the_others_each_in_order(
+def test_without_calibration_re_ranked_videos_stand_before_the_others(
   built, fine, selector
 ):
   index, system, videos = built(fine, selector)
@@ -194,6 +194,7 @@ def test_re_ranked_videos_stand_before_the_others_each_in_order(
     for rows, scores in (
       (compared, [pairs[row].score for row in compared]),
       (rest, coarse[rest]),
+      (compared + rest, [match.score for match in found.matches]),
     ):
       assert (np.diff(scores) <= 1e-5).all(), (budget, rows)
     # The best coarse score is among what is looked at, whoever is in need.
@@ -236,7 +237,9 @@ def test_without_a_budget_the_coarse_student_decides(built):
   assert names(found) == coarse_order(index, system, query)[:10]
   for match in found.matches:
     assert not match.reranked and not match.where
-    assert match.score == pytest.approx(np.clip(match.coarse, 0, 1))
+    scale = system.calibration
+    expected = scale.readable(scale.coarse_odds(match.coarse))
+    assert match.score == pytest.approx(expected) and match.score < 0.5
 
 
 def test_the_selector_says_what_is_compared(built):
@@ -365,15 +368,17 @@ def test_a_normalised_score_is_less_the_mean_of_the_best_background(tmp_path):
   fine = FineSearch(system.fine)
   codes = encode(system, query)
   own = fine.with_itself(codes.fine)
-  marks, dots = [], []
+  marks, dots, scale = [], [], system.calibration
   for row, name in enumerate(index.names):
     if name in shared:
       pair = fine.compare(codes.fine, {row: len(shared[name])}, index.fine)[row]
       self_score = fine.with_itself(encode(system, shared[name]).fine).back
       there = (pair.score + 1) / (own.score + 1)
       back = (pair.back + 1) / (self_score + 1)
-      marks.append((min(there, 1) + min(back, 1)) / 2)
-      dots.append(max(0, float(index.coarse([row])[0] @ codes.coarse)))
+      both = (min(there, 1) + min(back, 1)) / 2
+      marks.append(scale.readable(scale.fine_odds(both)))
+      dot = float(index.coarse([row])[0] @ codes.coarse)
+      dots.append(scale.readable(scale.coarse_odds(dot)))
   for budget, mean in ((Budget(9), np.mean(marks)), (Budget(0), np.mean(dots))):
     options = {'symmetric': True, 'budget': budget}
     plain = search(index, system, query, **options)
