@@ -19,6 +19,7 @@ from deltax.systems import extractors
 from deltax.systems.extractors import Extractor
 
 VERSION = 1
+SHIPPED = ('binary', 'attention')  # trained by `make default-system`
 ROLES = ('coarse', 'fine', 'selector')
 _PART = plain.Form(
   'null, or an object with a name and options',
@@ -176,11 +177,13 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
 
 
 def open_system(folder: str | os.PathLike | None = None) -> System:
-  """Opens a system that was saved, or the one that needs no training.
+  """Opens a system that was saved, one that is shipped, or an untrained one.
 
   Args:
-    folder: as `save_system` or `deltax bundle` wrote it. None: features of
-      ImageNet by the packaged `efficientnet_lite0`, compared as they are.
+    folder: as `save_system` or `deltax bundle` wrote it; the name of one that
+      comes with the library, one of `SHIPPED`, None being the first of them; or
+      'untrained': features of ImageNet by the packaged `efficientnet_lite0`,
+      compared as they are. A folder of such a name is given as a path, './...'.
 
   Returns:
     The system.
@@ -190,8 +193,11 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
     ValueError: what is there is broken, of another version, or gives other
       codes than when it was saved (other packaged weights, say).
   """
-  if folder is None:
+  folder = SHIPPED[0] if folder is None else folder
+  if folder == 'untrained':
     return make_system(extractors.make_extractor('efficientnet_lite0'))
+  if folder in SHIPPED:
+    folder = pathlib.Path(__file__).parent / 'shipped' / folder
   folder = pathlib.Path(folder)
   name, roles, saved, calibration = _read(folder)
   arrays = _read_arrays(folder / 'arrays.npz')

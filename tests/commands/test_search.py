@@ -41,7 +41,7 @@ def fake_system(model=None):
     fine=Network(retrieval.create('fine_plain', comparator=False), {}),
     selector=None,
     description={'name': 'fake'},
-    fingerprint='f00d' if model is None else 'beef',
+    fingerprint='beef' if isinstance(model, os.PathLike) else 'f00d',
   )
 
 

@@ -88,8 +88,9 @@ def run(arguments: argparse.Namespace) -> None:
   """
   _check_options(arguments)
   if arguments.html:
+    model = options.folder_of(arguments.model)
     folders.check_apart(
-      *(arguments.html, arguments.index, arguments.query, arguments.model)
+      *(arguments.html, arguments.index, arguments.query, model)
     )
     folders.check_file(arguments.html)
   index, system = systems.open_index(arguments.index, arguments.model)

@@ -35,7 +35,8 @@ class Match(NamedTuple):
     score: 0 to 1; of a video against itself 1, and 0.5 or more of few videos
       that hold no copy, see `Calibration`. Normalised: any number, above 0 what
       is nearer than the background.
-    coarse: the dot product of coarse vectors, -1 to 1.
+    coarse: the highest dot product of coarse vectors, of the videos or of
+      clips of them, -1 to 1.
     reranked: whether the fine student gave the score, or the coarse one.
     duration: of the video, seconds.
     where: parts that belong together, the most alike first; none unless

@@ -13,7 +13,13 @@ from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.readable import Scale
 from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import Match, SearchResult, find_where
-from deltax.retrieval.system import Codes, System, encode, needs
+from deltax.retrieval.system import (
+  Codes,
+  System,
+  encode,
+  needs,
+  vectors_of,
+)
 
 WITHIN = 10  # the selector chooses among so many times the budget of pairs
 TIMED = 1000  # and among so many where the budget is a time
@@ -114,7 +120,7 @@ class Searcher:
     clock: dict[str, float] = {}
     codes = encode(self._system, regions)
     with _timed(clock, 'coarse'):
-      rows, coarse = self._nearest(codes.coarse, within)
+      rows, coarse = self._nearest(codes, within)
     with _timed(clock, 'selector'):
       order = rows[self._by_need(codes, rows, coarse)]
     with _timed(clock, 'fine'):
@@ -149,16 +155,26 @@ class Searcher:
       false_alarms=None if normalise else self._system.calibration.false_alarms,
     )
 
-  def _nearest(self, vector, within) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and dot products of the nearest coarse vectors, best first."""
-    ids, _ = self._coarse.query(vector[None], within)
-    rows = np.array([self._row_of[i] for i in ids[0].tolist() if i >= 0], int)
-    coarse = self._dot(vector, rows)
-    order = np.argsort(-coarse, kind='stable')
+  def _nearest(self, codes: Codes, within) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and coarse scores of the nearest videos, best first."""
+    ids, _ = self._coarse.query(vectors_of(codes), within)
+    known = np.unique(ids[ids >= 0])
+    rows = np.array([self._row_of[i] for i in known.tolist()], int)
+    coarse = self._dot(codes, rows)
+    order = np.argsort(-coarse, kind='stable')[:within]
     return rows[order], coarse[order]
 
-  def _dot(self, vector, rows) -> np.ndarray:
-    return self._index.coarse(rows) @ vector if len(rows) else np.zeros(0)
+  def _dot(self, codes: Codes, rows) -> np.ndarray:
+    """The highest dot product of a vector of the query and one of a video."""
+    if not len(rows):
+      return np.zeros(0)
+    index, asked = self._index, vectors_of(codes).T
+    scores = (index.coarse(rows) @ asked).max(1)
+    for place, row in enumerate(rows):
+      if len(clips := index.clips(row)):
+        best = (clips.astype(np.float32) @ asked).max()
+        scores[place] = max(scores[place], best)
+    return scores
 
   def _by_need(self, codes: Codes, rows, coarse) -> np.ndarray:
     """Places in the order in which they are worth the fine student."""
@@ -181,7 +197,7 @@ class Searcher:
     scale = Scale(self._system.calibration, itself, symmetric)
     if not normalise:
       return scale
-    coarse = self._dot(codes.coarse, self._background)
+    coarse = self._dot(codes, self._background)
     nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
     pairs = self._compare(codes.fine, nearest, Budget(BACKGROUND))
     itself = self._index.table['own'][nearest]
