@@ -138,22 +138,62 @@ def demo_student(
   *, title: str, task: dict, similarities: str = 'teacher.json'
 ) -> ml_collections.ConfigDict:
   """A network of the retrieval demo, from scores in the demo's folder."""
-  features = f'{DEMO_RETRIEVAL}/features'
-  annotations = f'{DEMO_RETRIEVAL}/copies/test.json'
+  return _small_student(
+    title, task, DEMO_RETRIEVAL, similarities, batch_size=8, steps=300
+  )
+
+
+DEFAULT_SYSTEM = 'runs/default_system'
+
+
+def default_student(
+  *,
+  title: str,
+  task: dict,
+  steps: int,
+  similarities: str = 'teacher.json',
+  learning_rate: float = 1e-3,
+) -> ml_collections.ConfigDict:
+  """A network of the system that is shipped, from scores in its folder."""
+  return _small_student(
+    title,
+    task,
+    DEFAULT_SYSTEM,
+    similarities,
+    batch_size=8,
+    steps=steps,
+    learning_rate=learning_rate,
+  )
+
+
+def _small_student(
+  title,
+  task,
+  folder,
+  similarities,
+  *,
+  batch_size,
+  steps,
+  learning_rate=1e-3,
+):
+  features = f'{folder}/features'
+  annotations = f'{folder}/copies/test.json'
   return retrieval(
     title=title,
     task=task,
     data=triplets(
-      batch_size=8,
+      batch_size=batch_size,
       frames=24,
       features=features,
-      similarities=f'{DEMO_RETRIEVAL}/{similarities}',
+      similarities=f'{folder}/{similarities}',
       evaluated=features,
       annotations=annotations,
     ),
-    optimizer=dict(learning_rate=1e-3, schedule='cosine', warmup_steps=20),
+    optimizer=dict(
+      learning_rate=learning_rate, schedule='cosine', warmup_steps=20
+    ),
     training=dict(
-      steps=300, log_every=20, evaluate_every=300, checkpoint_every=300
+      steps=steps, log_every=20, evaluate_every=steps, checkpoint_every=steps
     ),
     judge=dict(features=features, annotation=annotations),
   )

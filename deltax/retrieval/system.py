@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.compare import bits
 from deltax.retrieval.compare.many import bucket_length
 from deltax.types import Array
+
+CLIP, STEP = 6, 3  # frames of a clip, and from one to the next
+_TOGETHER = 256  # clips that are encoded at once
 
 
 class Network(NamedTuple):
@@ -37,7 +41,8 @@ class System(NamedTuple):
       coarse scores.
     description: plain values that say what it is made of.
     fingerprint: a short name of the description and every array. Systems of
-      equal fingerprints give equal scores; an index accepts no other.
+      equal fingerprints give equal codes; an index accepts no other.
+    calibration: puts the scores of both students on one scale.
   """
 
   extract: Callable[[np.ndarray], np.ndarray]
@@ -46,6 +51,7 @@ class System(NamedTuple):
   selector: Network | None
   description: Mapping[str, Any]
   fingerprint: str
+  calibration: Calibration = UNCALIBRATED
 
 
 class Codes(NamedTuple):
@@ -55,11 +61,14 @@ class Codes(NamedTuple):
     coarse: float32 `[E]`, of length 1.
     fine: float32 `[T, R, D]`; binary codes uint32 `[T, R, D / 32]`.
     selector: float32 `[]`, the selector's number for this video; 0 without one.
+    clips: float32 `[M, E]`, coarse vectors of the clips of the video, see
+      `encode_clips`.
   """
 
   coarse: np.ndarray
   fine: np.ndarray
   selector: np.ndarray
+  clips: np.ndarray
 
 
 def encode(system: System, regions: np.ndarray) -> Codes:
@@ -77,6 +86,7 @@ def encode(system: System, regions: np.ndarray) -> Codes:
   Raises:
     ValueError: regions of another shape, of no frames, or with NaN.
   """
+  clips = encode_clips(system.coarse, regions)
   regions, mask = _padded(regions)
   coarse = _run(system.coarse.net)(system.coarse.variables, regions, mask)
   selector = np.zeros(1, np.float32)
@@ -87,6 +97,7 @@ def encode(system: System, regions: np.ndarray) -> Codes:
     np.asarray(coarse)[0],
     _fine(system.fine, regions, mask),
     np.asarray(selector)[0],
+    clips,
   )
 
 
@@ -98,6 +109,51 @@ def encode_fine(fine: Network, regions: np.ndarray) -> np.ndarray:
 def encode_coarse(coarse: Network, regions: np.ndarray) -> np.ndarray:
   """The coarse vector alone, as `encode` gives it."""
   return np.asarray(_run(coarse.net)(coarse.variables, *_padded(regions)))[0]
+
+
+def encode_clips(coarse: Network, regions: np.ndarray) -> np.ndarray:
+  """Coarse vectors of the clips of a video, which overlap by half.
+
+  The vector of a long video is of all that it shows; what is short in it is
+  found by these.
+
+  Args:
+    coarse: the network.
+    regions: float32 `[T, R, D]`, as of `encode`.
+
+  Returns:
+    float32 `[M, E]`, of length 1: one for `CLIP` frames every `STEP`, the last
+    ones included. M is 0 where the video is no longer than a clip.
+  """
+  starts = clip_starts(len(regions))
+  run, vectors = _run(coarse.net), []
+  for first in range(0, len(starts), _TOGETHER):
+    part = starts[first : first + _TOGETHER]
+    clips = np.stack([regions[start : start + CLIP] for start in part])
+    # Padded to few sizes, so that few programs are compiled.
+    blank = bucket_length(len(part)) - len(part)
+    clips = np.pad(clips, ((0, blank), *((0, 0),) * 3))
+    encoded = run(coarse.variables, clips, np.ones(clips.shape[:2], np.float32))
+    vectors.append(np.asarray(encoded)[: len(part)])
+  if not vectors:
+    size = encode_coarse(coarse, regions).shape
+    return np.zeros((0, *size), np.float32)
+  return np.concatenate(vectors)
+
+
+def vectors_of(codes: Codes) -> np.ndarray:
+  """float32 `[1 + M, E]`, the coarse vectors of a video and of its clips."""
+  return np.concatenate([codes.coarse[None], codes.clips])
+
+
+def clip_starts(frames: int) -> list[int]:
+  """First frames of the clips of a video of so many.
+
+  >>> clip_starts(6), clip_starts(7), clip_starts(12)
+  ([], [0, 1], [0, 3, 6])
+  """
+  last = frames - CLIP
+  return [] if last < 1 else [*range(0, last, STEP), last]
 
 
 def needs(

@@ -8,6 +8,7 @@ query = systems.read_video(system, 'query.mp4')
 retrieval.Searcher(index, system).search(query.regions, times=query.times)
 """
 
+from deltax.systems.calibrating import calibrate
 from deltax.systems.extractors import (
   EXTRACTORS,
   Extractor,
@@ -16,6 +17,7 @@ from deltax.systems.extractors import (
   read_whitening,
 )
 from deltax.systems.folder import (
+  SHIPPED,
   UNTRAINED,
   Part,
   make_system,
@@ -36,6 +38,7 @@ from deltax.systems.scoring import Scores, score_all, score_pairs
 
 __all__ = [
   'EXTRACTORS',
+  'SHIPPED',
   'UNTRAINED',
   'Added',
   'Extractor',
@@ -43,6 +46,7 @@ __all__ = [
   'ReadVideo',
   'Scores',
   'add_videos',
+  'calibrate',
   'index_features',
   'index_files',
   'make_delta_extractor',

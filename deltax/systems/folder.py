@@ -13,11 +13,13 @@ import numpy as np
 
 from deltax import files, plain, retrieval
 from deltax.plain import DICT, TEXT
+from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.system import Network, System, fingerprint, flatten, nest
 from deltax.systems import extractors
 from deltax.systems.extractors import Extractor
 
 VERSION = 1
+SHIPPED = ('binary', 'attention')  # trained by `make default-system`
 ROLES = ('coarse', 'fine', 'selector')
 _PART = plain.Form(
   'null, or an object with a name and options',
@@ -35,6 +37,15 @@ _FORM = {
   'fingerprint': TEXT,
   'description': {'extractor': {'name': TEXT}, **dict.fromkeys(ROLES, _PART)},
 }
+_LINE = (plain.NUMBER, plain.NUMBER)
+_CALIBRATION = {
+  'coarse': _LINE,
+  'fine': _LINE,
+  'threshold': plain.NUMBER,
+  'false_alarms': plain.Form(
+    'a finite number or null', lambda x: x is None or plain.is_number(x)
+  ),
+}
 
 
 class Part(NamedTuple):
@@ -51,6 +62,8 @@ class Part(NamedTuple):
   variables: Any
 
 
+# Measured with `benchmarks/copies.py`, as it was fitted there.
+UNTRAINED_CALIBRATION = Calibration((115.8, -115.6), (180.5, -175.1), 1.02, 1.0)
 UNTRAINED = {
   'coarse': Part(
     'coarse', dict(attention=False, transformer=False, netvlad=False), {}
@@ -61,7 +74,9 @@ UNTRAINED = {
 
 
 def make_system(
-  extractor: Extractor | None, parts: Mapping[str, Part | None] | None = None
+  extractor: Extractor | None,
+  parts: Mapping[str, Part | None] | None = None,
+  calibration: Calibration | None = None,
 ) -> System:
   """Joins an extractor and networks.
 
@@ -71,6 +86,8 @@ def make_system(
     parts: 'coarse', 'fine' and 'selector' (or None); without parts, what needs
       no training, `UNTRAINED`: the mean of all regions as the vector of a
       video, and the Chamfer similarity of its frames.
+    calibration: of these networks; None: that of `UNTRAINED` without parts, and
+      `UNCALIBRATED` for parts.
 
   Returns:
     The system.
@@ -78,6 +95,8 @@ def make_system(
   Raises:
     ValueError: a part is missing, or named otherwise.
   """
+  if calibration is None:
+    calibration = UNTRAINED_CALIBRATION if parts is None else UNCALIBRATED
   parts = dict(UNTRAINED if parts is None else parts)
   if set(parts) != set(ROLES):
     raise ValueError(
@@ -99,6 +118,7 @@ def make_system(
     extract=extractor or _no_frames,
     description=description,
     fingerprint=fingerprint({**description, 'of': source}, arrays),
+    calibration=calibration,
     **networks,
   )
 
@@ -149,6 +169,7 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
     'version': VERSION,
     'fingerprint': system.fingerprint,
     'description': system.description,
+    'calibration': system.calibration._asdict(),
   }
   with files.filling(folder) as beside:
     np.savez(beside / 'arrays.npz', **by_path)
@@ -156,11 +177,13 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
 
 
 def open_system(folder: str | os.PathLike | None = None) -> System:
-  """Opens a system that was saved, or the one that needs no training.
+  """Opens a system that was saved, one that is shipped, or an untrained one.
 
   Args:
-    folder: as `save_system` or `deltax bundle` wrote it. None: features of
-      ImageNet by the packaged `efficientnet_lite0`, compared as they are.
+    folder: as `save_system` or `deltax bundle` wrote it; the name of one that
+      comes with the library, one of `SHIPPED`, None being the first of them; or
+      'untrained': features of ImageNet by the packaged `efficientnet_lite0`,
+      compared as they are. A folder of such a name is given as a path, './...'.
 
   Returns:
     The system.
@@ -170,10 +193,13 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
     ValueError: what is there is broken, of another version, or gives other
       codes than when it was saved (other packaged weights, say).
   """
-  if folder is None:
+  folder = SHIPPED[0] if folder is None else folder
+  if folder == 'untrained':
     return make_system(extractors.make_extractor('efficientnet_lite0'))
+  if folder in SHIPPED:
+    folder = pathlib.Path(__file__).parent / 'shipped' / folder
   folder = pathlib.Path(folder)
-  name, roles, saved = _read(folder)
+  name, roles, saved, calibration = _read(folder)
   arrays = _read_arrays(folder / 'arrays.npz')
   whitening = arrays.get('whitening')
   try:
@@ -186,7 +212,7 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
       role: part and Part(part['name'], part['options'], arrays.get(role, {}))
       for role, part in roles.items()
     }
-    system = make_system(extractor, parts)
+    system = make_system(extractor, parts, calibration)
   except (ValueError, TypeError) as error:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     raise ValueError(f'{folder} is broken: {reason}') from error
@@ -209,11 +235,20 @@ def _read(folder):
       f'{path} has version {plain.written(version)}; this library: {VERSION}'
     )
   plain.check(about, _FORM, path, problem='is broken or foreign')
-  description = about['description']
+  description, calibration = about['description'], about.get('calibration')
+  if calibration is not None:  # systems were saved without one before
+    plain.check(calibration, _CALIBRATION, path, problem='is broken or foreign')
+    calibration = Calibration(
+      tuple(calibration['coarse']),
+      tuple(calibration['fine']),
+      calibration['threshold'],
+      calibration['false_alarms'],
+    )
   return (
     description['extractor']['name'],
     {role: description[role] for role in ROLES},
     about['fingerprint'],
+    calibration,
   )
 
 

@@ -71,8 +71,8 @@ def index_files(
     folder: of the index, new or begun.
     files: video files, or folders of them; a video's name is the path below the
       folder that was given, or the file's own name.
-    model: what encodes the videos, a system or the folder of one. None: that of
-      an index that is begun; for a new one, the one that needs no training.
+    model: what encodes the videos, a system or what `open_system` takes. None:
+      that of an index that is begun; for a new one, the one that is shipped.
     coarse_search: how coarse vectors of a new index are searched, one of
       `deltax.retrieval.search.coarse_search.KINDS`.
     background: whether the videos only serve to normalise scores, and are never
@@ -160,14 +160,15 @@ def open_index(
 
   Args:
     folder: of the index.
-    model: a system, or the folder of one, where it is not where it was.
+    model: a system, or what `open_system` takes, where it is not where it was.
 
   Raises:
     FileNotFoundError: there is no index, or the model is no longer there.
     ValueError: the model is not the one that the index was built with.
   """
   index = Index(folder)
-  system, _ = _open_model(model or index.manifest['model'])
+  # Indexes that name no model are of the time before one was shipped.
+  system, _ = _open_model(model or index.manifest['model'] or 'untrained')
   check_model(index, system)
   return index, system
 
@@ -350,6 +351,7 @@ def _encoded(
     own=fine.with_itself(codes.fine).back,
     duration=video.duration,
     pictures={n: video.pictures[n] for n in kept},
+    clips=codes.clips,
   )
 
 
@@ -359,7 +361,9 @@ def _open_model(
   """A system, and the place that a new index remembers it by."""
   if isinstance(model, System):
     return model, None
-  place = model and str(pathlib.Path(model).resolve())
+  model = system_folder.SHIPPED[0] if model is None else model
+  named = model in (*system_folder.SHIPPED, 'untrained')
+  place = str(model if named else pathlib.Path(model).resolve())
   return system_folder.open_system(model), place
 
 

@@ -27,7 +27,7 @@ def small(monkeypatch):
   make = copies.make_copies
 
   def make_copies(folder, **options):
-    return make(folder, **options, copies=2, short_side=32)
+    return make(folder, **{**options, 'copies': 2, 'short_side': 32})
 
   monkeypatch.setattr(
     'deltax.commands.training.copies.make_copies', make_copies
@@ -79,6 +79,26 @@ def test_the_seed_changes_the_splits_or_the_edits(small, tmp_path, capsys):
     (tmp_path / f'{seed}/annotations.json').read_text() for seed in (0, 1)
   ]
   assert edits[0] != edits[1]
+
+
+def test_clips_of_a_folder_take_the_place_of_packaged_ones(
+  small, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setattr(packaged, 'find_clips', None)  # nobody asks for them
+  frames = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), np.uint8)
+  for name in 'abcde':
+    write_video(tmp_path / f'clips/{name}.mp4', frames, 6.0)
+  run(tmp_path / 'set', '--street', 10, '--clips', tmp_path / 'clips')
+  share = '--street', 10, '--test', 0.2, '--clips', tmp_path / 'clips'
+  run(tmp_path / 'other', *share)
+  for name, tested in (('set', 2 + 2 * 4), ('other', 1 + 2 * 2)):
+    read = read_copies(tmp_path / name / 'test.json')
+    assert len(read.relevant) == tested
+    assert read.relevant.keys() & set('abcde')
+  told = refused(capsys, tmp_path / 'set', *share)
+  assert 'choose another folder' in told
+  told = refused(capsys, tmp_path / 'x', '--clips', tmp_path / 'none')
+  assert 'none is no folder' in told
 
 
 def test_what_cannot_be_made_is_said_in_a_line(

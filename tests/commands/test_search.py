@@ -21,6 +21,7 @@ from deltax.systems import ReadVideo, indexing
 from deltax.systems import folder as retrieval_system
 
 RATE = 4
+ALL = '--least', 0  # of the search: whatever the score
 
 
 def extract(frames):
@@ -40,7 +41,7 @@ def fake_system(model=None):
     fine=Network(retrieval.create('fine_plain', comparator=False), {}),
     selector=None,
     description={'name': 'fake'},
-    fingerprint='f00d' if model is None else 'beef',
+    fingerprint='beef' if isinstance(model, os.PathLike) else 'f00d',
   )
 
 
@@ -113,7 +114,7 @@ def test_every_readable_video_is_in_the_index_and_the_others_are_named(built):
 
 
 def test_search_finds_the_part_of_a_video_and_where(built, videos, capsys):
-  run('search', built[0], videos / 'query.mp4', '-k', 3, '--json')
+  run('search', built[0], videos / 'query.mp4', '-k', 3, '--json', *ALL)
   found = json.loads(capsys.readouterr().out)
   assert found['videos'] == 4 and found['pairs'] == 4
   assert len(found['matches']) == 3
@@ -127,36 +128,49 @@ def test_search_finds_the_part_of_a_video_and_where(built, videos, capsys):
 
 
 def test_search_prints_a_table(built, videos, capsys):
-  run('search', built[0], videos / 'query.mp4', '-k', 2)
+  run('search', built[0], videos / 'query.mp4', '-k', 2, *ALL)
   lines = capsys.readouterr().out.splitlines()
   assert lines[0].split() == ['score', 'coarse', 'video', 'where']
   assert lines[1].split()[0] == '1' and 'trip/host.mp4' in lines[1]
   assert ' at 0:' in lines[1]
   assert len(lines) == 5 and '4 of them frame by frame' in lines[-1]
-  run('search', built[0], videos / 'query.mp4', '--budget', 0)
+  run('search', built[0], videos / 'query.mp4', '--budget', 0, *ALL)
   lines = capsys.readouterr().out.splitlines()
   assert all('(by the coarse score alone)' in line for line in lines[1:5])
-  assert not any('another scale' in line for line in lines)
-  run('search', built[0], videos / 'query.mp4', '--budget', 2)
+  run('search', built[0], videos / 'query.mp4', '--budget', 2, *ALL)
   lines = capsys.readouterr().out.splitlines()
-  assert [line.split()[0] for line in lines[1:3]] == ['1', '2']
-  assert lines[3].strip() == search.SCALES
-  assert all('(by the coarse score alone)' in line for line in lines[4:6])
-  assert lines[-1].endswith('on another scale')
+  scores = [float(line.split()[1]) for line in lines[1:5]]
+  assert scores == sorted(scores, reverse=True)
+  assert sum('(by the coarse score alone)' in line for line in lines) == 2
+
+
+def test_what_scores_too_low_is_not_given_and_nothing_found_is_an_error(
+  built, videos, capsys
+):
+  run('search', built[0], videos / 'query.mp4', '--json')
+  found = json.loads(capsys.readouterr().out)
+  assert [match['name'] for match in found['matches']] == ['trip/host.mp4']
+  for options in ((), ('--json',)):
+    with pytest.raises(SystemExit) as ended:
+      run('search', built[0], videos / 'query.mp4', '--least', 1.5, *options)
+    assert ended.value.code == 1
+  table, _, found = capsys.readouterr().out.partition('{')
+  assert 'nothing was found with a score of at least 1.5: the best' in table
+  found = json.loads('{' + found)
+  assert found['matches'] == [] and 0.95 < found['best'] <= 1
 
 
 def test_search_writes_a_page_with_pictures(built, videos, tmp_path, capsys):
   page = tmp_path / 'found.html'
-  run('search', built[0], videos / 'query.mp4', '--html', page)
+  run('search', built[0], videos / 'query.mp4', '--html', page, *ALL)
   text = page.read_text()
   assert text.count('<section class="match">') == 4
   assert 'trip/host.mp4' in text and 'data:image/jpeg;base64,' in text
-  assert 'on another scale' not in text
-  words = '--html', page, '--budget', 1
+  assert 'by the coarse score alone' not in text
+  words = '--html', page, '--budget', 1, *ALL
   run('search', built[0], videos / 'query.mp4', *words)
   text = page.read_text()
-  assert text.count('on another scale than scores of frames') == 3
-  assert 'Videos compared frame by frame come first' in text
+  assert text.count('by the coarse score alone') == 3
 
 
 def test_a_second_run_adds_nothing_and_a_copy_of_a_file_is_told(
@@ -191,7 +205,7 @@ def test_add_remove_and_info_follow_each_other(videos, tmp_path, capsys):
   told = capsys.readouterr().out
   assert told.endswith('a.mp4\nc.mp4\nhost.mp4\n') and '2 videos' in told
   assert 'b.mp4' not in told and 'GB for a million' in told
-  run('search', folder, videos / 'db/b.mp4', '--normalise', '--symmetric')
+  run('search', folder, videos / 'db/b.mp4', '--normalise', '--least', -1)
   told = capsys.readouterr().out
   assert 'host.mp4' not in told and 'b.mp4' not in told
   run('remove', folder, '--compact')

@@ -2,10 +2,11 @@
 
     deltax index videos/ one.mp4 --out my.index --model runs/system
 
-Without a model, features of ImageNet are compared as they are. Every few videos
-are on the disk for good: if this is stopped, run it again, and it goes on where
-it was. Files that cannot be read are named and left out; where none can be
-read, no index is made.
+Without a model, a trained one that comes with this library is taken; the model
+'untrained' compares features of ImageNet as they are. Every few videos are on
+the disk for good: if this is stopped, run it again, and it goes on where it
+was. Files that cannot be read are named and left out; where none can be read,
+no index is made.
 """
 
 import argparse
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--out', type=pathlib.Path, required=True, help='the index, new or begun'
   )
-  options.add_model(parser, 'one that needs no training')
+  options.add_model(parser, 'binary, which is trained')
   parser.add_argument(
     '--coarse',
     choices=KINDS,
@@ -44,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
       else or was built with another model.
   """
   videos = find(arguments.videos).videos
-  folders.check_apart(arguments.out, *videos.values(), arguments.model)
+  model = options.folder_of(arguments.model)
+  folders.check_apart(arguments.out, *videos.values(), model)
   folders.check_folder(arguments.out)
   added = systems.index_files(
     arguments.out,

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from deltax.data.video.find import describe_skipped
 from deltax.data.video.stream import flaws
-from deltax.systems import Added
+from deltax.systems import SHIPPED, Added
 
+MODELS = (*SHIPPED, 'untrained')
 NAMED = 10  # lines of one kind
 
 
@@ -25,9 +26,19 @@ def add_model(parser: argparse.ArgumentParser, default: str) -> None:
   """Adds the argument that says which model to use."""
   parser.add_argument(
     '--model',
-    type=pathlib.Path,
-    help=f'folder that `deltax bundle` wrote; default: {default}',
+    type=_model,
+    help=f'folder that `deltax bundle` wrote, or {", ".join(MODELS)}; default: '
+    f'{default}',
   )
+
+
+def folder_of(model: str | pathlib.Path | None) -> pathlib.Path | None:
+  """The folder of a model; None of one that comes with the library."""
+  return model if isinstance(model, pathlib.Path) else None
+
+
+def _model(text: str) -> str | pathlib.Path:
+  return text if text in MODELS else pathlib.Path(text)
 
 
 def tell(folder: pathlib.Path, added: Added) -> Iterator[str]:

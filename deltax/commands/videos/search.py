@@ -3,11 +3,12 @@
     deltax search my.index query.mp4 -k 20 --budget 100 --html found.html
 
 A coarse score orders all videos; of the best, as many pairs as the budget has
-are compared frame by frame, which also tells the matching parts. These come
-first, the others follow with their coarse score alone, which is on another
-scale. A score of 1 says that all of the query is in the video. More than half
-of a first search goes into compiling; what is compiled is kept for the next, in
-~/.cache/deltax or where DELTAX_CACHE says.
+are compared frame by frame, which also tells the matching parts. All scores are
+on one scale: 1 says that all of the query is in the video, and of a thousand
+videos without a copy about one has 0.5 or more. Where no video has that, the
+search says so and ends with status 1. More than half of a first search goes
+into compiling; what is compiled is kept for the next, in ~/.cache/deltax or
+where DELTAX_CACHE says.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from deltax.retrieval.search.results import Match, SearchResult, Where
 from deltax.retrieval.search.searcher import Budget, Searcher
 
 SHOWN = 8  # pairs of pictures of a match, at most
-SCALES = 'not compared frame by frame; these scores are on another scale:'
+LEAST = 0.5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('query', type=pathlib.Path, help='a video file')
   parser.add_argument(
     '-k', type=int, default=20, help='results; default: %(default)s'
+  )
+  parser.add_argument(
+    '--least',
+    type=float,
+    metavar='SCORE',
+    help='that a result must have; default: 0.5, with --normalise 0',
   )
   budget = parser.add_mutually_exclusive_group()
   budget.add_argument(
@@ -77,20 +84,26 @@ def run(arguments: argparse.Namespace) -> None:
   Raises:
     FileNotFoundError: there is no index, no model or no query.
     ValueError: the query cannot be read, or the model is another.
+    SystemExit: with 1, nothing was found.
   """
   _check_options(arguments)
   if arguments.html:
+    model = options.folder_of(arguments.model)
     folders.check_apart(
-      *(arguments.html, arguments.index, arguments.query, arguments.model)
+      *(arguments.html, arguments.index, arguments.query, model)
     )
     folders.check_file(arguments.html)
   index, system = systems.open_index(arguments.index, arguments.model)
   query = systems.read_video(system, arguments.query)
+  least = arguments.least
+  if least is None:
+    least = 0.0 if arguments.normalise else LEAST
   result = Searcher(index, system).search(
     query.regions,
     times=query.times,
     duration=query.duration,
     k=arguments.k,
+    least=least,
     budget=Budget(arguments.budget, arguments.budget_ms),
     symmetric=arguments.symmetric,
     normalise=arguments.normalise,
@@ -100,9 +113,12 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.json:
     print(json.dumps(as_json(arguments.query, query, result), indent=2))
   else:
-    print('\n'.join([*table(result.matches), '', *notes(result)]))
+    lines = table(result.matches) if result.matches else nothing(result, least)
+    print('\n'.join([*lines, '', *notes(result)]))
     if flawed := flaws(query.damaged, query.resized):
       print(f'{arguments.query}: {flawed}')
+  if not result.matches:
+    raise SystemExit(1)
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
@@ -140,21 +156,17 @@ def as_json(
     'videos': result.videos,
     'pairs': result.pairs,
     'milliseconds': result.milliseconds,
+    'best': result.best,
+    'false_alarms': result.false_alarms,
   }
 
 
 def table(matches: Sequence[Match]) -> list[str]:
   """Lines for the terminal."""
-  if not matches:
-    return ['nothing was found']
   names = [_named(match) for match in matches]
   width = max(len('video'), *map(len, names))
   lines = [f'{"":>4} {"score":>6} {"coarse":>6}  {"video":{width}}  where']
-  reranked = True
   for rank, (match, name) in enumerate(zip(matches, names, strict=True), 1):
-    if reranked and not match.reranked and rank > 1:
-      lines.append(f'{"":4} {SCALES}')
-    reranked = match.reranked
     where = _told(match.where[0]) if match.where else '-'
     if len(match.where) > 1:
       where += f', and {len(match.where) - 1} more'
@@ -171,6 +183,14 @@ def _named(match: Match) -> str:
   return f'{match.name} ({match.state})' if match.state else match.name
 
 
+def nothing(result: SearchResult, least: float) -> list[str]:
+  """A line that says that no video has the least score."""
+  best = ''
+  if result.best is not None:
+    best = f': the best score is {result.best:.3f}; a lower --least gives it'
+  return [f'nothing was found with a score of at least {least:g}{best}']
+
+
 def _told(where: Where) -> str:
   (a, b), (c, d) = where.query, where.target
   backward = ' backward' * where.backward
@@ -185,10 +205,10 @@ def notes(result: SearchResult) -> list[str]:
     'them frame by frame: '
     + ', '.join(f'{name} {ms:,.1f} ms' for name, ms in spent.items())
   ]
-  if len({match.reranked for match in result.matches}) > 1:
+  if result.false_alarms is not None:
     how.append(
-      'Videos compared frame by frame come first; the scores of the others are '
-      'coarse ones, on another scale'
+      f'Of 1,000 videos without a copy about {result.false_alarms:g} would '
+      f'have a score of {LEAST} or more'
     )
   return how
 

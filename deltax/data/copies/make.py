@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import time
+from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
 
@@ -29,7 +30,7 @@ from deltax.data.video.files import (
   read_video,
   write_video,
 )
-from deltax.data.video.packaged import PackagedClip
+from deltax.data.video.packaged import PackagedClip, list_clips
 
 VERSION = 3  # of what is written: change it when any of it changes
 _CRF = (20, 36)  # how well copies are coded
@@ -43,6 +44,8 @@ def make_copies(
   copies: int = 7,
   short_side: int = 192,
   seed: int = 0,
+  clips: Sequence[str | os.PathLike] | None = None,
+  test: float = plan.TEST,
   workers: int = 2,
   progress: bool = False,
 ) -> pathlib.Path:
@@ -50,8 +53,8 @@ def make_copies(
 
   Equal arguments and clips give equal videos. It may be killed at any moment,
   and continues then; two calls at a time wait for each other. A clip that
-  cannot be read is told in a warning and left out, and so are its copies. Two
-  in five clips, and streets, are in test; a single clip is in train.
+  cannot be read is told in a warning and left out, and so are its copies. Of
+  clips, and of streets, the share `test` is in test; a single clip is in train.
 
   Writes, below the folder:
     videos/NAME.mp4: sources, copies, and distractors that have no copy.
@@ -71,6 +74,8 @@ def make_copies(
     copies: of each source, a half of them with one edit, a half with two.
     short_side: of all videos, in pixels, a multiple of 4.
     seed: of the streets, the splits and the edits.
+    clips: folders of videos that are used in place of those that packages have.
+    test: share of the clips and streets that is in test, 0 to 1.
     workers: threads that render, edit and write.
     progress: whether to draw bars.
 
@@ -95,9 +100,11 @@ def make_copies(
     'short_side': short_side,
     'seed': seed,
   }
+  if test != plan.TEST:  # data sets that are there already were made without
+    made['test'] = test
   folder.mkdir(parents=True, exist_ok=True)
   with files.locked(folder / 'lock'):
-    listed = _planned(folder, made)
+    listed = _planned(folder, made, clips)
     if (folder / 'annotations.json').exists():
       return folder
     for name in ('videos', 'hosts', 'parts'):
@@ -133,12 +140,17 @@ def _run(folder, made, workers: int, progress: bool, what, make, items):
   logging.info('%s: %s are made, in %.0f seconds', folder, what, spent)
 
 
-def _planned(folder: pathlib.Path, made: dict[str, Any]) -> list[Original]:
+def _planned(
+  folder: pathlib.Path, made: dict[str, Any], clips
+) -> list[Original]:
   """What is being made here: as planned before, or planned now."""
   path = folder / 'plan.json'
   if not path.exists():
-    clips = _readable(packaged.find_clips())
-    listed = plan.originals(clips, made['worlds'], made['seed'])
+    found = packaged.find_clips() if clips is None else list_clips(clips)
+    test = made.get('test', plan.TEST)
+    listed = plan.originals(
+      _readable(found), made['worlds'], made['seed'], test
+    )
     plan.check_names(listed, made['copies'])
     files.write_json(path, {'made': made, 'originals': listed})
   before = plain.read_json(path)

@@ -12,7 +12,7 @@ FIRST_WORLD = 2_000_000  # seeds of streets that no other data set has
 DRIVE = 44.0  # seconds, in which three stretches are filmed
 LONGEST = 20.0  # seconds used of a clip that was found
 _STARTS, _LENGTHS = (0.0, 15.0, 30.0), (8.0, 13.0)
-_TEST = 0.4  # of the groups
+TEST = 0.4  # of the groups
 # edits of three kinds; a copy with two has them from different ones
 _KINDS = (
   ('speed', 'trim', 'splice'),
@@ -47,18 +47,18 @@ class Original(NamedTuple):
 
 
 def originals(
-  packaged: list[PackagedClip], worlds: int, seed: int
+  packaged: list[PackagedClip], worlds: int, seed: int, test: float = TEST
 ) -> list[Original]:
   """Sources, distractors and hosts of both splits.
 
   A street gives two sources and, by turns, a host and a distractor: other
   stretches of the same drive, which look alike and are no copies. Of the clips
-  that were found two in five are in test, and a single one is in train: test
-  has streets only then.
+  that were found the share `test` is in test, and a single one is in train:
+  test has streets only then.
   """
   rng = np.random.default_rng([seed, 0xC0])
   groups = [clip.name for clip in packaged if not clip.copy_of]
-  split = _split(groups, rng)
+  split = _split(groups, rng, test)
   listed = [
     Original(
       *(clip.name, clip.copy_of or clip.name, split[clip.copy_of or clip.name]),
@@ -68,7 +68,7 @@ def originals(
     for clip in packaged
   ]
   drives = [f'street_{number:03d}' for number in range(worlds)]
-  split = _split(drives, rng)
+  split = _split(drives, rng, test)
   turn = {'train': 0, 'test': 0}
   for number, group in enumerate(drives):
     turn[split[group]] += 1
@@ -129,9 +129,9 @@ def generator(name: str, seed: int) -> np.random.Generator:
   return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
-def _split(groups: list[str], rng) -> dict[str, str]:
+def _split(groups: list[str], rng, test: float) -> dict[str, str]:
   order = rng.permutation(len(groups))
-  tested = set(order[: round(_TEST * len(groups))].tolist())
+  tested = set(order[: round(test * len(groups))].tolist())
   return {
     group: 'test' if place in tested else 'train'
     for place, group in enumerate(groups)

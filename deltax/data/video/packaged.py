@@ -7,6 +7,7 @@ environment's DELTAX_CLIPS add videos of your own.
 import importlib.metadata
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 ENDINGS = ('.avi', '.mkv', '.mov', '.mp4', '.mpg', '.webm')
@@ -59,9 +60,8 @@ def find_clips() -> list[PackagedClip]:
     for path, name in _INSTALLED
     if os.path.isfile(path)
   ]
-  return clips + [
-    PackagedClip('_'.join(path.stem.split()), str(path)) for path in _your_own()
-  ]
+  own = filter(None, os.environ.get('DELTAX_CLIPS', '').split(':'))
+  return clips + list_clips(own, 'DELTAX_CLIPS')
 
 
 def _packaged(package: str, file: str) -> pathlib.Path | None:
@@ -73,11 +73,24 @@ def _packaged(package: str, file: str) -> pathlib.Path | None:
   return next((path for path in paths if os.path.isfile(path)), None)
 
 
-def _your_own() -> list[pathlib.Path]:
+def list_clips(
+  folders: Iterable[str | os.PathLike], told: str = 'clips'
+) -> list[PackagedClip]:
+  """The clips of some folders, each the copy of none.
+
+  Args:
+    folders: of videos.
+    told: who names the folders.
+
+  Raises:
+    FileNotFoundError: a folder does not exist.
+  """
   paths = []
-  for folder in filter(None, os.environ.get('DELTAX_CLIPS', '').split(':')):
+  for folder in folders:
     if not os.path.isdir(folder):
-      raise FileNotFoundError(f'DELTAX_CLIPS: {folder} is no folder')
+      raise FileNotFoundError(f'{told}: {folder} is no folder')
     files = sorted(pathlib.Path(folder).expanduser().iterdir())
     paths += [file for file in files if file.suffix.lower() in ENDINGS]
-  return paths
+  return [
+    PackagedClip('_'.join(path.stem.split()), str(path)) for path in paths
+  ]

@@ -105,7 +105,7 @@ def _match(rank: int, query: ShownQuery, match: ShownMatch) -> str:
   how = (
     f'compared frame by frame; the coarse score is {number(match.coarse, 2)}'
     if match.reranked
-    else 'by the coarse score alone, on another scale than scores of frames'
+    else 'by the coarse score alone, its frames were not compared'
   )
   return (
     f'<section class="match"><h2><span class="rank">{rank}</span>'

@@ -137,6 +137,11 @@ class Index:
       vectors[here] = self._shards[number].coarse[places[here, 1]]
     return vectors
 
+  def clips(self, row: int) -> np.ndarray:
+    """float16 `[M, E]`, coarse vectors of a video's clips; M may be 0."""
+    shard, row = self._at(row)
+    return shard.clips(row)
+
   def fine(self, row: int) -> np.ndarray:
     """Codes of a video's frames, `[T, R, D]` float32 or `[T, R, W]` uint32."""
     shard, row = self._at(row)

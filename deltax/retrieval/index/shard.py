@@ -5,6 +5,8 @@ A folder of plain files, each the videos one after the other:
     videos.npy    a row of numbers for each video, `ROW`
     names.json    [name, path, [[frame, bytes of its picture], ...]]
     coarse.npy    float32 [N, E]
+    clips.npy     float16 [M, E], coarse vectors of the videos' clips; since
+    clip_counts.npy   int32 [N], how many each video has; both may be missing
     fine.bin      codes of all frames, [frames, R, D] or [frames, R, W]
     times.bin     float64, seconds of all frames
     pictures.bin  JPEG files
@@ -40,6 +42,7 @@ ROW = np.dtype(
 _ITEM = 4  # bytes of a number of the codes
 _NAMES = [(TEXT, TEXT, [(COUNT, COUNT)])]
 CHECKED = ('videos.npy', 'names.json', 'times.bin')  # when opened
+CLIPS = ('clips.npy', 'clip_counts.npy')  # older shards have none
 
 
 class IndexedVideo(NamedTuple):
@@ -58,6 +61,7 @@ class IndexedVideo(NamedTuple):
     background: whether it only serves to normalise scores, and is never found.
     id: kept for good; given by the index.
     file: what the file at `path` was; None where that is not known.
+    clips: `[M, E]`, coarse vectors of its clips, kept in half precision.
   """
 
   name: str
@@ -72,6 +76,7 @@ class IndexedVideo(NamedTuple):
   background: bool = False
   id: int = -1
   file: Identity | None = None
+  clips: np.ndarray | None = None
 
 
 def write_shard(
@@ -89,7 +94,7 @@ def write_shard(
   Raises:
     ValueError: a video has other shapes than the first.
   """
-  rows, names, known, coarse, shape = [], [], [], [], None
+  rows, names, known, coarse, clips, shape = [], [], [], [], [], None
   with (
     open(folder / 'fine.bin', 'wb') as fine_file,
     open(folder / 'times.bin', 'wb') as times_file,
@@ -107,19 +112,24 @@ def write_shard(
       names.append([video.name, video.path, sizes])
       known.append(as_stored(video.file))
       coarse.append(np.asarray(video.coarse, np.float32))
+      clips.append(_clips(video))
   np.save(folder / 'videos.npy', np.array(rows, ROW))
   vectors = np.stack(coarse)
   np.save(folder / 'coarse.npy', vectors)
+  of_clips = np.concatenate(clips)
+  np.save(folder / 'clips.npy', of_clips)
+  np.save(folder / 'clip_counts.npy', np.array([len(x) for x in clips], 'i4'))
   (folder / 'names.json').write_text(json.dumps(names), encoding='utf-8')
   (folder / KNOWN).write_text(json.dumps(known), encoding='utf-8')
   files = {}
   for path in sorted(folder.iterdir()):
     sync(path)
     files[path.name] = {'bytes': path.stat().st_size}
-    if path.name in (*CHECKED, KNOWN):
+    if path.name in (*CHECKED, KNOWN, 'clip_counts.npy'):
       files[path.name]['checksum'] = zlib.crc32(path.read_bytes())
   sync(folder)
   files['coarse.npy']['checksum'] = zlib.crc32(vectors.data)
+  files['clips.npy']['checksum'] = zlib.crc32(of_clips.data)
   return {
     'name': folder.name,
     'videos': len(rows),
@@ -156,6 +166,19 @@ def check(video: IndexedVideo, shape: Mapping[str, Any]) -> None:
     )
   if not np.isfinite(video.coarse).all():
     raise ValueError(f'{video.name} has NaN or infinite codes')
+  clips = _clips(video)
+  if clips.ndim != 2 or clips.shape[1] != len(video.coarse):
+    raise ValueError(
+      f'{video.name}: vectors of clips {clips.shape}, expected [M, '
+      f'{len(video.coarse)}]'
+    )
+
+
+def _clips(video: IndexedVideo) -> np.ndarray:
+  """float16 `[M, E]`; none where the video has none."""
+  if video.clips is None:
+    return np.zeros((0, len(video.coarse)), np.float16)
+  return np.asarray(video.clips, np.float16)
 
 
 def _row(video: IndexedVideo, codes: np.ndarray) -> tuple:
@@ -196,7 +219,11 @@ class Shard:
     self.names = [name for name, _, _ in listed]
     self.paths = [path for _, path, _ in listed]
     self.files = _read_known(folder, record)
-    self._checksum = record['files']['coarse.npy']['checksum']
+    self._checksums = {
+      name: record['files'][name]['checksum']
+      for name in ('coarse.npy', CLIPS[0])
+      if name in record['files']
+    }
     frames, shape = self.table['frames'], record['shape']
     self._offsets = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
     total = int(self._offsets[-1])
@@ -211,13 +238,17 @@ class Shard:
     if self._picture_offsets[-1]:  # an empty file cannot be mapped
       self._picture_bytes = np.memmap(folder / 'pictures.bin', np.uint8, 'r')
     self._sound = np.zeros(len(self.table), bool)
+    self._clips, counts = _open_clips(folder, record)
+    self._clip_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(int)
 
   def vectors(self) -> np.ndarray:
-    """`coarse` after its checksum was compared."""
-    if zlib.crc32(self.coarse.data) != self._checksum:
-      raise ValueError(
-        f'{self.folder / "coarse.npy"} is damaged: its checksum is another'
-      )
+    """`coarse` after the checksums of all coarse vectors were compared."""
+    for name, checksum in self._checksums.items():
+      held = self.coarse if name == 'coarse.npy' else self._clips
+      if zlib.crc32(held.data) != checksum:
+        raise ValueError(
+          f'{self.folder / name} is damaged: its checksum is another'
+        )
     return self.coarse
 
   def fine(self, row: int) -> np.ndarray:
@@ -231,6 +262,11 @@ class Shard:
         )
       self._sound[row] = True
     return codes
+
+  def clips(self, row: int) -> np.ndarray:
+    """float16 `[M, E]`, coarse vectors of a video's clips; M may be 0."""
+    first, last = self._clip_offsets[row : row + 2]
+    return self._clips[first:last]
 
   def times(self, row: int) -> np.ndarray:
     """float64 `[T]`, seconds of each frame."""
@@ -260,6 +296,7 @@ class Shard:
       bool(numbers['background']),
       int(numbers['id']),
       self.files[row],
+      self.clips(row),
     )
 
 
@@ -296,6 +333,29 @@ def _check_fit(folder, record, table, listed, coarse) -> None:
         f'{folder / name} is damaged: it has {record["files"][name]["bytes"]} '
         f'bytes, the videos have {size} there'
       )
+
+
+def _open_clips(folder, record) -> tuple[np.ndarray, np.ndarray]:
+  """Vectors of all clips, and how many are each video's."""
+  size, videos = record['shape']['coarse'], record['videos']
+  if CLIPS[0] not in record['files']:
+    return np.zeros((0, size), np.float16), np.zeros(videos, np.int32)
+  for name in CLIPS:
+    plain.check(
+      record['files'].get(name), {'bytes': COUNT, 'checksum': COUNT}, folder
+    )
+    _check_size(folder / name, record['files'][name])
+  _check_content(folder / CLIPS[1], record['files'][CLIPS[1]])
+  clips = plain.read_array(folder / CLIPS[0], mapped=True)
+  counts = plain.read_array(folder / CLIPS[1])
+  fits = (
+    (counts.dtype, counts.shape) == (np.int32, (videos,))
+    and (clips.dtype, clips.shape) == (np.float16, (int(counts.sum()), size))
+    and (counts >= 0).all()
+  )
+  if not fits:
+    raise ValueError(f'{folder / CLIPS[0]} is damaged: it has other vectors')
+  return clips, counts
 
 
 def _check_size(path: pathlib.Path, file: Mapping[str, int]) -> None:

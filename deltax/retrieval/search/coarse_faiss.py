@@ -45,7 +45,7 @@ class FaissSearch:
     if codec not in CODECS:
       raise ValueError(f'unknown codec {codec!r}; known: {sorted(CODECS)}')
     self._codec = codec
-    self._index = None
+    self._index, self._videos = None, 0
     _faiss()
 
   def build(self, ids: np.ndarray, vectors: np.ndarray) -> Self:
@@ -56,6 +56,7 @@ class FaissSearch:
       f'IVF{_lists(count)},{CODECS[self._codec]}',
       faiss.METRIC_INNER_PRODUCT,
     )
+    self._videos = 0
     self._index.cp.min_points_per_centroid = 1
     vectors = np.ascontiguousarray(vectors, np.float32)
     if count:
@@ -67,25 +68,29 @@ class FaissSearch:
     if len(ids):
       vectors = np.ascontiguousarray(vectors, np.float32)
       self._index.add_with_ids(vectors, np.asarray(ids, np.int64))
+      self._count()
 
   def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    k = min(k, self._index.ntotal)
-    if not k:
+    # Several vectors of one video may be nearest: more are asked for.
+    wanted = min(k * self._several(), self._index.ntotal)
+    if not wanted:
       empty = np.zeros((len(vectors), 0))
       return empty.astype(np.int64), empty.astype(np.float32)
     self._index.nprobe = min(PROBES, self._index.nlist)
     vectors = np.ascontiguousarray(vectors, np.float32)
-    scores, ids = self._index.search(vectors, k)
-    return ids, np.where(ids < 0, -np.inf, scores).astype(np.float32)
+    scores, ids = self._index.search(vectors, wanted)
+    scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
+    return _each_once(ids, scores, min(k, self._videos))
 
   def remove(self, ids: np.ndarray) -> None:
     """Forgets vectors."""
     if len(ids):
       self._index.remove_ids(np.asarray(ids, np.int64))
+      self._count()
 
   @property
   def ids(self) -> np.ndarray:
-    """int64 `[N]`, of all vectors."""
+    """int64 `[N]`, of all vectors; a video's as often as it has some."""
     faiss, lists = _faiss(), self._index.invlists
     parts = [
       faiss.rev_swig_ptr(lists.get_ids(n), lists.list_size(n)).copy()
@@ -114,7 +119,26 @@ class FaissSearch:
       self._index = _faiss().read_index(str(path))
     except RuntimeError as error:
       raise ValueError(f'{path} is no index of FAISS') from error
+    self._count()
     return self
+
+  def _count(self) -> None:
+    self._videos = len(np.unique(self.ids))
+
+  def _several(self) -> int:
+    """How many vectors a video has, on average, at least."""
+    return -(-self._index.ntotal // max(self._videos, 1))
+
+
+def _each_once(ids, scores, k) -> tuple[np.ndarray, np.ndarray]:
+  """The k best of each row, an id at its best score alone."""
+  found = np.full((len(ids), k), -1), np.full((len(ids), k), -np.inf, 'f4')
+  for row in range(len(ids)):
+    first = np.sort(np.unique(ids[row], return_index=True)[1])
+    first = first[ids[row, first] >= 0][:k]
+    found[0][row, : len(first)] = ids[row, first]
+    found[1][row, : len(first)] = scores[row, first]
+  return found
 
 
 def _lists(count: int) -> int:
@@ -125,15 +149,16 @@ def open_faiss(
   path: pathlib.Path,
   codec: str,
   ids: np.ndarray,
-  vectors: Callable[[np.ndarray], np.ndarray],
+  vectors: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
 ) -> FaissSearch:
   """The search that a file holds, brought up to date, file included.
 
   Args:
     path: the file; made if it is not there, or no index of FAISS.
     codec: one of `CODECS`.
-    ids: int64 `[N]`, those that are searched; an id keeps its vector for good.
-    vectors: places in `ids` `[M]` to their vectors, float32 `[M, E]`.
+    ids: int64 `[N]`, those that are searched; an id keeps its vectors for good.
+    vectors: places in `ids` `[M]` to all of their vectors: ids `[L]` and float
+      `[L, E]`.
   """
   search = FaissSearch(codec)
   try:
@@ -146,9 +171,9 @@ def open_faiss(
     if not len(new) and not len(gone):
       return search
     search.remove(gone)
-    search.add(ids[new], vectors(new))
+    search.add(*vectors(new))
   if known is None or search.outgrown:
-    search.build(ids, vectors(np.arange(len(ids))))
+    search.build(*vectors(np.arange(len(ids))))
   if os.access(path.parent, os.W_OK):
     search.save(path)
   return search

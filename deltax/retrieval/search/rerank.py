@@ -1,9 +1,9 @@
 """Which pairs the fine student looks at, and what that is worth.
 
 Two rules: the published evaluation re-ranks a share of all pairs and puts the
-scores of both students into one list; a search re-ranks a budget of pairs,
-within the best of the coarse student, and puts these before the others. Where
-two score the same, the one that comes first is taken.
+scores of both students into one list as they are; a search re-ranks a budget of
+pairs, within the best of the coarse student, and has all scores calibrated.
+Where two score the same, the one that comes first is taken.
 """
 
 import math
@@ -26,27 +26,6 @@ def to_unit(fine: np.ndarray) -> np.ndarray:
   return np.asarray(fine) / 2 + 0.5
 
 
-def rank(scores: np.ndarray, reranked: np.ndarray) -> np.ndarray:
-  """The order of a search's results: what was re-ranked, then the rest.
-
-  A coarse and a fine score say different things of a pair unless the coarse
-  student was trained to say the same. In one list, sorted by both, a re-ranked
-  copy would fall behind every video whose higher number is only a coarse one.
-
-  >>> rank([0.9, 0.3, 0.8, 0.4], [False, True, False, True])
-  array([3, 1, 0, 2])
-
-  Args:
-    scores: float `[N]`: fine scores where `reranked`, else coarse ones.
-    reranked: bool `[N]`.
-
-  Returns:
-    int `[N]`, places, best first; of equal ones the first.
-  """
-  # The last key counts first; ties keep their order.
-  return np.lexsort((-np.asarray(scores), ~np.asarray(reranked, bool)))
-
-
 def by_percentage(
   coarse: np.ndarray, selector: np.ndarray, fine: np.ndarray, share: float
 ) -> np.ndarray:
@@ -54,7 +33,7 @@ def by_percentage(
 
   The scores of both students stand in one list, as in the published evaluation.
   That is fair to a coarse student trained on the fine one's scores; a search,
-  which may have another, uses `rank`.
+  which may have another, has a `Calibration`.
 
   >>> by_percentage([0.1, 0.2, 0.3], [0.5, 0.9, 0.7], [0.8, 0.8, 0.8], 0.4)
   array([0.1, 0.8, 0.3])

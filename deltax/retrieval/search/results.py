@@ -32,10 +32,11 @@ class Match(NamedTuple):
   Attributes:
     name: of the video.
     path: where its file was.
-    score: 0 to 1; of a video against itself 1. Normalised: any number, above 0
-      what is nearer than the background. Comparable with the scores of matches
-      of the same `reranked` alone.
-    coarse: the dot product of coarse vectors, -1 to 1.
+    score: 0 to 1; of a video against itself 1, and 0.5 or more of few videos
+      that hold no copy, see `Calibration`. Normalised: any number, above 0 what
+      is nearer than the background.
+    coarse: the highest dot product of coarse vectors, of the videos or of
+      clips of them, -1 to 1.
     reranked: whether the fine student gave the score, or the coarse one.
     duration: of the video, seconds.
     where: parts that belong together, the most alike first; none unless
@@ -60,18 +61,23 @@ class SearchResult(NamedTuple):
   """What a search gives.
 
   Attributes:
-    matches: those re-ranked, best first, and behind them the others, best
-      first.
+    matches: best first.
     videos: how many were searched.
     pairs: how many the fine student compared with the query.
     milliseconds: of the 'coarse' search, the 'selector', the 'fine' student,
       and of finding 'where'.
+    best: the highest score of all, also if it is too low for a match; None
+      where no video was searched.
+    false_alarms: of a thousand videos without a copy of the query, how many are
+      expected to have a score of 0.5 or more; None where that is not known.
   """
 
   matches: tuple[Match, ...]
   videos: int
   pairs: int
   milliseconds: Mapping[str, float]
+  best: float | None = None
+  false_alarms: float | None = None
 
 
 def find_where(

@@ -11,9 +11,15 @@ from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse_search import open_coarse
 from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.readable import Scale
-from deltax.retrieval.search.rerank import by_budget, rank
+from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import Match, SearchResult, find_where
-from deltax.retrieval.system import Codes, System, encode, needs
+from deltax.retrieval.system import (
+  Codes,
+  System,
+  encode,
+  needs,
+  vectors_of,
+)
 
 WITHIN = 10  # the selector chooses among so many times the budget of pairs
 TIMED = 1000  # and among so many where the budget is a time
@@ -69,6 +75,7 @@ class Searcher:
     times: np.ndarray | None = None,
     duration: float | None = None,
     k: int = 20,
+    least: float = -np.inf,
     budget: Budget = BUDGET,
     symmetric: bool = False,
     normalise: bool = False,
@@ -78,14 +85,15 @@ class Searcher:
     The coarse student orders all of them, the selector says which of the best
     need the fine one, and it compares those within its budget. A fifth of the
     budget goes to the best coarse scores, whatever the selector says of them.
-    The videos compared come first, by their fine scores; the others follow, by
-    their coarse ones: the two kinds of score are not on one scale.
+    All have a score on one scale, the system's calibration: of those compared
+    it is the fine student's, of the others the coarse one's.
 
     Args:
       regions: float32 `[T, R, D]`, of the query.
       times: float64 `[T]`, seconds of its frames; one a second when absent.
       duration: of the query, seconds; until its last frame when absent.
       k: how many videos to give at most.
+      least: score that a video must have to be given.
       budget: of the fine student.
       symmetric: whether a video must also have nothing else in it to have a
         score of 1; else it is enough that all of the query is in it.
@@ -112,7 +120,7 @@ class Searcher:
     clock: dict[str, float] = {}
     codes = encode(self._system, regions)
     with _timed(clock, 'coarse'):
-      rows, coarse = self._nearest(codes.coarse, within)
+      rows, coarse = self._nearest(codes, within)
     with _timed(clock, 'selector'):
       order = rows[self._by_need(codes, rows, coarse)]
     with _timed(clock, 'fine'):
@@ -121,7 +129,6 @@ class Searcher:
       best = [row for row in rows.tolist() if row not in pairs]
       pairs |= self._compare(codes.fine, best, second)
       marks = self._scores(scale, rows, coarse, pairs)
-      reranked = np.array([row in pairs for row in rows.tolist()], bool)
     if times is None:
       times = np.arange(len(regions), dtype=float)
     with _timed(clock, 'where'):
@@ -136,20 +143,38 @@ class Searcher:
       )
       matches = tuple(
         self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
-        for i in rank(marks, reranked)[:k]
+        for i in np.argsort(-marks, kind='stable')[:k]
+        if marks[i] >= least
       )
-    return SearchResult(matches, len(self._searched), len(pairs), clock)
+    return SearchResult(
+      matches,
+      len(self._searched),
+      len(pairs),
+      clock,
+      best=float(marks.max()) if len(marks) else None,
+      false_alarms=None if normalise else self._system.calibration.false_alarms,
+    )
 
-  def _nearest(self, vector, within) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and dot products of the nearest coarse vectors, best first."""
-    ids, _ = self._coarse.query(vector[None], within)
-    rows = np.array([self._row_of[i] for i in ids[0].tolist() if i >= 0], int)
-    coarse = self._dot(vector, rows)
-    order = np.argsort(-coarse, kind='stable')
+  def _nearest(self, codes: Codes, within) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and coarse scores of the nearest videos, best first."""
+    ids, _ = self._coarse.query(vectors_of(codes), within)
+    known = np.unique(ids[ids >= 0])
+    rows = np.array([self._row_of[i] for i in known.tolist()], int)
+    coarse = self._dot(codes, rows)
+    order = np.argsort(-coarse, kind='stable')[:within]
     return rows[order], coarse[order]
 
-  def _dot(self, vector, rows) -> np.ndarray:
-    return self._index.coarse(rows) @ vector if len(rows) else np.zeros(0)
+  def _dot(self, codes: Codes, rows) -> np.ndarray:
+    """The highest dot product of a vector of the query and one of a video."""
+    if not len(rows):
+      return np.zeros(0)
+    index, asked = self._index, vectors_of(codes).T
+    scores = (index.coarse(rows) @ asked).max(1)
+    for place, row in enumerate(rows):
+      if len(clips := index.clips(row)):
+        best = (clips.astype(np.float32) @ asked).max()
+        scores[place] = max(scores[place], best)
+    return scores
 
   def _by_need(self, codes: Codes, rows, coarse) -> np.ndarray:
     """Places in the order in which they are worth the fine student."""
@@ -168,10 +193,11 @@ class Searcher:
     )
 
   def _scale(self, codes: Codes, symmetric: bool, normalise: bool) -> Scale:
-    scale = Scale(self._fine.with_itself(codes.fine), symmetric)
+    itself = self._fine.with_itself(codes.fine)
+    scale = Scale(self._system.calibration, itself, symmetric)
     if not normalise:
       return scale
-    coarse = self._dot(codes.coarse, self._background)
+    coarse = self._dot(codes, self._background)
     nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
     pairs = self._compare(codes.fine, nearest, Budget(BACKGROUND))
     itself = self._index.table['own'][nearest]

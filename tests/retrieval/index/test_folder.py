@@ -1,5 +1,6 @@
 """The index on the disk: what went in comes out, whatever happened between."""
 
+import io
 import json
 import pathlib
 import subprocess
@@ -32,6 +33,7 @@ def video(name, frames=5, *, dtype='float32', **changes):
     own=0.75,
     duration=frames + 0.5,
     pictures={0: name.encode(), frames - 1: b'last of ' + name.encode()},
+    clips=rng.standard_normal((frames // 3, SIZE), dtype=np.float32),
   )
   return made._replace(**changes)
 
@@ -56,6 +58,10 @@ def assert_has(index, videos):
     np.testing.assert_array_equal(index.fine(row), expected.fine)
     np.testing.assert_array_equal(index.times(row), expected.times)
     assert index.pictures(row) == expected.pictures
+    clips = index.clips(row)
+    assert clips.dtype == np.float16 and clips.shape[1] == SIZE
+    given = [] if expected.clips is None else expected.clips
+    assert clips.tolist() == np.asarray(given, np.float16).tolist()
     numbers = index.table[row]
     assert numbers['frames'] == len(expected.fine)
     for name in ('selector', 'own', 'duration', 'background'):
@@ -65,13 +71,16 @@ def assert_has(index, videos):
 @pytest.mark.parametrize('dtype', ['float32', 'uint32'])
 def test_what_is_added_is_there_after_opening_again(tmp_path, dtype):
   first = [video('a', 3, dtype=dtype), video('b/b', 7, dtype=dtype)]
-  second = [video('c', 1, dtype=dtype, pictures={}, background=True)]
+  second = [
+    video('c', 1, dtype=dtype, pictures={}, background=True),
+    video('d', 9, dtype=dtype, clips=None),
+  ]
   index = make(tmp_path / 'index', first, second)
   assert_has(index, first + second)
   again = Index(tmp_path / 'index')
   assert_has(again, first + second)
   assert again.fingerprint == 'aa'
-  assert 'b/b' in again and 'd' not in again and len(again) == 3
+  assert 'b/b' in again and 'e' not in again and len(again) == 4
   order = [again.row(name) for name in ('c', 'a')]
   np.testing.assert_array_equal(again.coarse(order), again.coarse()[order])
 
@@ -101,6 +110,7 @@ def test_a_name_is_added_once_and_a_refused_batch_adds_nothing(tmp_path):
     ({'fine': np.zeros((0, 9, SIZE), np.float32)}, 'T at least 1'),
     ({'times': np.zeros(4)}, 'b has 4 times for 5 frames'),
     ({'coarse': np.full(SIZE, np.nan, np.float32)}, 'b has NaN'),
+    ({'clips': np.zeros((2, 9))}, r'b: vectors of clips \(2, 9\), expected'),
   ],
 )
 def test_codes_that_do_not_fit_are_refused_by_name(tmp_path, changes, message):
@@ -206,6 +216,8 @@ def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
     ('videos.npy', False),
     ('times.bin', False),
     ('coarse.npy', True),
+    ('clips.npy', True),
+    ('clip_counts.npy', False),
   ],
 )
 def test_a_changed_byte_elsewhere_is_found(tmp_path, file, opens):
@@ -423,10 +435,16 @@ def sealed(folder, name, content):
 
   def change(told, segment, files):
     files[name]['bytes'] = len(content)
-    if 'checksum' in files[name] and name != 'coarse.npy':
+    if 'checksum' in files[name] and name not in ('coarse.npy', 'clips.npy'):
       files[name]['checksum'] = zlib.crc32(content)
 
   changed(folder, change)
+
+
+def saved(counts):
+  file = io.BytesIO()
+  np.save(file, np.array(counts, np.int32))
+  return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -441,6 +459,10 @@ def sealed(folder, name, content):
     ('times.bin', b'12345678', r'times\.bin is damaged'),
     ('videos.npy', b'no array', r'videos\.npy is damaged'),
     ('coarse.npy', b'', r'coarse\.npy is damaged'),
+    ('clips.npy', b'', r'clips\.npy is damaged'),
+    ('clip_counts.npy', b'', r'clip_counts\.npy is damaged'),
+    ('clip_counts.npy', saved([7]), r'clips\.npy is damaged: it has other'),
+    ('clip_counts.npy', saved([1, 0]), r'clips\.npy is damaged: it has other'),
   ],
 )
 def test_files_under_the_right_checksums_are_checked_too(
@@ -462,6 +484,24 @@ def test_a_video_has_the_frames_that_are_there(tmp_path, frames):
   sealed(folder, 'videos.npy', path.read_bytes())
   with pytest.raises(ValueError, match=r'fine\.bin is damaged'):
     Index(folder)
+
+
+def test_an_index_of_before_there_were_clips_opens_and_grows(tmp_path):
+  old = [video(name, clips=None) for name in 'ab']
+  folder = make(tmp_path / 'index', old).folder
+
+  def forget(told, segment, files):
+    for name in ('clips.npy', 'clip_counts.npy'):
+      (folder / 'segments' / segment['name'] / name).unlink()
+      del files[name]
+
+  changed(folder, forget)
+  assert_has(Index(folder), old)
+  index, new = Index(folder), [video(name, 9) for name in 'cdefghi']
+  for one in new:
+    index.add([one])  # the last ones merge all shards
+  assert len(index.manifest['segments']) < 8
+  assert_has(Index(folder), old + new)
 
 
 def test_a_video_that_is_there_twice_is_refused(tmp_path):

@@ -82,6 +82,18 @@ def test_what_is_added_later_is_found_too(kind):
   ]
 
 
+def test_a_video_is_found_once_by_the_best_of_its_vectors(kind):
+  vectors = groups(2000)
+  search = empty(kind).build(np.arange(2000) // 4, vectors)  # four each
+  ids, scores = search.query(vectors[::50], 5)
+  assert ids.shape == scores.shape == (40, 5)
+  for row, place in enumerate(range(0, 2000, 50)):
+    # Codes of one bit take one of the group for another.
+    assert place // 4 in ids[row, : 1 if kind == 'exact' else 5]
+    assert len(set(ids[row].tolist())) == 5
+  assert (np.diff(scores, axis=1) <= 0).all()
+
+
 @pytest.mark.parametrize('count', [0, 1, 3])
 def test_few_vectors_give_few_answers(kind, count, capfd):
   vectors = groups(5)
@@ -138,13 +150,14 @@ def test_the_file_of_an_engine_is_used_and_made_anew_when_broken(tmp_path):
   from deltax.retrieval.search import coarse_faiss
 
   vectors, path = groups(100), tmp_path / 'x.faiss'
-  asked = []
+  asked, given = [], []
 
   def read(places):
     asked.append(len(places))
-    return vectors[places]
+    return np.asarray(given)[places], vectors[places]
 
   def opened(ids):
+    given[:] = ids
     search = coarse_faiss.open_faiss(path, 'ivf_sq8', np.asarray(ids), read)
     assert sorted(search.ids) == sorted(ids)
     return search
@@ -167,8 +180,12 @@ def test_an_engine_whose_lists_have_grown_is_built_anew(tmp_path):
 
   vectors, path = groups(1000), tmp_path / 'x.faiss'
   few, many = np.arange(50), np.arange(1000)
-  coarse_faiss.open_faiss(path, 'ivf_sq8', few, vectors.__getitem__)
-  search = coarse_faiss.open_faiss(path, 'ivf_sq8', many, vectors.__getitem__)
+
+  def read(places):
+    return places, vectors[places]
+
+  coarse_faiss.open_faiss(path, 'ivf_sq8', few, read)
+  search = coarse_faiss.open_faiss(path, 'ivf_sq8', many, read)
   assert not search.outgrown and sorted(search.ids) == many.tolist()
 
 

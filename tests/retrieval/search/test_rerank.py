@@ -87,22 +87,6 @@ def test_a_budget_of_time_is_one_of_pairs():
       rerank.pairs_within(*wrong)
 
 
-@pytest.mark.parametrize('levels', [3, 1000])
-@pytest.mark.parametrize('count', [0, 1, 20, 49, 50])
-def test_what_was_re_ranked_stands_first_and_each_part_is_sorted(count, levels):
-  rng = np.random.default_rng(levels + count)
-  scores = np.floor(levels * rng.standard_normal(50)) / levels
-  reranked = rng.permutation(50) < count
-  first = [place for place in range(50) if reranked[place]]
-  rest = [place for place in range(50) if not reranked[place]]
-  slow = [
-    place
-    for part in (first, rest)
-    for place in sorted(part, key=lambda place: -scores[place])
-  ]
-  assert rerank.rank(scores, reranked).tolist() == slow
-
-
 def test_what_does_not_fit_is_named():
   three, two = np.zeros(3), np.zeros(2)
   with pytest.raises(ValueError, match=r'selector of shape \(2,\)'):

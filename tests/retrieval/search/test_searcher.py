@@ -15,7 +15,14 @@ from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
 from deltax.retrieval.search.rerank import by_budget
 from deltax.retrieval.search.results import find_where
 from deltax.retrieval.search.searcher import Budget, Searcher, search
-from deltax.retrieval.system import Network, System, encode, needs
+from deltax.retrieval.system import (
+  Network,
+  System,
+  encode,
+  needs,
+  vectors_of,
+)
+from deltax.systems import index_features
 
 SIZE, REGIONS = 32, 2
 
@@ -112,8 +119,13 @@ def names(found):
   return [match.name for match in found.matches]
 
 
+def coarse_scores(index, codes):
+  """By all vectors of the query, as these videos have one each."""
+  return (index.coarse() @ vectors_of(codes).T).max(1)
+
+
 def coarse_order(index, system, regions):
-  scores = index.coarse() @ encode(system, regions).coarse
+  scores = coarse_scores(index, encode(system, regions))
   return [index.names[i] for i in np.argsort(-scores, kind='stable')]
 
 
@@ -175,7 +187,7 @@ def test_a_budget_of_pairs_is_kept(built):
 
 @pytest.mark.parametrize('selector', [False, True])
 @pytest.mark.parametrize('fine', ['plain', 'attention'])
-def test_re_ranked_videos_stand_before_the_others_each_in_order(
+def test_without_calibration_re_ranked_videos_stand_before_the_others(
   built, fine, selector
 ):
   index, system, videos = built(fine, selector)
@@ -183,7 +195,7 @@ def test_re_ranked_videos_stand_before_the_others_each_in_order(
   codes = encode(system, query)
   lengths = dict(enumerate(index.table['frames']))
   pairs = FineSearch(system.fine).compare(codes.fine, lengths, index.fine)
-  coarse = index.coarse() @ codes.coarse
+  coarse = coarse_scores(index, codes)
   for budget in (0, 1, 2, 5, 12, 23, 24, 100):
     found = searcher.search(query, k=len(videos), budget=Budget(budget))
     assert len(found.matches) == len(videos)
@@ -194,6 +206,7 @@ def test_re_ranked_videos_stand_before_the_others_each_in_order(
     for rows, scores in (
       (compared, [pairs[row].score for row in compared]),
       (rest, coarse[rest]),
+      (compared + rest, [match.score for match in found.matches]),
     ):
       assert (np.diff(scores) <= 1e-5).all(), (budget, rows)
     # The best coarse score is among what is looked at, whoever is in need.
@@ -236,7 +249,9 @@ def test_without_a_budget_the_coarse_student_decides(built):
   assert names(found) == coarse_order(index, system, query)[:10]
   for match in found.matches:
     assert not match.reranked and not match.where
-    assert match.score == pytest.approx(np.clip(match.coarse, 0, 1))
+    scale = system.calibration
+    expected = scale.readable(scale.coarse_odds(match.coarse))
+    assert match.score == pytest.approx(expected) and match.score < 0.5
 
 
 def test_the_selector_says_what_is_compared(built):
@@ -244,7 +259,7 @@ def test_the_selector_says_what_is_compared(built):
   query = regions_of(5, 12)
   found = search(index, system, query, k=len(videos), budget=Budget(10))
   codes = encode(system, query)
-  coarse = index.coarse() @ codes.coarse
+  coarse = coarse_scores(index, codes)
   need = needs(system.selector, codes.selector, index.table['selector'], coarse)
   chosen = by_budget(coarse, need, len(coarse), pairs=8)
   reranked = {match.name for match in found.matches if match.reranked}
@@ -365,15 +380,17 @@ def test_a_normalised_score_is_less_the_mean_of_the_best_background(tmp_path):
   fine = FineSearch(system.fine)
   codes = encode(system, query)
   own = fine.with_itself(codes.fine)
-  marks, dots = [], []
+  marks, dots, scale = [], [], system.calibration
   for row, name in enumerate(index.names):
     if name in shared:
       pair = fine.compare(codes.fine, {row: len(shared[name])}, index.fine)[row]
       self_score = fine.with_itself(encode(system, shared[name]).fine).back
       there = (pair.score + 1) / (own.score + 1)
       back = (pair.back + 1) / (self_score + 1)
-      marks.append((min(there, 1) + min(back, 1)) / 2)
-      dots.append(max(0, float(index.coarse([row])[0] @ codes.coarse)))
+      both = (min(there, 1) + min(back, 1)) / 2
+      marks.append(scale.readable(scale.fine_odds(both)))
+      dot = float(coarse_scores(index, codes)[row])
+      dots.append(scale.readable(scale.coarse_odds(dot)))
   for budget, mean in ((Budget(9), np.mean(marks)), (Budget(0), np.mean(dots))):
     options = {'symmetric': True, 'budget': budget}
     plain = search(index, system, query, **options)
@@ -449,3 +466,42 @@ def test_approximate_coarse_search_still_gives_exact_scores(tmp_path):
   for name in exact.keys() & near.keys():
     assert exact[name].coarse == pytest.approx(near[name].coarse, abs=1e-6)
     assert exact[name].score == pytest.approx(near[name].score, abs=1e-6)
+
+
+def partial_copies(copies=12, films=30, frames=300):
+  """Long films of many scenes, and queries of ten frames of some of them."""
+  rng = np.random.default_rng(4)
+  features, queries = {}, {}
+  for n in range(films):
+    scenes = np.repeat(
+      rng.standard_normal((frames // 12, REGIONS, SIZE)), 12, 0
+    )
+    drift = 0.3 * rng.standard_normal((frames, REGIONS, SIZE))
+    features[f'film {n}'] = film = unit(scenes + drift)
+    start = int(rng.integers(frames - 10))
+    noise = 0.5 * rng.standard_normal((10, REGIONS, SIZE)) / SIZE**0.5
+    queries[f'film {n}'] = unit(film[start : start + 10] + noise)
+  return features, dict(list(queries.items())[:copies])
+
+
+def test_a_short_copy_in_a_long_film_is_among_the_best_by_the_coarse_score(
+  tmp_path,
+):
+  system, (features, queries) = make_system(), partial_copies()
+  with_clips = index_features(tmp_path / 'new', features, system)
+  before = Index.create(tmp_path / 'old', fingerprint='abc', description={})
+  add(before, system, features)  # one vector a film
+  recall = {}
+  for index in (before, with_clips):
+    searcher = Searcher(index, system)
+    hits = [
+      name in names(searcher.search(query, k=3, budget=Budget(0)))
+      for name, query in queries.items()
+    ]
+    recall[index] = np.mean(hits)
+  assert recall[with_clips] == 1 and recall[before] < 0.7
+  # And a short video in a long query.
+  name, query = next(iter(queries.items()))
+  short = index_features(tmp_path / 'short', {**queries, 'own': query}, system)
+  found = search(short, system, features[name], k=2, budget=Budget(0))
+  assert set(names(found)) == {name, 'own'}
