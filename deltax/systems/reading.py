@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from deltax.data.video.files import Video, read_chunks
+from deltax.data.video.files import Video, appended, read_chunks
 from deltax.retrieval.system import System
 
 CHUNK = 64  # frames read at once
@@ -53,14 +53,15 @@ def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
     ValueError: it cannot be read.
     FileNotFoundError: it is not there.
   """
-  regions, pictures, times = [], [], []
+  regions, pictures, times = None, [], []
   last: Video | None = None
   for last in read_chunks(pathlib.Path(path), CHUNK):
-    regions.append(np.asarray(system.extract(last.frames), np.float32))
+    extracted = np.asarray(system.extract(last.frames), np.float32)
+    regions = appended(regions, extracted)
     pictures += map(small_picture, last.frames)
     times.append(last.times)
   return ReadVideo(
-    np.concatenate(regions),
+    regions,
     pictures,
     np.concatenate(times),
     last.duration,

@@ -20,7 +20,7 @@ from absl import logging
 from deltax import files, plain
 from deltax.data.features.store import FeatureStore
 from deltax.data.prefetch import ahead
-from deltax.data.video.files import Video, read_chunks
+from deltax.data.video.files import Video, appended, read_chunks
 from deltax.data.video.stream import flaws
 
 CHUNK = 16  # frames that an extractor gets at once
@@ -85,21 +85,21 @@ def extract(
     )
   skipped = tuple(name for name in videos if name in store)
   todo = {name: path for name, path in videos.items() if name not in store}
-  done, failed, damaged, regions, resized = [], {}, {}, [], 0
+  done, failed, damaged, regions, resized = [], {}, {}, None, 0
   with (
     _Failures(store, videos) as failures,
     _Progress(len(videos), len(skipped), progress) as bar,
   ):
     for name, part in ahead(_decoded(todo), _AHEAD):
       if isinstance(part, Video):
-        regions.append(_regions(extractor, part.frames))
+        regions = appended(regions, _regions(extractor, part.frames))
         bar.frames(len(part.frames))
         if part.damaged:
           damaged[name] = part.damaged
         resized = part.resized
         continue
       if part is None:
-        store.add(name, np.concatenate(regions))
+        store.add(name, regions)
         done.append(name)
         if told := flaws(damaged.get(name, 0), resized):
           bar.say(f'{name}: {told}')
@@ -108,7 +108,7 @@ def extract(
         damaged.pop(name, None)
         failures.add(name, part)
         bar.say(f'{name} is left out: {part}')
-      regions = []
+      regions = None
       bar.video(len(failed))
   return Report(tuple(done), skipped, failed, damaged)
 

@@ -162,6 +162,25 @@ def read_chunks(
     raise VideoError(f'{path}: no readable video: {reason}') from error
 
 
+def appended(whole: np.ndarray | None, part: np.ndarray) -> np.ndarray:
+  """An array with a part behind it; hours of them are never there twice.
+
+  Args:
+    whole: what this function gave before, used up by it; None at the start.
+    part: of the same shape, but for its length.
+
+  >>> appended(appended(None, np.ones((2, 1))), np.zeros((1, 1))).ravel()
+  array([1., 1., 0.])
+  """
+  if whole is None:
+    return np.array(part)
+  start = len(whole)
+  # In place: the system moves pages, and no bytes are copied.
+  whole.resize((start + len(part), *whole.shape[1:]), refcheck=False)
+  whole[start:] = part
+  return whole
+
+
 def write_video(
   path: str | os.PathLike,
   frames: Iterable[np.ndarray],
