@@ -125,6 +125,8 @@ def test_an_output_among_videos_is_none_of_them(here):
     'bundle {out} --coarse run --fine run2',
     'index a.mp4 --out {out}',
     'search index a.mp4 --html {out}',
+    'copies {out}',
+    'iterate configs/demo_student.py --similarities s --workdir {out}',
   ],
 )
 @pytest.mark.parametrize('out', ['films/b.mp4/out', '/proc/1/more/out'])

@@ -245,6 +245,33 @@ def test_ctrl_c_is_one_line():
   assert started.returncode == 130
 
 
+# Libraries that catch what Ctrl-C raises go on as if nothing had been.
+IMPORTING = """
+import importlib, time
+from deltax import commands
+
+def import_module(name):
+  print('begun', flush=True)
+  try:
+    time.sleep(60)
+  except BaseException:
+    print('caught')
+  time.sleep(60)
+
+importlib.import_module = import_module
+commands.main(['info', 'any'])
+"""
+
+
+def test_ctrl_c_is_one_line_while_libraries_are_imported():
+  with process('-c', f'{HEARS_CTRL_C}{IMPORTING}') as started:
+    assert started.stdout.readline() == 'begun\n'
+    os.kill(started.pid, signal.SIGINT)
+    rest, told = started.communicate(timeout=30)
+  assert (rest, told) == ('', 'deltax info: stopped\n')
+  assert started.returncode == 130
+
+
 def test_a_reader_that_has_gone_is_no_error():
   with process('-c', f'{SLOW}commands.main(["info", "any"])') as started:
     assert started.stdout.readline() == 'begun\n'

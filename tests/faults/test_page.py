@@ -1,4 +1,7 @@
-"""The page of faults says what the code says, and every row has its test."""
+"""The page of faults says what the code says, and every row has its test.
+
+So has every row on what people's files do.
+"""
 
 import ast
 import pathlib
@@ -6,6 +9,7 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / 'docs' / 'faults.md'
+VIDEOS = ROOT / 'docs' / 'your-videos.md'
 LEAST = 20  # rows
 
 
@@ -30,13 +34,22 @@ def texts():
         yield re.sub('%[ds]', '…', node.value)
 
 
+def is_test(place):
+  file, _, name = place.strip('`').partition('::')
+  tree = ast.parse((ROOT / file).read_text())
+  return name in {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
 def test_every_row_has_a_test():
   assert len(list(rows())) >= LEAST
   for fault, *_, test in rows():
-    file, _, name = test.strip('`').partition('::')
-    tree = ast.parse((ROOT / file).read_text())
-    names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
-    assert name in names, f'{fault}: no test {test}'
+    assert is_test(test), f'{fault}: no test {test}'
+
+
+def test_every_row_on_files_has_a_test():
+  tests = re.findall('`(tests/.*?)`', VIDEOS.read_text())
+  assert len(tests) >= LEAST
+  assert not [test for test in tests if not is_test(test)]
 
 
 def test_every_message_is_what_the_code_says():

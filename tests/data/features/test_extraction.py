@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -155,6 +156,19 @@ def test_a_video_that_was_mended_is_forgotten_as_a_failure(tmp_path, videos):
     extract({name: videos['0.mp4'] for name in BROKEN[2:]}, store, Colours())
     assert read_failures(store) == {}
     assert not extraction.failures_path(store).exists()
+
+
+def test_features_of_hours_are_there_once():
+  """What grows is moved by the system, not copied."""
+  tracemalloc.start()
+  whole, part = None, np.ones((64, 9, 100), np.float32)
+  for _ in range(200):
+    whole = files.appended(whole, part)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert whole.shape == (12_800, 9, 100) and (whole == 1).all()
+  assert whole.flags.c_contiguous
+  assert peak < whole.nbytes * 1.1
 
 
 def test_damaged_frames_are_reported_and_kept(tmp_path, monkeypatch):
