@@ -1,19 +1,21 @@
-"""Where two videos match: runs along the diagonals of the comparator's map."""
+"""Where two videos match: runs along the diagonals of a map of them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from deltax.retrieval.compare.paths import find_paths
 from deltax.retrieval.networks.comparator import STRIDE
 
-# A path goes on by one row and one column, or by two of either: half to double
-# speed. What comes before, as (rows, columns) back, and what it costs.
-_STEPS = ((1, 1, 0.0), (1, 2, 0.05), (2, 1, 0.05))
-_START = -1  # in place of a number of `_STEPS`, where a path begins
-_FEWEST = 2  # places of a path
-_FEWEST_BACKWARD = 4  # a thick diagonal is crossed by short paths in reverse
-_AROUND = 2  # places by which what is left out exceeds a match on each side
+_COST = 0.05  # of a step of two rows or columns
+_FEWEST = 2, 4  # places of a path; a thick diagonal has short ones in reverse
+_MAD = 1.4826  # from a median deviation to a standard deviation
 _NEVER = -1e3  # gain of a place that no path may use
+_SMALLEST = 1e-6
+_SMALL = 64  # places of a map that says half of what chance is in it
+_CHANCE = 3.0  # standard deviations that a path by chance may gain,
+_BY_SIZE = 1.0  # and more for every e times as many places
 
 
 class Segment(NamedTuple):
@@ -34,11 +36,6 @@ class Segment(NamedTuple):
   backward: bool = False
 
 
-class _Path(NamedTuple):
-  total: float  # sum of gains, less what its steps cost
-  places: np.ndarray  # int [n, 2], rows and columns, from its start
-
-
 def find_segments(
   similarity: np.ndarray,
   mask: np.ndarray | None = None,
@@ -55,7 +52,8 @@ def find_segments(
   each place on it gains its similarity less the threshold. Then the rectangle
   between the path's ends is left out and the next best path is sought. So no
   two matches overlap in both videos, but a stretch of the query may be found in
-  several places.
+  several places. A path counts only if it gains more than the best one would in
+  noise that varies as this map does.
 
   Args:
     similarity: float `[t, s]` in [-1, 1], of parts of the query (rows) and of
@@ -87,95 +85,37 @@ def find_segments(
       f'a map of shape {similarity.shape} and a mask of shape '
       f'{np.shape(mask)}: expected [t, s] twice'
     )
+  counts = np.ones(similarity.shape, bool) if mask is None else mask > 0
+  if not counts.any():
+    return ()
+  raised, least = _above_chance(similarity[counts], threshold)
   # Below the threshold a place costs. Without that, the longest path would win
   # over the most similar one, and every path would go on to the border.
-  gain = similarity - threshold
-  if mask is not None:
-    gain = np.where(np.asarray(mask) > 0, gain, _NEVER)
-  fewest = min(_FEWEST, *gain.shape)  # of a video of one place, that one
+  paths = find_paths(
+    np.where(counts, similarity - raised, _NEVER),
+    gap=gap,
+    cost=_COST,
+    least=(least, least),
+    fewest=(min(_FEWEST[0], *similarity.shape), _FEWEST[1]),
+    most=most,
+  )
   segments = []
-  while len(segments) < most:
-    forward = _best_path(gain, gap, fewest)
-    # A target in reverse is a forward path once its columns are turned around.
-    backward = _best_path(gain[:, ::-1], gap, _FEWEST_BACKWARD)
-    reverse = backward.total > forward.total
-    path = backward if reverse else forward
-    if path.total <= 0:
-      break
-    rows, columns = path.places.T
-    if reverse:
-      columns = gain.shape[1] - 1 - columns
-    extents = [(int(x.min()), int(x.max()) + 1) for x in (rows, columns)]
+  for path in paths:
+    extents = path.rows, path.columns
+    # Of n places, those that follow a longer step leave a row or column out.
+    long_steps = sum(last - first for first, last in extents) - 2 * path.places
+    score = raised + (path.total + _COST * long_steps) / path.places
     ends = (stride * x for extent in extents for x in extent)
-    score = float(similarity[rows, columns].mean())
-    segments.append(Segment(*ends, score, bool(reverse)))
-    # A match is a band rather than a line: with the path alone left out, the
-    # next best would be the same match once more, one place beside it.
-    around = (slice(max(0, x - _AROUND), y + _AROUND) for x, y in extents)
-    gain[tuple(around)] = _NEVER
+    segments.append(Segment(*ends, score, path.backward))
   return tuple(segments)
 
 
-def _best_path(gain: np.ndarray, gap: int, fewest: int) -> _Path:
-  """The path of at least `fewest` places with the largest sum of gains."""
-  total, step, count = _totals(gain, gap)
-  # Single places are high by chance, as where two scenes happen to be alike.
-  long_enough = np.where(count >= fewest, total, 0.0)
-  end = np.unravel_index(long_enough.argmax(), gain.shape)
-  # From its end, the last steps lead back to where it began.
-  places = [end]
-  while step[places[-1]] != _START:
-    rows, columns, _ = _STEPS[step[places[-1]]]
-    row, column = places[-1]
-    places.append((row - rows, column - columns))
-  return _Path(float(long_enough[end]), np.array(places[::-1]))
-
-
-def _totals(
-  gain: np.ndarray, gap: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Of the best path that ends in each place: its sum, last step and length.
-
-  A path is never worse than none: where its sum would be, a new one starts.
-
-  Args:
-    gain: `[t, s]`.
-    gap: places in a row without a gain that a path may have.
-
-  Returns:
-    `[t, s]` sums, 0 where no path ends; numbers of `_STEPS`, or `_START`; and
-    counts of places.
-  """
-  height, width = gain.shape
-  # Two rows and columns of nothing come first, so that the longest step back
-  # from the first place finds a sum of 0, which nothing continues.
-  total = np.zeros((height + 2, width + 2))
-  missed = np.zeros(total.shape, int)  # places without a gain, up to here
-  count = np.zeros(total.shape, int)
-  step = np.full(total.shape, _START)
-  # By rows, each as a whole: no step stays in its row, so all of a row depends
-  # on the two before it alone.
-  for row in range(2, height + 2):
-    here = gain[row - 2]
-    sources = [
-      (row - rows, slice(2 - columns, width + 2 - columns))
-      for rows, columns, _ in _STEPS
-    ]
-    costs = [cost for _, _, cost in _STEPS]
-    before = np.stack(
-      [total[x] - cost for x, cost in zip(sources, costs, strict=True)]
-    )
-    best = before.argmax(0)
-    misses = np.choose(best, [missed[x] for x in sources])
-    misses = np.where(here > 0, 0, misses + 1)
-    sums = here + np.maximum(before.max(0), 0)
-    # A path ends where nothing is left of its sum, or the gap grows too long,
-    # however much it has gained: two copies far apart are two matches.
-    alive = (sums > 0) & (misses <= gap)
-    goes_on = alive & (before.max(0) > 0)
-    length = np.choose(best, [count[x] for x in sources])
-    total[row, 2:] = np.where(alive, sums, 0)
-    missed[row, 2:] = np.where(alive, misses, 0)
-    step[row, 2:] = np.where(goes_on, best, _START)
-    count[row, 2:] = np.where(alive, np.where(goes_on, length, 0) + 1, 0)
-  return total[2:, 2:], step[2:, 2:], count[2:, 2:]
+def _above_chance(values: np.ndarray, threshold: float) -> tuple[float, float]:
+  """The threshold, and what a path must gain, so that noise has no match."""
+  middle = float(np.median(values))
+  spread = _MAD * float(np.median(np.abs(values - middle)))
+  # A map of few places is itself mostly match.
+  share = values.size / (values.size + _SMALL)
+  raised = threshold + share * max(0.0, middle + spread - threshold)
+  least = share * spread * (_CHANCE + _BY_SIZE * math.log(values.size))
+  return raised, max(least, _SMALLEST)

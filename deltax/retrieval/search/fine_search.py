@@ -15,6 +15,7 @@ from deltax.retrieval.system import Network
 BLOCK = 8  # videos compared at once; empty ones fill a block
 CELLS = 2**21  # pairs of frames of a block; one takes some 200 bytes
 CHUNK = 2 * BLOCK  # videos between two looks at the clock
+ALONE = 4096  # frames of a longer video are compared with themselves
 
 
 class ComparedPair(NamedTuple):
@@ -25,15 +26,10 @@ class ComparedPair(NamedTuple):
       says it.
     back: how much of the target is in the query; of a symmetric network the
       same.
-    map: float32 `[t, s]`, -1 to 1, similarity of parts, a row or column for
-      `stride` frames.
-    stride: frames.
   """
 
   score: float
   back: float
-  map: np.ndarray
-  stride: int
 
 
 class FineSearch:
@@ -50,7 +46,17 @@ class FineSearch:
     self._compiled = set()
 
   def with_itself(self, codes: np.ndarray) -> ComparedPair:
-    """A video, `[T, R, D]` or `[T, R, W]`, against itself."""
+    """A video, `[T, R, D]` or `[T, R, W]`, against itself.
+
+    A frame is most like itself, so a video of many hours is compared part by
+    part: time and memory grow with its length, and not with the square of it.
+    """
+    parts = [codes[n : n + ALONE] for n in range(0, len(codes), ALONE)]
+    pairs = [self._alone(part) for part in parts]
+    lengths = [len(part) for part in parts]
+    return ComparedPair(*np.average(pairs, 0, lengths).tolist())
+
+  def _alone(self, codes: np.ndarray) -> ComparedPair:
     return self.compare(codes, {0: len(codes)}, lambda _: codes)[0]
 
   def compare(
@@ -109,12 +115,12 @@ class FineSearch:
       part = np.clip(comparison.raw[n, :rows, :columns], -1, 1)
       score = float(comparison.score[n])
       back = score if self._fine.net.symmetric else float(part.max(0).mean())
-      pairs.append(ComparedPair(score, back, part, self._stride))
+      pairs.append(ComparedPair(score, back))
     return pairs
 
   def _long(self, query, target) -> ComparedPair:
-    long = compare_long(*self._fine, query, target, with_map=True)
-    return ComparedPair(long.score, long.back, long.map, self._stride)
+    long = compare_long(*self._fine, query, target)
+    return ComparedPair(long.score, long.back)
 
   def _warm(self, query, lengths) -> None:
     """Compiles what a chunk needs."""

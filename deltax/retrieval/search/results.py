@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
-from deltax.retrieval.compare.segments import find_segments
-from deltax.retrieval.search.fine_search import ComparedPair
-from deltax.retrieval.search.scores import calibrate
+from deltax.retrieval.compare.locate import Frames, locate
 
 
 class Where(NamedTuple):
@@ -16,7 +12,7 @@ class Where(NamedTuple):
   Attributes:
     query: start and end, seconds.
     target: start and end, seconds.
-    score: 0 to 1, of these parts.
+    score: 0, as alike as any two frames of the two videos, to 1, the same.
     backward: whether the video shows it in reverse.
   """
 
@@ -39,8 +35,8 @@ class Match(NamedTuple):
       clips of them, -1 to 1.
     reranked: whether the fine student gave the score, or the coarse one.
     duration: of the video, seconds.
-    where: parts that belong together, the most alike first; none unless
-      re-ranked.
+    where: parts that show the same, the surest first; none where nothing
+      exceeds chance, or without re-ranking.
     row: of the index.
     state: 'missing' where there is no file any more, 'changed' where it is
       another; else ''.
@@ -80,45 +76,9 @@ class SearchResult(NamedTuple):
   false_alarms: float | None = None
 
 
-def find_where(
-  pair: ComparedPair,
-  itself: ComparedPair,
-  typical: float,
-  query: tuple[np.ndarray, float | None],
-  target: tuple[np.ndarray, float | None],
-) -> tuple[Where, ...]:
-  """The parts of two videos that belong together, the most alike first.
-
-  Args:
-    pair: the query and the video, as the fine student compared them.
-    itself: the query compared with itself.
-    typical: similarity of parts that do not belong together, -1 to 1; only read
-      where the fine student has no comparator.
-    query: seconds of each frame, float64 `[T]`, and the duration in seconds, or
-      None for that of the last frame.
-    target: the same of the video.
-  """
-  # A trained comparator puts parts that match above 0 and others below. Frames
-  # as they are have no such bound: any two are somewhat alike. It is put
-  # halfway between what is typical of them and the same frames again.
-  comparator = pair.stride > 1
-  threshold = 0.0 if comparator else (typical + itself.score) / 2
-  segments = find_segments(pair.map, threshold=threshold, stride=pair.stride)
+def find_where(query: Frames, target: Frames) -> tuple[Where, ...]:
+  """The parts of two videos that show the same, the surest first."""
   return tuple(
-    Where(
-      _seconds(segment.query_start, segment.query_end, *query),
-      _seconds(segment.target_start, segment.target_end, *target),
-      float(calibrate(segment.score, itself.score)),
-      segment.backward,
-    )
-    for segment in segments
+    Where(part.query, part.target, part.score, part.backward)
+    for part in locate(query, target)
   )
-
-
-def _seconds(start, end, times, duration) -> tuple[float, float]:
-  """From frames, the last one excluded, to seconds."""
-  if end < len(times):
-    last = times[end]
-  else:
-    last = times[-1] if duration is None else duration
-  return float(times[min(start, len(times) - 1)]), float(last)

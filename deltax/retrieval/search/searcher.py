@@ -1,12 +1,12 @@
 """From a query's regions to ranked videos, and where in them it is found."""
 
 import contextlib
-import functools
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from deltax.retrieval.compare.locate import Frames
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse_search import open_coarse
 from deltax.retrieval.search.fine_search import ComparedPair, FineSearch
@@ -131,18 +131,11 @@ class Searcher:
       marks = self._scores(scale, rows, coarse, pairs)
     if times is None:
       times = np.arange(len(regions), dtype=float)
+    end = times[-1] if duration is None else duration
+    query = Frames(codes.fine, times, float(times[0]), float(end))
     with _timed(clock, 'where'):
-      # Few of the pairs compared are copies, so the middle one is typical of
-      # videos that have nothing in common.
-      maps = [float(pair.map.mean()) for pair in pairs.values()]
-      locate = functools.partial(
-        find_where,
-        itself=scale.itself,
-        typical=float(np.median(maps)) if maps else 0.0,
-        query=(times, duration),
-      )
       matches = tuple(
-        self._match(rows[i], marks[i], coarse[i], pairs.get(rows[i]), locate)
+        self._match(rows[i], marks[i], coarse[i], query, rows[i] in pairs)
         for i in np.argsort(-marks, kind='stable')[:k]
         if marks[i] >= least
       )
@@ -213,18 +206,22 @@ class Searcher:
       marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
-  def _match(self, row, score, coarse, pair, locate) -> Match:
+  def _match(self, row, score, coarse, query, reranked) -> Match:
     index, row = self._index, int(row)
     duration = float(index.table['duration'][row])
-    times = index.times(row)
+    where = ()
+    if reranked:
+      times = index.times(row)
+      target = Frames(index.fine(row), times, float(times[0]), duration)
+      where = find_where(query, target)
     return Match(
       name=index.names[row],
       path=index.paths[row],
       score=float(score),
       coarse=float(coarse),
-      reranked=pair is not None,
+      reranked=reranked,
       duration=duration,
-      where=locate(pair, target=(times, duration)) if pair else (),
+      where=where,
       row=row,
       state=index.state(index.names[row]),
     )
