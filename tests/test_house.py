@@ -113,11 +113,14 @@ def test_only_the_seams_know_of_flax_modules():
 # own, and from the files that stand beside the folders.
 ORDER = {
   'delta': ('search', 'run', 'deploy', 'passes', 'students', 'adapters'),
-  'retrieval': ('search', 'index', 'compare', 'networks'),
+  'retrieval': ('duplicates', 'search', 'index', 'compare', 'networks'),
 }
 # What the files beside the folders of the delta wing are built from; `search`
 # and `run` are built from them.
-BUILT_ON = {'delta': ('search', 'run'), 'retrieval': ('search', 'index')}
+BUILT_ON = {
+  'delta': ('search', 'run'),
+  'retrieval': ('duplicates', 'search', 'index'),
+}
 
 
 def rooms(wing):

@@ -34,6 +34,8 @@ COMMANDS = {
       'remove': 'videos from an index',
       'refresh': 'an index after files were moved or deleted',
       'search': 'the videos of an index that a query is in, and where',
+      'duplicates': 'all copies within a collection, side by side',
+      'mark': 'that two videos are no copies, whatever they look like',
       'info': 'what is in an index, and what it takes on the disk',
     },
   ),

@@ -27,6 +27,7 @@ from deltax.report.retrieval.search_contents import (
   ShownQuery,
   ShownSegment,
   SideBySide,
+  same_moment,
 )
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
@@ -266,7 +267,7 @@ def side_by_side(
   placed = []
   for place, where in enumerate(match.where):
     inside = [t for t in pictures if where.target[0] <= t < where.target[1]]
-    placed += [(place, t, _same_moment(where, t)) for t in inside]
+    placed += [(place, t, same_moment(where, t)) for t in inside]
   if not match.where:
     rate = query.duration / max(match.duration, 1e-9)
     placed = [(None, t, rate * t) for t in pictures]
@@ -281,12 +282,6 @@ def side_by_side(
       )
     )
   return pairs
-
-
-def _same_moment(where: Where, second: float) -> float:
-  a, b = where.query[::-1] if where.backward else where.query
-  c, d = where.target
-  return a + (second - c) * (b - a) / max(d - c, 1e-9)
 
 
 def _spread(items: Sequence, count: int) -> list:

@@ -40,6 +40,17 @@ class ShownSegment(NamedTuple):
   backward: bool
 
 
+def same_moment(segment: ShownSegment, second: float) -> float:
+  """When the query shows what the video shows at a moment of a segment.
+
+  >>> same_moment(ShownSegment((0.0, 4.0), (10.0, 12.0), 1.0, True), 11.5)
+  1.0
+  """
+  a, b = segment.query[::-1] if segment.backward else segment.query
+  c, d = segment.target
+  return a + (second - c) * (b - a) / max(d - c, 1e-9)
+
+
 class SideBySide(NamedTuple):
   """Two pictures to be seen together.
 

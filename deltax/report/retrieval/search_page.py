@@ -17,7 +17,6 @@ from deltax.report.tables import swatch
 
 WIDTH, HEIGHT = 1000, 74  # of the timelines, in units of their view box
 LINES = (16, 58)  # heights at which the query's and the target's line lie
-STRIPS = {'query': 'query', 'match': 'target'}
 
 STYLE = """
 .match { border-top: 1px solid var(--rule); padding-top: 1.5rem;
@@ -113,11 +112,25 @@ def _match(rank: int, query: ShownQuery, match: ShownMatch) -> str:
     f'<span class="score">{number(match.score, 3)}</span></h2>'
     f'<div class="meter"><div style="width:{100 * score:.1f}%"></div></div>'
     f'<p class="about path">{html.escape(match.path)}<br>{how}</p>'
-    f'{_timelines(query, match)}{_segments(match)}{_pairs(match)}</section>'
+    f'{compared(query, match, ("query", "match"))}</section>'
   )
 
 
-def _timelines(query: ShownQuery, match: ShownMatch) -> str:
+def compared(
+  query: ShownQuery, match: ShownMatch, sides: tuple[str, str]
+) -> str:
+  """Two videos: the parts that match as lines, and pictures side by side.
+
+  Args:
+    query: the one video.
+    match: the other.
+    sides: what the two are called.
+  """
+  lines = _timelines(query, match, sides)
+  return f'{lines}{_segments(match, sides[0])}{_pairs(match, sides)}'
+
+
+def _timelines(query: ShownQuery, match: ShownMatch, sides) -> str:
   """Both videos as lines, and the parts of them that belong together."""
   lengths = [max(video.duration, 1e-6) for video in (query, match)]
   top, bottom = LINES
@@ -135,31 +148,32 @@ def _timelines(query: ShownQuery, match: ShownMatch) -> str:
     left, right = (d, c) if segment.backward else (c, d)
     fill = _segment_colour(i)
     marks += (
-      f'<g fill="{fill}"><title>{_told(segment)}</title>'
+      f'<g fill="{fill}"><title>{_told(segment, sides[0])}</title>'
       f'<path opacity=".25" d="M{a:.1f} {top}H{b:.1f}L{right:.1f} {bottom}'
       f'H{left:.1f}Z"/><path d="{_bar(a, b, top)}{_bar(c, d, bottom)}"/></g>'
     )
   return (
-    f'<div class="lines"><span>query</span><svg viewBox="0 0 {WIDTH} {HEIGHT}" '
-    f'preserveAspectRatio="none" role="img" aria-label="matching parts of '
+    f'<div class="lines"><span>{sides[0]}</span>'
+    f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" '
+    'role="img" aria-label="matching parts of '
     f'{html.escape(match.name)}">{marks}</svg>'
-    f'<span class="end">{clock(query.duration)}</span><span>match</span>'
+    f'<span class="end">{clock(query.duration)}</span><span>{sides[1]}</span>'
     f'<span class="end">{clock(match.duration)}</span></div>'
   )
 
 
-def _told(segment: ShownSegment) -> str:
+def _told(segment: ShownSegment, first: str) -> str:
   (a, b), (c, d) = segment.query, segment.target
   return (
-    f'{clock(a)} to {clock(b)} of the query is {clock(c)} to {clock(d)}'
+    f'{clock(a)} to {clock(b)} of the {first} is {clock(c)} to {clock(d)}'
     f'{" in reverse" * segment.backward}, '
     f'score {number(segment.score, 2)}'
   )
 
 
-def _segments(match: ShownMatch) -> str:
+def _segments(match: ShownMatch, first: str) -> str:
   items = ''.join(
-    f'<li>{swatch(_segment_colour(i))}{_told(segment)}</li>'
+    f'<li>{swatch(_segment_colour(i))}{_told(segment, first)}</li>'
     for i, segment in enumerate(match.segments)
   )
   return items and f'<ul class="legend">{items}</ul>'
@@ -173,13 +187,13 @@ def _segment_colour(place: int) -> str:
   return colour(f'candidate{place % CANDIDATES}')
 
 
-def _pairs(match: ShownMatch) -> str:
+def _pairs(match: ShownMatch, sides) -> str:
   """The query's pictures above those of the match."""
   pairs = match.pairs
   if not pairs:
     return ''
   cells = []
-  for side, key in STRIPS.items():
+  for side, key in zip(sides, ('query', 'target'), strict=True):
     cells.append(f'<div class="row">{side}</div>')
     for pair in pairs:
       second, picture = getattr(pair, key)
