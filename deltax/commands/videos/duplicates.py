@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
+from deltax.commands.videos.listing import list_copies
 from deltax.data.video.find import find
 from deltax.progress import wants_bar
 from deltax.report.retrieval.duplicates_contents import (
@@ -38,7 +39,6 @@ from deltax.retrieval.duplicates.find import (
 )
 from deltax.retrieval.index.manifest import is_index
 from deltax.retrieval.index.marks import read_marks
-from deltax.commands.videos.listing import list_copies
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -65,17 +65,21 @@ def praised(videos: Sequence[ListedVideo]) -> list[ListedVideo]:
   """Videos of a group, told which is the longest, the largest and the best.
 
   The best has the most pixels, and of as many the most bits a second. Where
-  several are equal in that, the first is taken; where all are, none.
+  several are equally long or large, the best of them is; where all are, none.
   """
+
+  def best(video):
+    return video.width * video.height, video.bits_per_second
+
   merits = {
-    'longest': lambda video: round(video.duration, 1),
+    'longest': lambda video: round(video.duration),
     'largest': lambda video: video.bytes,
-    'best': lambda v: (v.width * v.height, v.bits_per_second),
+    'best': best,
   }
   praise = {video.name: [] for video in videos}
   for word, merit in merits.items():
     if len({merit(video) for video in videos}) > 1:
-      praise[max(videos, key=merit).name].append(word)
+      praise[max(videos, key=lambda v: (merit(v), best(v))).name].append(word)
   return [video._replace(praise=tuple(praise[video.name])) for video in videos]
 
 

@@ -79,8 +79,8 @@ def _head(title: str, listed: ListedCopies) -> str:
   }
   counts = (
     f'{len(listed.groups)} groups of videos that are the same, '
-    f'{of["contained"]} videos contained in another, {of["part"]} pairs that '
-    'share a part.'
+    f'{of["contained"]} times one contained in another, {of["part"]} pairs '
+    'that share a part.'
   )
   lead = counts if listed.groups or listed.pairs else 'No copies were found.'
   return (
@@ -97,14 +97,18 @@ def _group(
   rows = []
   for video in group:
     rows.append(_row(video))
-    rows += [
-      (f'<span class="path">{html.escape(path)}</span>', *same)
-      for path in video.same_bytes
-      for same in [(*[MISSING] * 4, 'the same bytes as above', MISSING)]
-    ]
-  names = 'video', 'length', 'pixels', 'Mbit/s', 'MB', 'of these', 'path'
-  table = document.table('', names, rows)
-  return document.section(f'Group {place}', table + ''.join(map(_pair, pairs)))
+    for path in video.same_bytes:
+      told = f'the same bytes: {html.escape(path)}'
+      rows.append(('', told, *[MISSING] * 5))
+  names = 'video', 'path', 'length', 'pixels', 'Mbit/s', 'MB', 'of these'
+  table = document.table('', names, rows, left=2)
+  best = next((video.name for video in group if 'best' in video.praise), '')
+  shown = ''.join(
+    # Of large groups only the pairs with the best video lie open.
+    _pair(pair, opened=best in ('', pair.first.name, pair.second.name))
+    for pair in pairs
+  )
+  return document.section(f'Group {place}', table + shown)
 
 
 def _row(video: ListedVideo) -> tuple[str, ...]:
@@ -112,16 +116,16 @@ def _row(video: ListedVideo) -> tuple[str, ...]:
   state = f' ({video.state})' if video.state else ''
   return (
     html.escape(video.name + state),
+    html.escape(video.path),
     clock(video.duration),
     f'{video.width} x {video.height}' if known else MISSING,
     number(video.bits_per_second / 1e6, 1) if known else MISSING,
     number(video.bytes / 1e6, 1) if known else MISSING,
     ', '.join(f'<strong>{word}</strong>' for word in video.praise) or MISSING,
-    f'<span class="path">{html.escape(video.path)}</span>',
   )
 
 
-def _pair(pair: ListedPair) -> str:
+def _pair(pair: ListedPair, *, opened: bool = True) -> str:
   first, second = pair.first, pair.second
   told = RELATIONS[pair.relation].format(
     f'<em>{html.escape(first.name)}</em>',
@@ -140,7 +144,7 @@ def _pair(pair: ListedPair) -> str:
   )
   query = ShownQuery(first.name, first.duration, first.pictures)
   return (
-    f'<details open><summary>{told}<span class="score">'
+    f'<details{" open" * opened}><summary>{told}<span class="score">'
     f'{number(pair.score, 2)}</span></summary><p class="about">{shares} of '
     'them, counted so that what many videos share counts little.</p>'
     f'{compared(query, match, SIDES)}</details>'

@@ -167,7 +167,7 @@ def _told(segment: ShownSegment, first: str) -> str:
   return (
     f'{clock(a)} to {clock(b)} of the {first} is {clock(c)} to {clock(d)}'
     f'{" in reverse" * segment.backward}, '
-    f'score {number(segment.score, 2)}'
+    f'likeness {number(segment.score, 2)}'
   )
 
 
