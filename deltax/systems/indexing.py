@@ -3,12 +3,12 @@
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
 
-from deltax.data.video.find import find, shortest_name
+from deltax.data.video.find import find
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
 from deltax.retrieval.index.shard import IndexedVideo
@@ -17,10 +17,10 @@ from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.search.searcher import check_model
 from deltax.retrieval.system import System, encode
 from deltax.systems import folder as system_folder
+from deltax.systems.batches import Batches
 from deltax.systems.known import sort_files
 from deltax.systems.reading import ReadVideo, pictured_frames, read_video
 
-COMMIT = 8  # videos that are put on the disk together
 NAMED = 3  # videos whose failure is told where all have failed
 
 
@@ -209,73 +209,6 @@ def add_videos(
   )
 
 
-class _Batches:
-  """Puts encoded videos on the disk, a few at a time.
-
-  The last ones too when it is left by an error, so that work that is done is
-  never lost. The index is opened with the first videos: where there are none, a
-  new one is not made.
-
-  Attributes:
-    index: None until there are videos.
-    done: how many were added.
-    there: how many another has added meanwhile.
-  """
-
-  def __init__(self, open_index: Callable[[], Index]):
-    self._open_index = open_index
-    self._waiting: list[IndexedVideo] = []
-    self._replaced: list[str] = []
-    self.index: Index | None = None
-    self.done = self.there = 0
-
-  def __enter__(self) -> Self:
-    return self
-
-  def add(self, video: IndexedVideo, replaces: str) -> None:
-    self._waiting.append(video)
-    self._replaced += [replaces] * bool(replaces)
-    if len(self._waiting) == COMMIT:
-      self._write()
-
-  def __exit__(self, *error) -> None:
-    if self._waiting:
-      self._write()
-
-  def _write(self) -> None:
-    # Forgotten first: videos that were refused would be so again on leaving.
-    batch, self._waiting = self._waiting, []
-    replaced, self._replaced = self._replaced, []
-    self.index = self.index or self._open_index()
-    for last in (False, False, True):
-      self.index.reload()
-      new = _not_there(self.index, batch, replaced)
-      try:
-        self.index.add(new, replaced=replaced)
-        break
-      except ValueError:
-        self.index.reload()
-        if last or not any(video.name in self.index for video in new):
-          raise  # else another was faster
-    self.done += len(new)
-    self.there += len(batch) - len(new)
-
-
-def _not_there(
-  index: Index, batch: Sequence[IndexedVideo], replaced: Sequence[str]
-) -> list[IndexedVideo]:
-  """Those of a batch that nobody has added meanwhile, by free names."""
-  known = {file.content for file in index.files if file}
-  taken, new = set(index.names) - set(replaced), []
-  for video in batch:
-    if video.file.content in known:
-      continue
-    name = shortest_name(pathlib.Path(video.path), video.name, taken)
-    taken.add(name)
-    new.append(video._replace(name=name))
-  return new
-
-
 def _add(
   known: Index | None,
   open_index: Callable[[], Index],
@@ -292,8 +225,10 @@ def _add(
     known.follow(plan.moved)
   if plan.gone:
     known.remove(plan.gone)
-  with _Batches(open_index) as batches:
+  with Batches(known, open_index) as batches:
     for name, new in tqdm.tqdm(plan.new.items(), disable=not progress):
+      if batches.finds(new.file.content):
+        continue
       try:
         video = read_video(system, new.path)
         encoded = _encoded(system, fine, video)

@@ -30,7 +30,7 @@ from deltax.data.features.store import FeatureStore
 from deltax.data.video.files import write_video
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.searcher import search
-from deltax.systems import extractors, indexing, open_index
+from deltax.systems import batches, extractors, indexing, open_index
 from deltax.training import (
   CheckpointError,
   find_checkpoint,
@@ -180,7 +180,7 @@ class Adding:
     assert index == {name: self._contents[name] for name in index}
     assert len(answers(folder / 'index')) == len(index)
     added = len(index) - len(self._there)
-    assert added % indexing.COMMIT == 0 or len(index) == len(self._contents)
+    assert added % batches.COMMIT == 0 or len(index) == len(self._contents)
     return f'after {added} of {len(self._contents) - len(self._there)} videos'
 
   def check_end(self, folder):

@@ -25,6 +25,7 @@ from deltax.data.video.stream import (
 )
 from deltax.data.video.timing import Clock, Sampler, Stamps, announced
 
+_BT601, _LIMITED = 6, 1  # numbers of FFmpeg for a matrix and a range
 _CUT_SECONDS, _CUT_SHARE = 0.5, 0.05  # missing at the end: the file is cut off
 
 
@@ -227,6 +228,9 @@ def write_video(
       stream = container.add_stream('libx264', rate)
       stream.height, stream.width = shape[:2]
       stream.pix_fmt = 'yuv420p'
+      # How the pictures are converted; players guess otherwise, by the size.
+      stream.codec_context.colorspace = _BT601
+      stream.codec_context.color_range = _LIMITED
       # x264's 'macroblock tree' gives small videos other bytes at each run.
       stream.options = {'crf': str(crf), 'x264-params': 'mbtree=0'}
       stamps = None if times is None else Stamps(container, stream, rate, times)

@@ -90,22 +90,30 @@ def decode(container, stream):
   whole = container.format.name.startswith('matroska')
   lost = _lost_before(stream) if whole else lambda packet: 0
   packets = container.demux() if whole else container.demux(stream)
+  expected = errors = 0  # frames that are not given yet; packets that failed
   while True:
     try:
       packet = next(packets, None)
     except av.error.FFmpegError:  # the rest cannot be reached
       yield None
-      return
+      break
     if packet is None:
-      return
+      break
     for _ in range(lost(packet)):
       yield None
     if packet.stream.index != stream.index:
       continue
+    expected += bool(packet.size) and not packet.is_discard
     try:
-      yield from packet.decode()
+      for frame in packet.decode():
+        expected -= 1
+        yield frame
     except av.error.FFmpegError:
+      expected, errors = expected - 1, errors + 1
       yield None
+  # After errors, decoders leave out more frames without a word.
+  for _ in range(expected if errors else 0):
+    yield None
 
 
 def _lost_before(stream):

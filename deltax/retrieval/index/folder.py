@@ -22,18 +22,14 @@ from typing import Any, Self
 import numpy as np
 
 from deltax import files
-from deltax.retrieval.index.identity import (
-  Identity,
-  as_stored,
-  read_stored,
-  state_of,
-)
+from deltax.retrieval.index.identity import Identity, as_stored, state_of
 from deltax.retrieval.index.manifest import (
-  MANIFEST,
   create_manifest,
   read_manifest,
+  stamp,
   write_manifest,
 )
+from deltax.retrieval.index.moved import moved_videos, where
 from deltax.retrieval.index.shard import (
   ROW,
   IndexedVideo,
@@ -168,8 +164,13 @@ class Index:
     return state_of(self.paths[row], self.files[row])
 
   def reload(self) -> None:
-    """Reads what others have changed meanwhile."""
-    self._read()
+    """Reads what others have changed meanwhile, if anything."""
+    if stamp(self.folder) != self._stamp:
+      self._read()
+
+  def holds(self, content: str) -> bool:
+    """Whether a video is of a file of this content."""
+    return content in self._contents
 
   def add(
     self, videos: Iterable[IndexedVideo], *, replaced: Iterable[str] = ()
@@ -276,6 +277,7 @@ class Index:
   def _read(self) -> None:
     """Opens what the manifest names, again if it was replaced meanwhile."""
     for last in (False, False, True):
+      self._stamp = stamp(self.folder)
       self.manifest = read_manifest(self.folder)
       try:
         self._shards = [self._open(r) for r in self.manifest['segments']]
@@ -308,10 +310,11 @@ class Index:
       [np.zeros(0, ROW), *(part.table[alive] for part, alive in pairs)]
     )
     moved = self.manifest['moved']
-    about = [_where(part, row, moved) for part, alive in pairs for row in alive]
+    about = [where(part, row, moved) for part, alive in pairs for row in alive]
     self.names = [name for name, _, _ in about]
     self.paths = [path for _, path, _ in about]
     self.files = [file for _, _, file in about]
+    self._contents = {file.content for file in self.files if file}
     self._row_of = {name: row for row, name in enumerate(self.names)}
     if len(self._row_of) != len(self.names):
       raise ValueError(f'{self.folder} is damaged: it has a video twice')
@@ -370,23 +373,5 @@ class Index:
     for part, _ in parts:
       part.vectors()  # the others are compared video by video
     if any(len(alive) for _, alive in parts):
-      kept.append(self._write(manifest, _moved(parts, manifest['moved'])))
+      kept.append(self._write(manifest, moved_videos(parts, manifest['moved'])))
     manifest['segments'] = kept
-
-
-def _where(part: Shard, row: int, moved: Mapping[str, Any]):
-  """Name, path and file of a video, as they are now."""
-  change = moved.get(str(part.table['id'][row]))
-  if change is None:
-    return part.names[row], part.paths[row], part.files[row]
-  name, path, file = change
-  return name, path, read_stored(file, MANIFEST)
-
-
-def _moved(parts, moved: dict[str, Any]) -> Iterator[IndexedVideo]:
-  """Videos of shards to be written again, with where they are by now."""
-  for part, alive in parts:
-    for row in alive:
-      name, path, file = _where(part, row, moved)
-      moved.pop(str(part.table['id'][row]), None)
-      yield part.video(row)._replace(name=name, path=path, file=file)

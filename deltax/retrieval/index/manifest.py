@@ -115,6 +115,15 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
+def stamp(folder: pathlib.Path) -> tuple[int, ...]:
+  """Of an index's manifest: another when it was replaced; () if it is gone."""
+  try:
+    about = (folder / MANIFEST).stat()
+  except OSError:
+    return ()
+  return about.st_ino, about.st_mtime_ns, about.st_size
+
+
 def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """Puts a manifest in the place of the one that is there."""
   files.write_json(folder / MANIFEST, manifest, durable=True)

@@ -1,5 +1,6 @@
 """A video looks as a player shows it: turned, in proportion, in its colours."""
 
+import av
 import cv2
 import numpy as np
 import odd_videos
@@ -106,6 +107,13 @@ def test_colours_are_those_that_the_file_tells(
   odd_videos.write(path, frames, codec='ffv1', **tags)
   colour = whole(path).frames[0, 24, 32]
   np.testing.assert_allclose(colour, expected, atol=6)
+
+
+def test_what_is_written_tells_its_colours(coded):
+  """Else a player takes those of a large picture for others."""
+  with av.open(str(coded)) as file:
+    frame = next(file.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (6, 1)
 
 
 @pytest.fixture(scope='module')
