@@ -6,7 +6,7 @@ import numpy as np
 
 from deltax.retrieval.compare import bits
 
-_SAMPLE = 256  # frames of the other video that a background is taken from
+_SAMPLE = 128  # frames of the other video that a background is taken from
 _SHRINK = 8  # frames as many as which the whole pair counts in a background
 _MAD = 1.4826  # from the median of what is left to a standard deviation
 _SMALLEST = 1e-6

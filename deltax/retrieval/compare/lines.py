@@ -9,10 +9,11 @@ from deltax.retrieval.compare.paths import Path
 _NEAR = 2  # frames beside a path within which the best match is sought
 _BEYOND = 1.0  # deviations from which a frame has a match
 _OFF = 0.5  # frames beside a line at which a match counts half
-_ROUNDS = 8
+_ROUNDS, _LAID = 8, 3  # of weights, and of looking for matches along a line
 _PLAIN = 0.06  # a pace that differs less from 1 is 1,
 _SURE = 3.0  # or less than so many standard errors
 _PACES = 0.4, 2.5  # in frames
+_GAP = 3  # frames that do not match within a part
 _HALF = 0.45  # of a part's usual likeness, where it ends
 
 
@@ -75,29 +76,40 @@ def fit_line(
     The line; None where too few frames match.
   """
   (top, bottom), (left, right) = path.rows, path.columns
-  ends = (bottom - 1, top) if path.backward else (top, bottom - 1)
   columns, rows = np.arange(left, right), np.arange(top, bottom)
+  ends = (bottom - 1, top) if path.backward else (top, bottom - 1)
   across = np.interp(columns, (left, max(right - 1, left + 1e-6)), ends)
   order = (right - 1, left) if path.backward else (left, right - 1)
   along = np.interp(rows, (top, max(bottom - 1, top + 1e-6)), order)
-  found = [_matches(beyond, columns, across)]
-  found.append(_matches(beyond.T, rows, along))
-  (x, i, one), (y, j, other) = found
-  seconds = [
-    np.concatenate([_seconds(target_times, x), _seconds(target_times, j)]),
-    np.concatenate([_seconds(query_times, i), _seconds(query_times, y)]),
-  ]
-  weights = np.concatenate([one, other])
-  if len(weights) < 2:
-    return None
-  sign = -1.0 if path.backward else 1.0
-  steps = _step(query_times), _step(target_times)
+  line = None
+  # A path that begins or ends beside its match is crooked, and so is the first
+  # line along it.
+  for _ in range(_LAID):
+    x, i, one = _matches(beyond, columns, across)
+    y, j, other = _matches(beyond.T, rows, along)
+    weights = np.concatenate([one, other])
+    if len(weights) < 2:
+      return line
+    seconds = (
+      _seconds(target_times, np.concatenate([x, j])),
+      _seconds(query_times, np.concatenate([i, y])),
+    )
+    steps = _step(target_times), _step(query_times)
+    line = _fitted(*seconds, weights, steps, path.backward)
+    across = _places(query_times, line.at(target_times[columns]))
+    along = _places(target_times, line.back(query_times[rows]))
+  return line
+
+
+def _fitted(x, y, weights, steps, backward) -> Line:
+  """The line through matches, at the same pace unless it surely is another."""
+  sign = -1.0 if backward else 1.0
   off = _OFF * max(steps)
-  pace, error = _straight(*seconds, weights, None, sign, off)[1:]
+  pace, error = _straight(x, y, weights, None, sign, off)[1:]
   plain = abs(pace - sign) < max(_SURE * error, _PLAIN)
-  if plain or not _PACES[0] < sign * pace * steps[1] / steps[0] < _PACES[1]:
+  if plain or not _PACES[0] < sign * pace * steps[0] / steps[1] < _PACES[1]:
     pace = sign
-  return Line(*_straight(*seconds, weights, pace, sign, off)[:2])
+  return Line(*_straight(x, y, weights, pace, sign, off)[:2])
 
 
 def _matches(beyond, columns, rows) -> tuple[np.ndarray, ...]:
@@ -124,6 +136,10 @@ def _matches(beyond, columns, rows) -> tuple[np.ndarray, ...]:
 
 def _seconds(times: np.ndarray, places: np.ndarray) -> np.ndarray:
   return np.interp(places, np.arange(len(times)), times)
+
+
+def _places(times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+  return np.interp(seconds, times, np.arange(len(times)))
 
 
 def _step(times: np.ndarray) -> float:
@@ -196,7 +212,7 @@ def _within(times, matched, ends) -> np.ndarray:
 def _profile(beyond, times, other_times, at) -> tuple[np.ndarray, np.ndarray]:
   """Likeness of each frame to that on the line, and its number, -1 beyond."""
   asked = at(times)
-  places = np.interp(asked, other_times, np.arange(len(other_times)))
+  places = _places(other_times, asked)
   low = np.floor(places).astype(int)
   high = np.minimum(low + 1, len(other_times) - 1)
   here = np.arange(len(times))
@@ -223,11 +239,7 @@ def _bounds(values, there, video, inside) -> tuple[float, float] | None:
   usual = np.median(values[within] if within.any() else values)
   least = max(0.6 * _BEYOND, _HALF * usual)
   gains = np.minimum(np.maximum(values, -4), max(2 * usual, -4)) - least
-  sums = np.append(0, np.cumsum(gains))
-  # The stretch with the largest sum: from the lowest sum before to its end.
-  lowest = np.minimum.accumulate(sums[:-1])
-  last = int((sums[1:] - lowest).argmax())
-  first = int(sums[: last + 1].argmin())
+  first, last = _best_stretch(gains, within)
   one, other = places[first], places[last]
   left = start if one == 0 else (times[one - 1] + times[one]) / 2
   right = end
@@ -239,3 +251,18 @@ def _bounds(values, there, video, inside) -> tuple[float, float] | None:
   if last == len(places) - 1 and other + 1 < len(times):
     right = times[other + 1]
   return float(left), float(right)
+
+
+def _best_stretch(gains: np.ndarray, within: np.ndarray) -> tuple[int, int]:
+  """The first and last place of the stretch that gains most around a path."""
+  best = np.where(within, gains, -np.inf) if within.any() else gains
+  middle = int(best.argmax())
+  # Another match may lie on the same line: a longer gap parts the two.
+  missed = np.convolve(gains <= 0, np.ones(_GAP + 1), 'valid') > _GAP
+  ends = np.flatnonzero(missed)  # where gaps begin
+  before, after = ends[ends + _GAP < middle], ends[ends > middle]
+  low = int(before[-1]) + _GAP + 1 if len(before) else 0
+  high = int(after[0]) if len(after) else len(gains)
+  left, right = gains[low : middle + 1], gains[middle:high]
+  first = middle - int(np.cumsum(left[::-1]).argmax())
+  return first, middle + int(np.cumsum(right).argmax())

@@ -27,7 +27,7 @@ _SPED = 0.7  # of a line's total counts where its pace is not 1
 _LARGER = 0.5  # more for every e times as many places, above `_FEW`
 _FEW = 150
 _FEWEST = 2, 4  # places of a path; a thick diagonal has short ones in reverse
-_CELLS = 2**24  # pairs of frames that are compared; of more, every nth
+_CELLS = 2**23  # pairs of frames that are compared; of more, every nth
 _MARGIN = 24  # frames around an end that are compared again
 
 

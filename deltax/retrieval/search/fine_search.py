@@ -15,7 +15,7 @@ from deltax.retrieval.system import Network
 BLOCK = 8  # videos compared at once; empty ones fill a block
 CELLS = 2**21  # pairs of frames of a block; one takes some 200 bytes
 CHUNK = 2 * BLOCK  # videos between two looks at the clock
-ALONE = 4096  # frames of a longer video are compared with themselves
+ALONE = 1024  # frames of a longer video are compared with themselves
 
 
 class ComparedPair(NamedTuple):
