@@ -23,6 +23,12 @@ PATIENCE = 45  # seconds until a process that does not answer counts as dead
 COORDINATOR = ('JAX_COORDINATOR_ADDRESS',)
 PROCESSES = ('JAX_NUM_PROCESSES', 'WORLD_SIZE')
 PROCESS_ID = ('JAX_PROCESS_ID', 'RANK', 'JOB_COMPLETION_INDEX')
+# What a pod of Kubernetes has, and what tells that it is one of several.
+_POD = 'KUBERNETES_SERVICE_HOST'
+_LAUNCHED = {
+  *('JOB_COMPLETION_INDEX', 'TPU_WORKER_HOSTNAMES', 'SLURM_JOB_ID'),
+  'OMPI_MCA_orte_hnp_uri',
+}
 
 
 def define_flags() -> None:
@@ -106,6 +112,7 @@ def _connect(
   try:
     jax.distributed.initialize(
       **described,
+      cluster_detection_method=_detection(),
       initialization_timeout=PATIENCE,
       heartbeat_timeout_seconds=PATIENCE,
       # The first one may still write a report when the others have ended.
@@ -118,6 +125,15 @@ def _connect(
   except RuntimeError as error:
     reason = str(error).strip().splitlines()[0]
     raise DeltaxError(f'no connection with the others: {reason}') from error
+
+
+def _detection() -> str | None:
+  """How JAX looks for other processes; not at all in a pod that is alone.
+
+  It takes every pod for one of a job, and fails where it is of none.
+  """
+  alone = _POD in os.environ and not _LAUNCHED & set(os.environ)
+  return 'deactivate' if alone else None
 
 
 def _wait_for(coordinator: str) -> None:

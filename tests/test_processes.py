@@ -364,6 +364,36 @@ def test_flags_and_the_usual_variables_name_the_others(
   assert connect(monkeypatch, variables, *given) == ['host:12', 4, 3]
 
 
+IN_A_POD = """
+import sys, types
+def ask():
+  raise RuntimeError('not of a job')
+asked = types.ModuleType('kubernetes')
+asked.config = types.SimpleNamespace(load_incluster_config=ask)
+sys.modules['kubernetes'] = asked
+from deltax import processes
+with processes.together('train.py'):
+  print('alone')
+"""
+
+
+@pytest.mark.parametrize(
+  ('variables', 'said'),
+  [({}, 'alone'), ({'JOB_COMPLETION_INDEX': '0'}, 'not of a job')],
+)
+def test_a_pod_of_no_job_is_alone(tmp_path, variables, said):
+  """With the package by which JAX asks Kubernetes who the others are."""
+  pod = {'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'PYTHONPATH': str(ROOT)}
+  done = subprocess.run(
+    [sys.executable, '-c', IN_A_POD],
+    env=environment(tmp_path, 1) | pod | variables,
+    capture_output=True,
+    text=True,
+  )
+  assert said in done.stdout + done.stderr
+  assert done.returncode == (said != 'alone')
+
+
 @pytest.mark.parametrize(
   ('given', 'said'),
   [
