@@ -62,6 +62,10 @@ def make_torch(folder):
   torch_writer.save(folder / 'zip.pth', value)
   torch_writer.save(folder / 'big.pth', value, byteorder='big')
   torch_writer.save_legacy(folder / 'sequential.pth', value)
+  about = {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]}
+  header = json.dumps({'a': about, '__metadata__': {'format': 'pt'}}).encode()
+  length = len(header).to_bytes(8, 'little')
+  (folder / 'a.safetensors').write_bytes(length + header + bytes(8))
   plain = torch_writer.dumps(torch_writer.plain_tensor(bias))
   (folder / 'tensor.p').write_bytes(plain)
   (folder / 'array.p').write_bytes(pickle.dumps({'macs': weight}, 4))

@@ -265,6 +265,16 @@ def test_where_files_are_outlasts_merging(films, tmp_path, monkeypatch):
     assert file == identify(path)
 
 
+def test_a_reader_knows_the_files_when_its_shards_are_gone(films, tmp_path):
+  place = tmp_path / 'i'
+  systems.index_files(place, [films])
+  reader = Index(place)
+  (films / 'a.mp4').unlink()
+  shutil.rmtree(place / 'segments')
+  assert reader.state('a.mp4') == 'missing' and reader.state('b.mp4') == ''
+  assert reader.files[reader.row('b.mp4')] == identify(films / 'b.mp4')
+
+
 def test_of_two_who_add_the_same_the_second_finds_it_there(
   films, tmp_path, monkeypatch
 ):

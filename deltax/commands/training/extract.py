@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: there are no videos, two of one name, or OUT has features of
       another extractor.
   """
-  videos = find.find_videos(arguments.videos, endings=not arguments.no_endings)
+  found = find.find(arguments.videos)
+  videos = find.ids(found) if arguments.no_endings else found.videos
   folders.check_apart(
     arguments.out, *videos.values(), arguments.weights, arguments.whitening
   )
@@ -89,6 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
       f'{store.folder}: {len(store)} videos, {len(report.done)} of them new; '
       f'{len(report.skipped)} were there'
     )
+    if found.skipped:
+      print(f'passed by: {"; ".join(find.describe_skipped(found.skipped))}')
     if report.damaged:
       print(f'{len(report.damaged)} of the new have damaged frames')
     if report.failed:

@@ -87,16 +87,23 @@ def find_videos(
     FileNotFoundError: no such file or folder.
     ValueError: there are no videos; or, without endings, two of one name.
   """
-  videos = find(places).videos
-  if endings:
-    return videos
-  ids = {}
-  for name, path in videos.items():
+  found = find(places)
+  return found.videos if endings else ids(found)
+
+
+def ids(found: Found) -> dict[str, pathlib.Path]:
+  """Videos by their names without endings.
+
+  Raises:
+    ValueError: two are of one name.
+  """
+  videos = {}
+  for name, path in found.videos.items():
     short = pathlib.PurePosixPath(name).with_suffix('').as_posix()
-    if short in ids:
-      raise ValueError(f'two videos named {short}: {ids[short]}, {path}')
-    ids[short] = path
-  return ids
+    if short in videos:
+      raise ValueError(f'two videos named {short}: {videos[short]}, {path}')
+    videos[short] = path
+  return videos
 
 
 def shortest_name(path: pathlib.Path, name: str, taken: Container[str]) -> str:

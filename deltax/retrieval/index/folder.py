@@ -29,7 +29,7 @@ from deltax.retrieval.index.manifest import (
   stamp,
   write_manifest,
 )
-from deltax.retrieval.index.moved import moved_videos, where
+from deltax.retrieval.index.moved import file_of, moved_videos, where
 from deltax.retrieval.index.shard import (
   ROW,
   IndexedVideo,
@@ -56,7 +56,6 @@ class Index:
     manifest: what the folder says of itself.
     names: N names.
     paths: N places where the files were.
-    files: N identities of the files, None where one is not known.
     table: `[N]`, dtype `shard.ROW`: numbers of each video.
 
   Raises:
@@ -110,6 +109,17 @@ class Index:
   def fingerprint(self) -> str:
     """Of the model that encoded the videos."""
     return self.manifest['fingerprint']
+
+  @property
+  def files(self) -> list[Identity | None]:
+    """N identities of the files, None where one is not known."""
+    if self._files is None:
+      moved = self.manifest['moved']
+      pairs = zip(self._shards, self._alive, strict=True)
+      self._files = [
+        file_of(part, row, moved) for part, alive in pairs for row in alive
+      ]
+    return self._files
 
   def row(self, name: str) -> int:
     """The row of a video; ValueError if there is none of this name."""
@@ -170,6 +180,8 @@ class Index:
 
   def holds(self, content: str) -> bool:
     """Whether a video is of a file of this content."""
+    if self._contents is None:
+      self._contents = {file.content for file in self.files if file}
     return content in self._contents
 
   def add(
@@ -311,10 +323,9 @@ class Index:
     )
     moved = self.manifest['moved']
     about = [where(part, row, moved) for part, alive in pairs for row in alive]
-    self.names = [name for name, _, _ in about]
-    self.paths = [path for _, path, _ in about]
-    self.files = [file for _, _, file in about]
-    self._contents = {file.content for file in self.files if file}
+    self.names = [name for name, _ in about]
+    self.paths = [path for _, path in about]
+    self._files = self._contents = None
     self._row_of = {name: row for row, name in enumerate(self.names)}
     if len(self._row_of) != len(self.names):
       raise ValueError(f'{self.folder} is damaged: it has a video twice')

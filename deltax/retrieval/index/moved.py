@@ -11,10 +11,8 @@ from deltax.retrieval.index.manifest import MANIFEST
 from deltax.retrieval.index.shard import IndexedVideo, Shard
 
 
-def where(
-  part: Shard, row: int, moved: Mapping[str, Any]
-) -> tuple[str, str, Identity | None]:
-  """Name, path and file of a video, as they are now.
+def where(part: Shard, row: int, moved: Mapping[str, Any]) -> tuple[str, str]:
+  """Name and path of a video, as they are now.
 
   Args:
     part: that has the video.
@@ -23,9 +21,16 @@ def where(
   """
   change = moved.get(str(part.table['id'][row]))
   if change is None:
-    return part.names[row], part.paths[row], part.files[row]
-  name, path, file = change
-  return name, path, read_stored(file, MANIFEST)
+    return part.names[row], part.paths[row]
+  return change[0], change[1]
+
+
+def file_of(part: Shard, row: int, moved: Mapping[str, Any]) -> Identity | None:
+  """What the file of a video is, as `where`."""
+  change = moved.get(str(part.table['id'][row]))
+  if change is None:
+    return part.files[row]
+  return read_stored(change[2], MANIFEST)
 
 
 def moved_videos(
@@ -39,6 +44,7 @@ def moved_videos(
   """
   for part, alive in parts:
     for row in alive:
-      name, path, file = where(part, row, moved)
+      name, path = where(part, row, moved)
+      file = file_of(part, row, moved)
       moved.pop(str(part.table['id'][row]), None)
       yield part.video(row)._replace(name=name, path=path, file=file)

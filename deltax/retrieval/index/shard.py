@@ -13,6 +13,7 @@ A folder of plain files, each the videos one after the other:
     files.json    what each file was, see `identity.py`; older shards lack it
 """
 
+import functools
 import json
 import math
 import pathlib
@@ -198,7 +199,7 @@ class Shard:
 
   Attributes:
     table: `[N]`, dtype `ROW`.
-    names: N names; `paths`: where their files were; `files`: what they were.
+    names: N names; `paths`: where their files were.
     coarse: float32 `[N, E]`, mapped.
 
   Raises:
@@ -218,7 +219,7 @@ class Shard:
     _check_fit(folder, record, self.table, listed, self.coarse)
     self.names = [name for name, _, _ in listed]
     self.paths = [path for _, path, _ in listed]
-    self.files = _read_known(folder, record)
+    self._known = _read_known(folder, record)
     self._checksums = {
       name: record['files'][name]['checksum']
       for name in ('coarse.npy', CLIPS[0])
@@ -240,6 +241,17 @@ class Shard:
     self._sound = np.zeros(len(self.table), bool)
     self._clips, counts = _open_clips(folder, record)
     self._clip_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(int)
+
+  @functools.cached_property
+  def files(self) -> list[Identity | None]:
+    """What the files were; unpacked when asked, as a search does without."""
+    if self._known is None:
+      return [None] * len(self.table)
+    path = self.folder / KNOWN
+    known = plain.check(plain.loads(self._known), [plain.ANY], path)
+    if len(known) != len(self.table):
+      raise ValueError(f'{path} is damaged: it has not {len(self.table)} files')
+    return [read_stored(value, path) for value in known]
 
   def vectors(self) -> np.ndarray:
     """`coarse` after the checksums of all coarse vectors were compared."""
@@ -300,17 +312,13 @@ class Shard:
     )
 
 
-def _read_known(folder, record) -> list[Identity | None]:
-  """What the files were; nothing is known where an older library wrote."""
+def _read_known(folder, record) -> str | None:
+  """What the files were, packed; the folder may go when others rewrite it."""
   if KNOWN not in record['files']:
-    return [None] * record['videos']
-  path = folder / KNOWN
-  _check_size(path, record['files'][KNOWN])
-  _check_content(path, record['files'][KNOWN])
-  known = plain.read_json(path, [plain.ANY])
-  if len(known) != record['videos']:
-    raise ValueError(f'{path} is damaged: it has not {record["videos"]} files')
-  return [read_stored(value, path) for value in known]
+    return None
+  _check_size(folder / KNOWN, record['files'][KNOWN])
+  _check_content(folder / KNOWN, record['files'][KNOWN])
+  return (folder / KNOWN).read_text('utf-8')
 
 
 def _check_fit(folder, record, table, listed, coarse) -> None:
