@@ -7,6 +7,7 @@ import shutil
 import sys
 
 import numpy as np
+import odd_videos
 import pytest
 from made_films import RATE, fake_system, film
 from PIL import Image
@@ -291,6 +292,29 @@ def test_files_that_have_gone_or_changed_are_told_and_refreshed(
   assert '3 videos; 0 moved, 0 removed' in capsys.readouterr().out
   run('refresh', out, '--force')
   assert '0 videos; 0 moved, 3 removed' in capsys.readouterr().out
+
+
+def test_damage_and_sizes_that_change_are_told_of_videos_and_queries(
+  videos, tmp_path, capsys
+):
+  films, parts = tmp_path / 'films', []
+  films.mkdir()
+  odd_videos.damaged(videos / 'db/a.mp4', films / 'hurt.mp4')
+  for number, size in enumerate([(32, 48), (48, 48)]):
+    part = tmp_path / f'{number}.ts'
+    frames = np.full((8, *size, 3), 90 * number, np.uint8)
+    parts.append(odd_videos.write(part, frames, 4, form='mpegts'))
+  odd_videos.joined(films / 'changing.ts', *parts)
+  run('index', films, '--out', tmp_path / 'i')
+  lines = capsys.readouterr().out.splitlines()
+  assert 'changing.ts: its size changes 1 time' in lines
+  (hurt,) = (line for line in lines if line.startswith('hurt.mp4: '))
+  assert hurt.endswith(' damaged frames')
+  run('search', tmp_path / 'i', films / 'hurt.mp4', '--least', 0)
+  assert f'{films}/{hurt}' in capsys.readouterr().out
+  run('search', tmp_path / 'i', films / 'changing.ts', '--json', '--least', 0)
+  query = json.loads(capsys.readouterr().out)['query']
+  assert (query['damaged'], query['resized']) == (0, 1)
 
 
 def test_what_is_passed_by_in_a_folder_is_told(videos, tmp_path, capsys):
