@@ -19,7 +19,7 @@ FLOORS = (
   {'training'},
   {'delta', 'retrieval', 'models', 'convert', 'report'},
   {'layers', 'losses', 'metrics', 'data', 'processes'},
-  {'boxes', 'compilation'},
+  {'boxes', 'compilation', 'identity'},
   {'types', 'task', 'errors', 'files', 'plain', 'progress'},
   {'deltax', '__init__'},
 )

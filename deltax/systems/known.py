@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from deltax.data.video.find import plain_name, shortest_name
+from deltax.identity import Identity, identify
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.identity import Identity, identify
 
 Moved = dict[str, tuple[str, str, Identity | None]]
 

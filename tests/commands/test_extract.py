@@ -52,6 +52,28 @@ def raw(tmp_path):
   return tmp_path / 'raw', np.concatenate(samples).reshape(-1, 6)
 
 
+def test_files_that_were_replaced_and_what_is_passed_by_are_told(
+  tmp_path, videos, capsys
+):
+  (videos / 'notes.txt').write_text('no video')
+  words = ['extract', str(videos), '--out', str(tmp_path / 'out')]
+  commands.main(words)
+  assert f'passed by: 1 text ({videos}/notes.txt)' in capsys.readouterr().out
+  (videos / 'more/b.mkv').touch()
+  write_video(videos / 'a.mp4', np.zeros((5, 32, 32, 3), np.uint8), 5)
+  commands.main(words)
+  told = capsys.readouterr().out
+  assert '1 have the features of another file' in told
+  assert 'that was there before: a.mp4; a new store' in told
+  # A store of an older version learns what its files are.
+  (tmp_path / 'out.files.jsonl').unlink()
+  commands.main(words)
+  assert 'another file' not in capsys.readouterr().out
+  write_video(videos / 'a.mp4', np.zeros((6, 32, 32, 3), np.uint8), 5)
+  commands.main(words)
+  assert 'another file that was there before: a.mp4' in capsys.readouterr().out
+
+
 def test_videos_become_features_and_failures_are_told(tmp_path, videos, capsys):
   commands.main(['extract', str(videos), '--out', str(tmp_path / 'out')])
   told = capsys.readouterr().out

@@ -8,12 +8,11 @@ import unicodedata
 import numpy as np
 import pytest
 
-from deltax import retrieval, systems
+from deltax import identity, retrieval, systems
 from deltax.data.video.files import write_video
+from deltax.identity import identify
 from deltax.retrieval.index import folder as index_module
-from deltax.retrieval.index import identity
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.identity import identify
 from deltax.systems import folder as system_folder
 from deltax.systems import indexing
 

@@ -22,6 +22,8 @@ from deltax.data.video import find
 from deltax.progress import wants_bar
 from deltax.systems import extractors
 
+NAMED = 5  # videos of one kind
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
@@ -90,6 +92,13 @@ def run(arguments: argparse.Namespace) -> None:
       f'{store.folder}: {len(store)} videos, {len(report.done)} of them new; '
       f'{len(report.skipped)} were there'
     )
+    if report.changed:
+      names = ', '.join(report.changed[:NAMED])
+      more = ', ...' if len(report.changed) > NAMED else ''
+      print(
+        f'{len(report.changed)} have the features of another file that was '
+        f'there before: {names}{more}; a new store gets those of now'
+      )
     if found.skipped:
       print(f'passed by: {"; ".join(find.describe_skipped(found.skipped))}')
     if report.damaged:

@@ -21,7 +21,9 @@ from deltax import files, plain
 from deltax.data.features.store import FeatureStore
 from deltax.data.prefetch import ahead
 from deltax.data.video.files import Video, appended, read_chunks
+from deltax.data.video.origins import Origins
 from deltax.data.video.stream import flaws
+from deltax.identity import Identity, identify
 
 CHUNK = 16  # frames that an extractor gets at once
 _AHEAD = 8  # chunks that may wait for it
@@ -41,12 +43,15 @@ class Report(NamedTuple):
     skipped: names that were in the store.
     failed: why the others were not, by name.
     damaged: of `done`, how many frames were corrupt, by name.
+    changed: of `skipped`, names of those whose file is another by now; their
+      features are of the file that was there before.
   """
 
   done: tuple[str, ...]
   skipped: tuple[str, ...]
   failed: dict[str, str]
   damaged: dict[str, int]
+  changed: tuple[str, ...] = ()
 
 
 def extract(
@@ -85,21 +90,27 @@ def extract(
     )
   skipped = tuple(name for name in videos if name in store)
   todo = {name: path for name, path in videos.items() if name not in store}
+  origins = Origins(origins_path(store))
+  changed = origins.changed({name: videos[name] for name in skipped})
   done, failed, damaged, regions, resized = [], {}, {}, None, 0
   with (
     _Failures(store, videos) as failures,
     _Progress(len(videos), len(skipped), progress) as bar,
   ):
     for name, part in ahead(_decoded(todo), _AHEAD):
-      if isinstance(part, Video):
+      if isinstance(part, Identity):
+        file = part
+      elif isinstance(part, Video):
         regions = appended(regions, _regions(extractor, part.frames))
         bar.frames(len(part.frames))
         if part.damaged:
           damaged[name] = part.damaged
         resized = part.resized
+      if isinstance(part, Identity | Video):
         continue
       if part is None:
         store.add(name, regions)
+        origins.note(name, file)
         done.append(name)
         if told := flaws(damaged.get(name, 0), resized):
           bar.say(f'{name}: {told}')
@@ -110,7 +121,12 @@ def extract(
         bar.say(f'{name} is left out: {part}')
       regions = None
       bar.video(len(failed))
-  return Report(tuple(done), skipped, failed, damaged)
+  return Report(tuple(done), skipped, failed, damaged, changed)
+
+
+def origins_path(store: FeatureStore) -> pathlib.Path:
+  """The file beside a store that says what its files were."""
+  return store.folder.with_name(store.folder.name + '.files.jsonl')
 
 
 def failures_path(store: FeatureStore) -> pathlib.Path:
@@ -143,9 +159,14 @@ def _regions(extractor, frames: np.ndarray) -> np.ndarray:
 
 
 def _decoded(videos: Mapping[str, Path]) -> Iterator[tuple]:
-  """(name, part) for all parts, then (name, None) or (name, what is wrong)."""
+  """(name, part) for all parts, then (name, None) or (name, what is wrong).
+
+  The first is what the file is.
+  """
   for name, path in videos.items():
     try:
+      if os.path.isfile(path):  # else it is told below
+        yield name, identify(path)
       for part in read_chunks(path, CHUNK):
         yield name, part
     except (ValueError, OSError) as error:

@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from deltax import files
-from deltax.retrieval.index.identity import Identity, as_stored, state_of
+from deltax.identity import Identity, as_stored, state_of
 from deltax.retrieval.index.manifest import (
   create_manifest,
   read_manifest,

@@ -6,7 +6,7 @@ A shard never changes, so the manifest notes it until the shard is rewritten.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from deltax.retrieval.index.identity import Identity, read_stored
+from deltax.identity import Identity, read_stored
 from deltax.retrieval.index.manifest import MANIFEST
 from deltax.retrieval.index.shard import IndexedVideo, Shard
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from deltax import plain
 from deltax.files import sync
+from deltax.identity import Identity, as_stored, read_stored
 from deltax.plain import COUNT, TEXT
-from deltax.retrieval.index.identity import Identity, as_stored, read_stored
 from deltax.retrieval.index.manifest import FILES, KNOWN
 
 ROW = np.dtype(
