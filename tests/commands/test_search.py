@@ -323,11 +323,14 @@ def test_what_is_passed_by_in_a_folder_is_told(videos, tmp_path, capsys):
   (films / 'notes.txt').write_text('no video')
   (films / '.hidden').touch()
   shutil.copy(films / 'a.mp4', films / 'copy')
-  run('index', films, '--out', tmp_path / 'i')
+  run('index', films, '--out', films / 'my.index')
   told = capsys.readouterr().out
   assert f'not once more: {films.resolve() / "copy"} is a.mp4' in told
   hidden, notes = films / '.hidden', films / 'notes.txt'
   assert f'passed by: 1 hidden ({hidden}); 1 text ({notes})' in told
+  run('add', films / 'my.index', films)
+  told = capsys.readouterr().out
+  assert f'; 1 indexes ({films}/my.index); 1 text ({notes})' in told
 
 
 def test_what_is_missing_or_wrong_is_said_in_a_line(

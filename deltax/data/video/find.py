@@ -17,6 +17,7 @@ ENDINGS = (
   *('.mxf', '.ogm', '.ogv', '.qt', '.rm', '.rmvb', '.ts', '.vob', '.webm'),
   *('.wmv', '.y4m'),
 )
+_INDEX = ('manifest.json', 'segments')  # an index may lie among its videos
 _HIDDEN = 'hidden'
 _UNREADABLE = 'unreadable'
 _DEAD = 'links to nothing'
@@ -57,10 +58,12 @@ def find(places: Iterable[str | os.PathLike]) -> Found:
   candidates, seen = [], set()
   for path, below in _candidates(places, skipped):
     about = path.stat()
-    if (about.st_dev, about.st_ino) in seen:
+    # Sizes and times too, as some disks of a network give numbers twice.
+    identity = _number(path), about.st_size, about.st_mtime_ns
+    if identity in seen:
       skipped.setdefault(_TWICE, []).append(path)
       continue
-    seen.add((about.st_dev, about.st_ino))
+    seen.add(identity)
     candidates.append((path, below))
   if not candidates:
     told = describe_skipped(skipped)
@@ -170,10 +173,9 @@ def _below(folder: pathlib.Path, skipped: dict) -> Iterator[pathlib.Path]:
   while waiting or links:
     # Links last: a folder is known by its own name, if it is here.
     inside = waiting.pop() if waiting else links.pop(0)
-    about = inside.stat()
-    if (about.st_dev, about.st_ino) in entered:
+    if _number(inside) in entered:
       continue
-    entered.add((about.st_dev, about.st_ino))
+    entered.add(_number(inside))
     try:
       paths = sorted(inside.iterdir())
     except OSError:
@@ -184,10 +186,19 @@ def _below(folder: pathlib.Path, skipped: dict) -> Iterator[pathlib.Path]:
         skipped.setdefault(_HIDDEN, []).append(path)
       elif not path.is_dir():
         yield path
+      elif all((path / name).exists() for name in _INDEX):
+        skipped.setdefault('indexes', []).append(path)
       elif path.is_symlink():
         links.append(path)
       else:
         waiting.append(path)
+
+
+def _number(path: pathlib.Path) -> tuple:
+  """What a file or folder is to the system, whatever it is called."""
+  about = path.stat()
+  number = about.st_ino or str(path.resolve())  # not every disk has numbers
+  return about.st_dev, number
 
 
 def _reason_against(path: pathlib.Path) -> str | None:

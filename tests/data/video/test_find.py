@@ -107,6 +107,22 @@ def test_a_folder_that_cannot_be_read_is_told(film, tmp_path, monkeypatch):
   assert [path.name for path in unreadable] == ['private', 'secret']
 
 
+def test_disks_without_numbers_of_files_lose_none(film, tmp_path, monkeypatch):
+  for name in ('a.mp4', 'b/a.mp4'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(film, tmp_path / name)
+  (tmp_path / 'b/up').symlink_to(tmp_path)
+  stat = find_module.pathlib.Path.stat
+
+  def numberless(path, **how):
+    about = list(stat(path, **how))
+    about[1] = 0
+    return os.stat_result(about)
+
+  monkeypatch.setattr(find_module.pathlib.Path, 'stat', numberless)
+  assert list(find([tmp_path]).videos) == ['a.mp4', 'b/a.mp4']
+
+
 def test_links_are_followed_once_and_never_in_circles(film, tmp_path):
   inside, outside = tmp_path / 'films', tmp_path / 'elsewhere'
   for path in (inside / 'z', outside):
