@@ -1,13 +1,13 @@
 """Places the ends of what two files have in common within a frame."""
 
 import os
-from collections.abc import Sequence
 
 import numpy as np
 
 from deltax.data.video.files import read_chunks
 from deltax.retrieval.compare.locate import Frames, Part, sharpen
-from deltax.retrieval.search.results import Where
+from deltax.retrieval.index.folder import Index
+from deltax.retrieval.search.results import SearchResult, Where
 from deltax.retrieval.system import System, encode_fine
 from deltax.systems.reading import CHUNK
 
@@ -15,44 +15,52 @@ MARGIN = 2.0  # seconds before and after an end, all of whose frames are read
 _EVERY = 1000.0  # frames a second, more than any video has
 
 
-def sharpen_where(
+def place_precisely(
   system: System,
-  query: tuple[str | os.PathLike, np.ndarray],
-  target: tuple[str | os.PathLike, np.ndarray],
-  where: Sequence[Where],
-) -> tuple[Where, ...]:
-  """Parts with ends from all frames around them.
+  index: Index,
+  query: str | os.PathLike,
+  regions: np.ndarray,
+  result: SearchResult,
+) -> SearchResult:
+  """A result with ends from all frames around them.
 
-  Both files are decoded until the last end. Regions are made of the frames
-  around the ends alone.
+  Files are decoded until the last end. Regions are made of the frames around
+  the ends alone, some seconds for each part.
 
   Args:
-    system: that found the parts.
-    query: a video file, and its codes of one frame a second.
-    target: the same of the other.
-    where: as a search tells it.
+    system: that searched.
+    index: that was searched.
+    query: the video file.
+    regions: float32 `[T, R, D]`, of its frames, one a second.
+    result: of the search.
 
   Returns:
-    The parts; an end around which nothing is found stays as it was.
+    The result. An end around which nothing is found stays as it was, and so do
+    the parts of a video whose file is not there or not readable any more.
 
   Raises:
-    ValueError: a file cannot be read.
-    FileNotFoundError: a file is not there.
+    ValueError: the query cannot be read.
+    FileNotFoundError: the query is not there.
   """
-  if not where:
-    return ()
-  near = [
-    _around(system, path, [x for part in where for x in part[side]])
-    for side, (path, _) in enumerate((query, target))
-  ]
-  films = query[1], target[1]
-  parts = [
-    sharpen(Part(*part, surety=0.0), *near, films, MARGIN) for part in where
-  ]
-  return tuple(Where(*part[:4]) for part in parts)
+  codes, matches = encode_fine(system.fine, regions), []
+  for match in result.matches:
+    if match.where and not match.state:
+      own = _around(system, query, [x for y in match.where for x in y.query])
+      ends = [x for y in match.where for x in y.target]
+      try:
+        other = _around(system, match.path, ends)
+      except (ValueError, OSError):
+        matches.append(match)
+        continue
+      films = codes, index.fine(match.row)
+      parts = [Part(*where, surety=0.0) for where in match.where]
+      parts = [sharpen(part, own, other, films, MARGIN) for part in parts]
+      match = match._replace(where=tuple(Where(*part[:4]) for part in parts))
+    matches.append(match)
+  return result._replace(matches=tuple(matches))
 
 
-def _around(system: System, path, moments: Sequence[float]) -> Frames:
+def _around(system: System, path, moments: list[float]) -> Frames:
   """All frames of a file that are near to some moments, and their codes."""
   moments = np.array(moments)
   codes, times, end = [], [], 0.0
