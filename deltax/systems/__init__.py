@@ -31,6 +31,7 @@ from deltax.systems.indexing import (
   index_files,
   open_index,
 )
+from deltax.systems.precise import place_precisely
 from deltax.systems.reading import ReadVideo, read_video
 from deltax.systems.refreshing import refresh
 from deltax.systems.runs import read_part
@@ -54,6 +55,7 @@ __all__ = [
   'make_system',
   'open_index',
   'open_system',
+  'place_precisely',
   'read_part',
   'read_video',
   'read_whitening',

@@ -413,3 +413,16 @@ def test_pictures_without_a_segment_run_side_by_side():
   seconds = [(pair.query[0], pair.target[0]) for pair in pairs]
   assert seconds[0] == (0, 0)
   assert all(abs(q - t / 4) <= 0.5 for q, t in seconds)
+
+
+def test_precise_ends_are_those_of_frames(videos, built, capsys):
+  folder, _ = built
+  asked = 'search', folder, videos / 'query.mp4', *ALL, '-k', 1, '--json'
+  run(*asked)
+  plain = json.loads(capsys.readouterr().out)['matches'][0]['where'][0]
+  run(*asked, '--precise')
+  (match,) = json.loads(capsys.readouterr().out)['matches']
+  where = match['where'][0]
+  for name, ends in (('query', (0, 8)), ('target', (10, 18))):
+    np.testing.assert_allclose(plain[name], ends, atol=1)
+    np.testing.assert_allclose(where[name], ends, atol=1 / RATE)

@@ -72,6 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     action='store_true',
     help="take off what the index's background videos score",
   )
+  parser.add_argument(
+    '--precise',
+    action='store_true',
+    help='place the ends of what matches within a frame: reads the files again',
+  )
   parser.add_argument('--json', action='store_true', help='print JSON')
   parser.add_argument(
     '--html', type=pathlib.Path, help='write a page with pictures'
@@ -109,6 +114,10 @@ def run(arguments: argparse.Namespace) -> None:
     symmetric=arguments.symmetric,
     normalise=arguments.normalise,
   )
+  if arguments.precise:
+    result = systems.place_precisely(
+      system, index, arguments.query, query.regions, result
+    )
   if arguments.html:
     write_page(arguments.html, arguments.query.name, query, index, result)
   if arguments.json:

@@ -26,7 +26,11 @@ class Likeness(NamedTuple):
   same: float
 
 
-def frame_likeness(query: np.ndarray, target: np.ndarray) -> Likeness:
+def frame_likeness(
+  query: np.ndarray,
+  target: np.ndarray,
+  films: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Likeness:
   """How much more alike than usual every two frames of two videos are.
 
   Whatever all of a film has in common says nothing of where a part of it is
@@ -39,16 +43,19 @@ def frame_likeness(query: np.ndarray, target: np.ndarray) -> Likeness:
   Args:
     query: codes `[T, R, D]` float, or packed bits uint32 `[T, R, W]`.
     target: codes of the other video, `[S, P, D]` or `[S, P, W]`.
+    films: codes of both videos, of what the frames are compared with to know
+      what is usual, where `query` and `target` are but moments of them.
 
   Returns:
     The map. Tiles of it are computed in turn: beside it, memory grows with
     T + S only.
   """
-  query_mean, target_mean = _mean(query), _mean(target)
-  some = (
-    _vectors(_spread(query), query_mean),
-    _vectors(_spread(target), target_mean),
-  )
+  films = films or (query, target)
+  query_mean, target_mean = map(_mean, films)
+  some = [
+    _vectors(_spread(film), mean)
+    for film, mean in zip(films, (query_mean, target_mean), strict=True)
+  ]
   usual, left = zip(
     _background(query, query_mean, some[1]),
     _background(target, target_mean, some[0]),

@@ -171,6 +171,7 @@ def shown_together(
   line: Line,
   query: tuple[np.ndarray, float, float],
   target: tuple[np.ndarray, float, float],
+  change: float = 0.5,
 ) -> Stretch | None:
   """From when to when the target shows the query along a line.
 
@@ -180,15 +181,20 @@ def shown_together(
     line: of it.
     query: seconds of the frames, and where the video starts and ends.
     target: the same.
+    change: where between two frames, of which one matches, the end lies: 0.5
+      where there are more frames between them, 1 where there are none, as a
+      frame is shown until the next one.
 
   Returns:
     The stretch; None where the line leaves one of the videos.
   """
   inside = target[0][path.columns[0]], target[0][path.columns[1] - 1]
   alike, rows = _profile(beyond, target[0], query[0], line.at)
-  bounds = _bounds(alike, rows >= 0, target, inside)
+  bounds = _bounds(alike, rows >= 0, target, inside, change)
   back, columns = _profile(beyond.T, query[0], target[0], line.back)
-  others = _bounds(back, columns >= 0, query, sorted(map(line.at, inside)))
+  others = _bounds(
+    back, columns >= 0, query, sorted(map(line.at, inside)), change
+  )
   if bounds is None or others is None:
     return None
   # Where the target goes on with something else, its own frames tell, while
@@ -228,7 +234,7 @@ def _profile(beyond, times, other_times, at) -> tuple[np.ndarray, np.ndarray]:
   return np.where(first, one, other), numbers
 
 
-def _bounds(values, there, video, inside) -> tuple[float, float] | None:
+def _bounds(values, there, video, inside, change) -> tuple[float, float] | None:
   """Where the likeness along a line rises, and where it drops, seconds."""
   times, start, end = video
   places = np.flatnonzero(there)
@@ -241,10 +247,11 @@ def _bounds(values, there, video, inside) -> tuple[float, float] | None:
   gains = np.minimum(np.maximum(values, -4), max(2 * usual, -4)) - least
   first, last = _best_stretch(gains, within)
   one, other = places[first], places[last]
-  left = start if one == 0 else (times[one - 1] + times[one]) / 2
-  right = end
+  left, right = start, end
+  if one > 0:
+    left = times[one - 1] + change * (times[one] - times[one - 1])
   if other + 1 < len(times):
-    right = (times[other] + times[other + 1]) / 2
+    right = times[other] + change * (times[other + 1] - times[other])
   # Beyond the other video nothing speaks against it: the line ends it there.
   if first == 0 and one > 0:
     left = times[one - 1]

@@ -88,19 +88,33 @@ def locate(query: Frames, target: Frames, *, most: int = 20) -> list[Part]:
   parts = _located(_every(query, step), _every(target, step), most)
   if step == 1:
     return parts
-  margin = step * _MARGIN
-  return [sharpen(part, query, target, margin) for part in parts]
+  films, margin = (query.codes, target.codes), step * _MARGIN
+  return [
+    sharpen(part, query, target, films, margin, every_frame=False)
+    for part in parts
+  ]
 
 
-def sharpen(part: Part, query: Frames, target: Frames, margin: float) -> Part:
+def sharpen(
+  part: Part,
+  query: Frames,
+  target: Frames,
+  films: tuple[np.ndarray, np.ndarray],
+  margin: float,
+  *,
+  every_frame: bool = True,
+) -> Part:
   """A part with better ends, from more frames around them.
 
   Args:
     part: as `locate` found it.
     query: has frames around the ends at least.
     target: the same.
+    films: codes of both videos all along, which tell what is usual.
     margin: seconds before and after an end of the part within which frames are
       compared.
+    every_frame: whether there are no more frames than these around the ends,
+      so that an end is at one of them rather than somewhere between two.
 
   Returns:
     The part; an end around which nothing is found stays.
@@ -114,7 +128,8 @@ def sharpen(part: Part, query: Frames, target: Frames, margin: float) -> Part:
     ]
     alike = []
     if all(len(video.codes) > 1 for video in near):
-      alike = [x for x in _located(*near, 3) if x.backward == part.backward]
+      found = _located(*near, 3, films, 1.0 if every_frame else 0.5)
+      alike = [x for x in found if x.backward == part.backward]
     if alike:
       best = alike[0]
       centre = best.query[side], best.target[side != part.backward]
@@ -126,9 +141,16 @@ def sharpen(part: Part, query: Frames, target: Frames, margin: float) -> Part:
   return part._replace(query=(first, last), target=target_part)
 
 
-def _located(query: Frames, target: Frames, most: int) -> list[Part]:
-  likeness = frame_likeness(query.codes, target.codes)
-  beyond = _deviations(likeness.values)
+def _located(
+  query: Frames, target: Frames, most: int, films=None, change: float = 0.5
+) -> list[Part]:
+  likeness = frame_likeness(query.codes, target.codes, films)
+  # Around an end half of all frames match: they say nothing of what is usual.
+  beyond = (
+    (likeness.values - _USUAL) / _SPREAD
+    if films
+    else _deviations(likeness.values)
+  )
   more = _LARGER * max(0.0, math.log(beyond.size / _FEW))
   paths = find_paths(
     np.maximum(beyond - _BEYOND, _LIMITS[0]),
@@ -139,7 +161,9 @@ def _located(query: Frames, target: Frames, most: int) -> list[Part]:
     most=most,
   )
   least = more + (_LEAST_OF_BITS if query.codes.dtype == np.uint32 else _LEAST)
-  parts = [_part(likeness, beyond, path, query, target) for path in paths]
+  parts = [
+    _part(likeness, beyond, path, query, target, change) for path in paths
+  ]
   parts = [
     part
     for part in parts
@@ -163,12 +187,12 @@ def _overlap(a: Part, b: Part) -> bool:
 
 
 def _part(
-  likeness: Likeness, beyond, path: Path, query: Frames, target: Frames
+  likeness: Likeness, beyond, path: Path, query: Frames, target: Frames, change
 ) -> Part | None:
   line = fit_line(beyond, path, query.times, target.times)
   if line is None:
     return None
-  stretch = shown_together(beyond, path, line, query[1:], target[1:])
+  stretch = shown_together(beyond, path, line, query[1:], target[1:], change)
   if stretch is None:
     return None
   ends = sorted(map(line.at, stretch[:2]))

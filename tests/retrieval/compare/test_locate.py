@@ -173,5 +173,6 @@ def test_more_frames_around_the_ends_place_them_within_a_frame():
 
   (part,) = locate.locate(query(seconds), target(seconds))
   assert_close(part, (5.12, 20.62), (starts, ends), within=1.0)
-  better = locate.sharpen(part, query(dense), target(dense), 3.0)
+  films = query(seconds).codes, target(seconds).codes
+  better = locate.sharpen(part, query(dense), target(dense), films, 2.0)
   assert_close(better, (5.12, 20.62), (starts, ends), within=0.1)
