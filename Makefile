@@ -1,6 +1,6 @@
 # On a fresh machine: `make demo`, `make demo-detection`, `make demo-retrieval`,
 # `make test`, `make test-slow`,
-# `make bench`.
+# `make bench`; `make default-system` trains the system that is shipped.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,8 +10,9 @@ DEMO := runs/demo
 
 DETECTION := runs/demo_detection
 RETRIEVAL := runs/demo_retrieval
+DEFAULT := runs/default_system
 
-.PHONY: bench demo demo-detection demo-retrieval test test-slow clean
+.PHONY: bench default-system demo demo-detection demo-retrieval test test-slow clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
@@ -39,13 +40,37 @@ demo-retrieval: $(READY)
 	$(call score,coarse,selector_pairs)
 	$(call score,binary,selector_pairs)
 	$(call train,selector)
-	test -d $(RETRIEVAL)/system || $(BIN)/deltax bundle $(RETRIEVAL)/system --coarse $(RETRIEVAL)/coarse --fine $(RETRIEVAL)/binary --selector $(RETRIEVAL)/selector --whitening $(RETRIEVAL)/whitening.npz
+	test -d $(RETRIEVAL)/system || $(BIN)/deltax bundle $(RETRIEVAL)/system --coarse $(RETRIEVAL)/coarse --fine $(RETRIEVAL)/binary --selector $(RETRIEVAL)/selector --whitening $(RETRIEVAL)/whitening.npz --copies $(RETRIEVAL)/copies
 	$(BIN)/python -c "import json; [print(f'$(RETRIEVAL)/copies/videos/{name}.mp4') for name in json.load(open('$(RETRIEVAL)/copies/test.json'))['database']]" | xargs $(BIN)/deltax index --out $(RETRIEVAL)/index --model $(RETRIEVAL)/system
 	$(BIN)/deltax search $(RETRIEVAL)/index $(RETRIEVAL)/copies/videos/bikes-1.mp4 -k 10 --html $(RETRIEVAL)/search.html
 	$(BIN)/python eval.py --config=configs/demo_retrieval_selector.py --workdir=$(RETRIEVAL)/selector --report=$(RETRIEVAL)/report.html
 
 train = $(BIN)/python train.py --config=configs/demo_retrieval_$(1).py --workdir=$(RETRIEVAL)/$(1)
 score = test -f $(RETRIEVAL)/$(1).json || $(BIN)/deltax score $(RETRIEVAL)/$(1) --features $(RETRIEVAL)/features --pairs $(RETRIEVAL)/copies/$(2).json --out $(RETRIEVAL)/$(1).json
+
+# An hour or so. Sources are photographs and clips that packages carry, fetched by
+# configs/default_sources.sh; none of them, and no street, is of the retrieval
+# demo. It ends in $(DEFAULT)/system_NAME, of which deltax/systems/shipped/NAME is
+# a copy; configs/default_card.py writes the card.
+default-system: $(READY)
+	sh configs/default_sources.sh $(DEFAULT)/sources
+	$(BIN)/deltax copies $(DEFAULT)/copies --clips $(DEFAULT)/sources/clips --photographs $(DEFAULT)/sources/photographs --seed 7 --copies 10 --test 0.2
+	$(BIN)/deltax extract $(DEFAULT)/copies/videos --no-endings --out $(DEFAULT)/raw
+	$(BIN)/deltax whiten $(DEFAULT)/raw --size 480 --out $(DEFAULT)/whitening.npz --apply $(DEFAULT)/features
+	$(call train_default,teacher)
+	$(call score_default,teacher,train_pairs)
+	$(call train_default,coarse)
+	$(call train_default,binary)
+	$(call train_default,attention)
+	$(call score_default,coarse,selector_pairs)
+	$(call score_default,binary,selector_pairs)
+	$(call train_default,selector)
+	$(call bundle_default,binary)
+	$(call bundle_default,attention)
+
+train_default = $(BIN)/python train.py --config=configs/default_$(1).py --workdir=$(DEFAULT)/$(1)
+score_default = test -f $(DEFAULT)/$(1).json || $(BIN)/deltax score $(DEFAULT)/$(1) --features $(DEFAULT)/features --pairs $(DEFAULT)/copies/$(2).json --out $(DEFAULT)/$(1).json
+bundle_default = test -d $(DEFAULT)/system_$(1) || $(BIN)/deltax bundle $(DEFAULT)/system_$(1) --coarse $(DEFAULT)/coarse --fine $(DEFAULT)/$(1) --selector $(DEFAULT)/selector --whitening $(DEFAULT)/whitening.npz --copies $(DEFAULT)/copies
 
 # Idle cores, please. PyTorch takes part where it is installed.
 bench: $(READY)

@@ -14,6 +14,6 @@ def get_config(variant: str = ''):
   config = common.default_student(
     title='The system that is shipped: the fine student with binary codes',
     task=dict(network='fine_binary', penalty_weight=0.01),
-    steps=1500,
+    steps=5000,
   )
   return common.variant(config, variant)

@@ -13,6 +13,8 @@ import pytest
 import torch_states
 
 from deltax import delta, models
+from deltax.data.copies import edits
+from deltax.data.video import files as video
 from deltax.delta.survey import survey
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
@@ -284,3 +286,46 @@ def test_weights_of_another_network_are_refused(script):
     networks.load(other, {'convs': convs, 'variables': {}})
   with pytest.raises(ValueError, match='has no counterpart; expected'):
     networks.load(other, {'convs': {}, 'variables': {}})
+
+
+def test_hashes_find_a_film_and_every_kind_of_edit_has_a_figure(script):
+  copies = script('copies')
+  rng = np.random.default_rng(0)
+  films = rng.integers(0, 256, (3, 9, 40, 60, 3), np.uint8)
+  hashes = [copies.phash(film) for film in films]
+  assert hashes[0].shape == (9, 63)
+  part = copies.phash(films[1][3:8])
+  scores = [copies.aligned(part, other) for other in hashes]
+  assert scores[1] == 1 and max(scores[0], scores[2]) < 0.7
+  asked = copies._asked(
+    ['a', 'b'],
+    ['a', 'a1', 'a2', 'b', 'b1'],
+    {'a': 'a', 'a1': 'a', 'a2': 'a', 'b': 'b', 'b1': 'b'},
+    {'a': {'x'}, 'a1': {'x'}, 'a2': {'x'}, 'b': {'y'}, 'b1': {'x', 'y'}},
+    {'a': [], 'a1': ['crop'], 'a2': ['crop', 'flip'], 'b': [], 'b1': ['flip']},
+    {},
+  )
+  scores = np.array([[1, 0.9, 0.1, 0.6, 0.2], [0.3, 0.7, 0.1, 1, 0.8]])
+  row = copies.judged(asked, scores)
+  # Of a: a1, b, b1, a2; without a1 that is b, b1, a2. Of b: b1 is the first.
+  assert row['all'] == pytest.approx(100 * ((1 + 2 / 4) / 2 + 1) / 2)
+  assert row['crop'] == pytest.approx(100 * (1 + 2 / 4) / 2)
+  assert row['flip'] == pytest.approx(100 * (1 / 3 + 1) / 2)
+  assert row['copies above 0.5, %'] == pytest.approx(100 * 2 / 3)
+  # b1 shows the scene of a as well; the others are unrelated.
+  assert row['unrelated above 0.5, of 1,000'] == pytest.approx(1000 * 2 / 4)
+  assert row['same scene, other time, above 0.5, of 1,000'] == 0
+  assert copies.table({'x': row}).count('\n') == 7
+
+
+def test_edits_that_nothing_learned_keep_what_they_are_given(script, tmp_path):
+  unseen = script('copies_unseen')
+  frames = np.random.default_rng(1).integers(0, 256, (7, 48, 64, 3), np.uint8)
+  video.write_video(tmp_path / 'a.mp4', frames, 6.0)
+  made = unseen.make(tmp_path / 'a.mp4', tmp_path / 'made')
+  assert set(made) == set(unseen.EDITS) and not set(made) & set(edits.EDITS)
+  for path in made.values():
+    assert len(video.read_video(path, rate=99.0).frames) == 7
+  before = {path: path.stat().st_mtime_ns for path in made.values()}
+  unseen.make(tmp_path / 'a.mp4', tmp_path / 'made')
+  assert before == {path: path.stat().st_mtime_ns for path in made.values()}

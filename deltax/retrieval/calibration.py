@@ -9,6 +9,7 @@ THOUSAND = 1000
 _STEPS = 100
 _DECAY = 1.0  # of the slope, which else grows for ever where classes part
 _NARROWEST = 1e-3  # between the threshold and the best odds
+_ABOVE = 1e-5  # more than rounding
 _HIGHEST = 0.99  # score that may be the threshold
 
 
@@ -112,13 +113,13 @@ def fit_calibration(
     raise ValueError('expected pairs that are copies, and others')
   coarse, fine = np.clip(coarse, 0, 1), np.clip(fine, 0, 1)
   by_coarse, by_fine = (_line(scores, copies) for scores in (coarse, fine))
-  # The score that so few others reach; not all of the way to 1, where a video
-  # and itself must stand.
+  # Just above the highest score that is not allowed.
   allowed = 1 - min(false_alarms / THOUSAND, 1)
   least, coarse_least = (
-    min(float(np.quantile(scores[~copies], allowed)), _HIGHEST)
+    float(np.quantile(scores[~copies], allowed, method='higher')) + _ABOVE
     for scores in (fine, coarse)
   )
+  least = min(least, _HIGHEST)  # a video and itself must stand above
   threshold = by_fine[0] * least + by_fine[1]
   # Where the coarse student is too sure of others, it has to step back.
   excess = by_coarse[0] * coarse_least + by_coarse[1] - threshold

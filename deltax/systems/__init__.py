@@ -4,8 +4,8 @@ from deltax import retrieval, systems
 
 systems.index_files('my.index', ['films/'])
 index, system = systems.open_index('my.index')
-query = systems.read_video(system, 'query.mp4')
-retrieval.Searcher(index, system).search(query.regions, times=query.times)
+query = systems.read_query(system, 'query.mp4')
+retrieval.Searcher(index, system).search(query.regions, views=query.views)
 """
 
 from deltax.systems.calibrating import calibrate
@@ -32,7 +32,7 @@ from deltax.systems.indexing import (
   open_index,
 )
 from deltax.systems.precise import place_precisely
-from deltax.systems.reading import ReadVideo, read_video
+from deltax.systems.reading import ReadVideo, read_query, read_video
 from deltax.systems.refreshing import refresh
 from deltax.systems.runs import read_part
 from deltax.systems.scoring import Scores, score_all, score_pairs
@@ -57,6 +57,7 @@ __all__ = [
   'open_system',
   'place_precisely',
   'read_part',
+  'read_query',
   'read_video',
   'read_whitening',
   'refresh',

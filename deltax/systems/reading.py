@@ -11,9 +11,11 @@ from PIL import Image
 
 from deltax.data.video.files import Video, appended, read_chunks
 from deltax.retrieval.system import System
+from deltax.systems.views import views
 
 CHUNK = 64  # frames read at once
 PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG
+VIEWED = 300  # frames of a query
 EVERY, FEWEST = 5, 4  # frames for one picture that is kept; of them a video
 
 
@@ -27,6 +29,7 @@ class ReadVideo(NamedTuple):
     duration: seconds.
     damaged: frames that are corrupt or lost, see `deltax.data.video.files`.
     resized: how often the size of the pictures changes.
+    views: of a query, its regions as in other views, each `[T, R, D]`.
   """
 
   regions: np.ndarray
@@ -35,6 +38,7 @@ class ReadVideo(NamedTuple):
   duration: float
   damaged: int
   resized: int = 0
+  views: tuple[np.ndarray, ...] = ()
 
 
 def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
@@ -67,6 +71,23 @@ def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
     last.duration,
     last.damaged,
     last.resized,
+  )
+
+
+def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
+  """As `read_video`, with the other views that a search takes too.
+
+  A video of more than `VIEWED` frames has none: its parts are seldom all cut
+  out, and it would take long.
+  """
+  frames = []
+  for part in read_chunks(pathlib.Path(path), CHUNK):
+    frames.append(part.frames)
+    if sum(map(len, frames)) > VIEWED:
+      return read_video(system, path)
+  others = views(np.concatenate(frames))
+  return read_video(system, path)._replace(
+    views=tuple(np.asarray(system.extract(x), np.float32) for x in others)
   )
 
 

@@ -259,13 +259,12 @@ def test_files_that_have_gone_or_changed_are_told_and_refreshed(
   write_video(films / 'c.mp4', film(20, 6), RATE)
   (films / 'trip').rename(films / 'tour')
   capsys.readouterr()
-  search = 'search', out, videos / 'query.mp4', '--least', 0
-  run(*search, '--html', page)
+  run('search', out, videos / 'query.mp4', '--html', page, *ALL)
   told = capsys.readouterr().out
   assert all(f'{n} (missing)' in told for n in ('a.mp4', 'b.mp4', 'host.mp4'))
   assert 'c.mp4 (changed)' in told
   assert 'b.mp4 (missing)' in page.read_text()
-  run(*search, '--json')
+  run('search', out, videos / 'query.mp4', '--json', *ALL)
   found = json.loads(capsys.readouterr().out)['matches']
   assert {match['name']: match['state'] for match in found} == {
     **{n: 'missing' for n in ('a.mp4', 'b.mp4', 'trip/host.mp4')},

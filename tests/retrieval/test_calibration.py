@@ -100,7 +100,7 @@ def test_classes_that_part_at_once_have_a_finite_scale():
   scale = fit_calibration(fine, fine, [False, False, True, True])
   assert np.isfinite([*scale.coarse, *scale.fine, scale.threshold]).all()
   assert (scale.readable(scale.fine_odds(fine)) >= 0.5).tolist() == [
-    *(False, True, True, True)
+    *(False, False, True, True)
   ]
 
 

@@ -1,5 +1,7 @@
 """Indexing without a command: files or features in, a searchable index out."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,27 @@ def test_files_are_indexed_in_one_call_and_found_again(films, tmp_path):
   assert result.matches[0].score == pytest.approx(1, abs=1e-5)
   again = systems.index_files(str(place), [str(films / 'a.mp4')])
   assert (again.done, again.there, again.videos) == (0, 1, 3)
+
+
+def test_an_index_of_before_a_system_was_shipped_opens_untrained(
+  films, tmp_path, monkeypatch
+):
+  asked = []
+  monkeypatch.setattr(
+    system_folder, 'open_system', lambda name: asked.append(name) or made
+  )
+  made = make_system()
+  place = tmp_path / 'my.index'
+  systems.index_files(place, [films])
+  index, _ = systems.open_index(place)
+  assert asked == ['binary', 'binary'] and index.manifest['model'] == 'binary'
+  manifest = json.loads((place / 'manifest.json').read_text())
+  (place / 'manifest.json').write_text(json.dumps({**manifest, 'model': None}))
+  systems.open_index(place)
+  systems.open_index(place, 'attention')
+  assert asked[2:] == ['untrained', 'attention']
+  systems.index_files(tmp_path / 'plain.index', [films], model='untrained')
+  assert asked[4:] == ['untrained']
 
 
 def test_videos_are_added_to_what_is_there_background_too(films, tmp_path):

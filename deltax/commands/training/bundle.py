@@ -1,12 +1,11 @@
 """Joins trained networks into the system that an index is built with.
 
     deltax bundle runs/system --coarse runs/coarse --fine runs/binary \\
-      --selector runs/selector --whitening whitening.npz \\
-      --features runs/features --annotation runs/copies/test.json
+      --selector runs/selector --whitening whitening.npz --copies runs/copies
 
-Videos that are known, and that nothing was trained on, put the scores of both
-students on one scale: of a thousand videos without a copy, one has a score of
-0.5 or more. Without them, a typical scale is taken.
+The copies, of which those to test with must not be trained on, put the scores
+of both students on one scale: of a thousand videos without a copy, one has a
+score of 0.5 or more. Without them, a typical scale is taken.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import pathlib
 
 from deltax.commands import folders
 from deltax.data.features.annotations import read_copies
-from deltax.data.features.store import open_features
 from deltax.progress import wants_bar
 from deltax.systems import extractors, runs
 from deltax.systems import folder as retrieval_system
@@ -37,14 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     '--weights', type=pathlib.Path, help="a PyTorch file of the extractor's"
   )
   parser.add_argument(
-    '--features',
+    '--copies',
     type=pathlib.Path,
-    help='of the videos of --annotation, to put scores on one scale',
-  )
-  parser.add_argument(
-    '--annotation',
-    type=pathlib.Path,
-    help='copies that nothing was trained on, as `deltax copies` writes them',
+    help='what `deltax copies` made: its test videos put scores on one scale',
   )
 
 
@@ -52,17 +45,14 @@ def run(arguments: argparse.Namespace) -> None:
   """Reads, joins, writes and tells.
 
   Raises:
-    ValueError: a run trained something else than it is given for; features
-      without an annotation, or an annotation without features.
+    ValueError: a run trained something else than it is given for.
     FileExistsError: OUT is there already.
   """
   folders.check_apart(
     *(arguments.out, arguments.coarse, arguments.fine, arguments.selector),
     *(arguments.whitening, arguments.weights),
-    *(arguments.features, arguments.annotation),
+    arguments.copies,
   )
-  if bool(arguments.features) != bool(arguments.annotation):
-    raise ValueError('--features and --annotation go together')
   folders.check_writable(arguments.out)
   parts = {
     role: folder and runs.read_part(folder)
@@ -84,14 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
     weights=arguments.weights,
   )
   system = retrieval_system.make_system(extractor, parts)
-  if arguments.features:
-    with open_features(arguments.features) as features:
-      scale = calibrate(
-        system,
-        features,
-        read_copies(arguments.annotation),
-        progress=wants_bar(),
-      )
+  if arguments.copies:
+    scale = calibrate(
+      system,
+      arguments.copies / 'videos',
+      read_copies(arguments.copies / 'test.json'),
+      progress=wants_bar(),
+    )
     system = system._replace(calibration=scale)
   retrieval_system.save_system(arguments.out, system)
   print(f'{arguments.out}: system {system.fingerprint}')

@@ -100,12 +100,13 @@ def run(arguments: argparse.Namespace) -> None:
     )
     folders.check_file(arguments.html)
   index, system = systems.open_index(arguments.index, arguments.model)
-  query = systems.read_video(system, arguments.query)
+  query = systems.read_query(system, arguments.query)
   least = arguments.least
   if least is None:
     least = 0.0 if arguments.normalise else LEAST
   result = Searcher(index, system).search(
     query.regions,
+    views=query.views,
     times=query.times,
     duration=query.duration,
     k=arguments.k,

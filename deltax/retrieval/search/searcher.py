@@ -1,7 +1,9 @@
 """From a query's regions to ranked videos, and where in them it is found."""
 
 import contextlib
+import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +23,12 @@ from deltax.retrieval.system import (
   vectors_of,
 )
 
-WITHIN = 10  # the selector chooses among so many times the budget of pairs
-TIMED = 1000  # and among so many where the budget is a time
-KEPT = 0.2  # of the budget, for the best coarse scores, whoever is in need
+WITHIN = 10  # times the budget of pairs are looked up
+TIMED = 1000  # so many where the budget is a time
+ASKED = 1.5  # times the budget of pairs, among which the selector chooses
+# Of the budget, for the best coarse scores, whoever is in need: a selector says
+# where a coarse score is wrong, of a copy or not, and most pairs are no copies.
+KEPT = 0.8
 BACKGROUND = 20  # videos of the background that are compared, the nearest
 
 
@@ -72,6 +77,7 @@ class Searcher:
     self,
     regions: np.ndarray,
     *,
+    views: Sequence[np.ndarray] = (),
     times: np.ndarray | None = None,
     duration: float | None = None,
     k: int = 20,
@@ -83,13 +89,16 @@ class Searcher:
     """The videos that a query is most likely in.
 
     The coarse student orders all of them, the selector says which of the best
-    need the fine one, and it compares those within its budget. A fifth of the
-    budget goes to the best coarse scores, whatever the selector says of them.
+    need the fine one, and it compares those within its budget. Four fifths of
+    the budget go to the best coarse scores, whatever the selector says of them.
     All have a score on one scale, the system's calibration: of those compared
     it is the fine student's, of the others the coarse one's.
 
     Args:
       regions: float32 `[T, R, D]`, of the query.
+      views: the same of other views of it, such as its middle enlarged: of each
+        pair, the view that is most alike counts. Within a budget of time only
+        the query itself is compared frame by frame.
       times: float64 `[T]`, seconds of its frames; one a second when absent.
       duration: of the query, seconds; until its last frame when absent.
       k: how many videos to give at most.
@@ -118,16 +127,20 @@ class Searcher:
     within = max(k, TIMED if timed else WITHIN * budget.pairs)
     first, second = _split(budget)
     clock: dict[str, float] = {}
-    codes = encode(self._system, regions)
+    codes, *others = (encode(self._system, x) for x in (regions, *views))
+    more = [vectors_of(other) for other in others]
+    codes = codes._replace(clips=np.concatenate([codes.clips, *more]))
+    compared = [codes.fine, *([] if timed else [x.fine for x in others])]
     with _timed(clock, 'coarse'):
       rows, coarse = self._nearest(codes, within)
     with _timed(clock, 'selector'):
-      order = rows[self._by_need(codes, rows, coarse)]
+      asked = len(rows) if timed else math.ceil(ASKED * budget.pairs)
+      order = rows[self._by_need(codes, rows[:asked], coarse[:asked])]
     with _timed(clock, 'fine'):
-      scale = self._scale(codes, symmetric, normalise)
-      pairs = self._compare(codes.fine, order, first)
+      scale = self._scale(codes, compared, symmetric, normalise)
+      pairs = self._compare(compared, order, first)
       best = [row for row in rows.tolist() if row not in pairs]
-      pairs |= self._compare(codes.fine, best, second)
+      pairs |= self._compare(compared, best, second)
       marks = self._scores(scale, rows, coarse, pairs)
     if times is None:
       times = np.arange(len(regions), dtype=float)
@@ -177,22 +190,31 @@ class Searcher:
       need = needs(self._system.selector, codes.selector, targets, coarse)
     return by_budget(coarse, need, len(rows), pairs=len(rows))
 
-  def _compare(self, codes, rows, budget: Budget) -> dict[int, ComparedPair]:
+  def _compare(self, asked, rows, budget: Budget) -> dict[int, ComparedPair]:
+    """Pairs by row, each of the view of the query that scores highest."""
     if budget.milliseconds is None:
       rows = rows[: budget.pairs]
     lengths = {int(row): self._index.table['frames'][row] for row in rows}
-    return self._fine.compare(
-      codes, lengths, self._index.fine, budget.milliseconds
-    )
+    pairs: dict[int, ComparedPair] = {}
+    for codes in asked:
+      compared = self._fine.compare(
+        codes, lengths, self._index.fine, budget.milliseconds
+      )
+      for row, pair in compared.items():
+        if row not in pairs or pair.score > pairs[row].score:
+          pairs[row] = pair
+    return pairs
 
-  def _scale(self, codes: Codes, symmetric: bool, normalise: bool) -> Scale:
+  def _scale(
+    self, codes: Codes, compared, symmetric: bool, normalise: bool
+  ) -> Scale:
     itself = self._fine.with_itself(codes.fine)
     scale = Scale(self._system.calibration, itself, symmetric)
     if not normalise:
       return scale
     coarse = self._dot(codes, self._background)
     nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
-    pairs = self._compare(codes.fine, nearest, Budget(BACKGROUND))
+    pairs = self._compare(compared, nearest, Budget(BACKGROUND))
     itself = self._index.table['own'][nearest]
     fine = scale.fine([pairs[row] for row in nearest], itself)
     return scale._replace(background=(scale.coarse(coarse), fine))

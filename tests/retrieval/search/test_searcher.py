@@ -258,13 +258,13 @@ def test_the_selector_says_what_is_compared(built):
   codes = encode(system, query)
   coarse = coarse_scores(index, codes)
   need = needs(system.selector, codes.selector, index.table['selector'], coarse)
-  chosen = by_budget(coarse, need, len(coarse), pairs=8)
+  chosen = by_budget(coarse, need, 15, pairs=2)  # of the 15 best
   reranked = {match.name for match in found.matches if match.reranked}
   assert reranked >= {index.names[row] for row in chosen}
   assert len(reranked) == 10
   # The rest of the budget went to the best coarse scores.
   others = reranked - {index.names[row] for row in chosen}
-  top = by_budget(coarse, None, 12, pairs=12)
+  top = by_budget(coarse, None, 10, pairs=10)
   assert others <= {index.names[row] for row in top}
 
 
