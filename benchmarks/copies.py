@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 
 from deltax import plain, retrieval, systems
+from deltax.data.images import views
 from deltax.data.video.files import read_video
-from deltax.data.video.views import views
 from deltax.metrics.retrieval import average_precision
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 1.0)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from deltax.data.images import views
 from deltax.data.video.files import Video, appended, read_chunks
-from deltax.data.video.views import views
 from deltax.retrieval.system import System
 
 CHUNK = 64  # frames read at once

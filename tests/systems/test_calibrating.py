@@ -6,8 +6,8 @@ import pytest
 
 from deltax import retrieval, systems
 from deltax.data.features.annotations import Copies
+from deltax.data.images import views
 from deltax.data.video.files import write_video
-from deltax.data.video.views import views
 from deltax.retrieval.system import Network, System
 from deltax.systems import reading
 

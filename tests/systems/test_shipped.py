@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deltax import retrieval, systems
-from deltax.data.video.views import views
+from deltax.data.images import views
 from deltax.systems import folder
 
 try:
