@@ -31,9 +31,9 @@ from deltax.systems.indexing import (
   index_files,
   open_index,
 )
+from deltax.systems.known import refresh
 from deltax.systems.precise import place_precisely
 from deltax.systems.reading import ReadVideo, read_query, read_video
-from deltax.systems.refreshing import refresh
 from deltax.systems.runs import read_part
 from deltax.systems.scoring import Scores, score_all, score_pairs
 
