@@ -157,7 +157,8 @@ class Adding:
 
   def __init__(self, config, videos, folder):
     self._videos, self._begun = videos, folder / 'begun'
-    indexing.index_files(self._begun, [videos / '0.mp4', videos / '1.mp4'])
+    two = [videos / '0.mp4', videos / '1.mp4']
+    indexing.index_files(self._begun, two, model='untrained')
     self._there = contents(Index(self._begun))
 
   def begin(self, folder):
