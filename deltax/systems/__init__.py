@@ -31,7 +31,6 @@ from deltax.systems.indexing import (
   index_files,
   open_index,
 )
-from deltax.systems.precise import place_precisely
 from deltax.systems.reading import ReadVideo, read_query, read_video
 from deltax.systems.refreshing import refresh
 from deltax.systems.runs import read_part
@@ -55,7 +54,6 @@ __all__ = [
   'make_system',
   'open_index',
   'open_system',
-  'place_precisely',
   'read_part',
   'read_query',
   'read_video',

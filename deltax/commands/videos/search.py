@@ -21,6 +21,7 @@ import numpy as np
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
+from deltax.commands.videos.precise import place_precisely
 from deltax.data.video.stream import flaws
 from deltax.report.retrieval.search_contents import (
   ShownMatch,
@@ -116,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     normalise=arguments.normalise,
   )
   if arguments.precise:
-    result = systems.place_precisely(
+    result = place_precisely(
       system, index, arguments.query, query.regions, result
     )
   if arguments.html:
