@@ -329,3 +329,16 @@ def test_edits_that_nothing_learned_keep_what_they_are_given(script, tmp_path):
   before = {path: path.stat().st_mtime_ns for path in made.values()}
   unseen.make(tmp_path / 'a.mp4', tmp_path / 'made')
   assert before == {path: path.stat().st_mtime_ns for path in made.values()}
+
+
+def test_where_is_judged_by_the_time_that_is_told_and_shared(script):
+  where = script('where')
+  assert where.joined([(3, 5), (0, 2), (4, 6)]) == [[0, 2], [3, 6]]
+  truth = [((0.0, 4.0), (10.0, 14.0))]
+  assert where.judge(truth, truth) == (1, 1, 1, 1)
+  assert where.judge([], truth) == (0, 0, 0, 0)
+  half = [((0.0, 2.0), (10.0, 14.0))]
+  assert where.judge(half, truth) == (0.5, 1, 1, 0.5)
+  assert where.judge([((0.0, 8.0), (14.0, 18.0))], truth) == (0.5, 0, 0, 0)
+  rng = np.random.default_rng(0)
+  assert where.made_up(rng, 30).shape == (30, 9, 8)

@@ -16,6 +16,8 @@ from deltax.types import Array
 
 CLIP, STEP = 6, 3  # frames of a clip, and from one to the next
 _TOGETHER = 256  # clips that are encoded at once
+LONG = 1024  # frames that are encoded at once
+_SHORTEST = 1e-12  # a shorter vector is divided by this
 
 
 class Network(NamedTuple):
@@ -74,7 +76,10 @@ class Codes(NamedTuple):
 def encode(system: System, regions: np.ndarray) -> Codes:
   """Encodes one video: all that an index stores to compare it later.
 
-  Compiled once for each of few lengths that videos are padded to.
+  Compiled once for each of few lengths that videos are padded to. A video of
+  more than `LONG` frames is encoded part by part, so that memory beyond its
+  regions and codes does not grow: its coarse vector is the mean of those of its
+  parts, and the selector's number as well.
 
   Args:
     system: the networks.
@@ -87,23 +92,43 @@ def encode(system: System, regions: np.ndarray) -> Codes:
     ValueError: regions of another shape, of no frames, or with NaN.
   """
   clips = encode_clips(system.coarse, regions)
+  parts = [_encode(system, part) for part in _parts(regions)]
+  if len(parts) == 1:
+    return Codes(*parts[0], clips)
+  coarse, fine, selector = zip(*parts, strict=True)
+  lengths = [len(codes) for codes in fine]
+  vector = np.average(coarse, 0, lengths)
+  vector /= max(float(np.linalg.norm(vector)), _SHORTEST)
+  return Codes(
+    vector.astype(np.float32),
+    np.concatenate(fine),
+    np.average(selector, 0, lengths).astype(np.float32),
+    clips,
+  )
+
+
+def _parts(regions: np.ndarray) -> list[np.ndarray]:
+  """A video as it is, or a long one in parts; one without frames is one."""
+  starts = range(0, max(1, len(regions)), LONG)
+  return [regions[start : start + LONG] for start in starts]
+
+
+def _encode(system, regions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Coarse vector, fine codes and the selector's number of a part."""
   regions, mask = _padded(regions)
   coarse = _run(system.coarse.net)(system.coarse.variables, regions, mask)
   selector = np.zeros(1, np.float32)
   if system.selector:
     run = _run(system.selector.net, 'self_similarity')
     selector = run(system.selector.variables, regions, mask)
-  return Codes(
-    np.asarray(coarse)[0],
-    _fine(system.fine, regions, mask),
-    np.asarray(selector)[0],
-    clips,
-  )
+  fine = _fine(system.fine, regions, mask)
+  return np.asarray(coarse)[0], fine, np.asarray(selector)[0]
 
 
 def encode_fine(fine: Network, regions: np.ndarray) -> np.ndarray:
   """The fine codes alone, as `encode` gives them."""
-  return _fine(fine, *_padded(regions))
+  parts = [_fine(fine, *_padded(part)) for part in _parts(regions)]
+  return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def encode_coarse(coarse: Network, regions: np.ndarray) -> np.ndarray:

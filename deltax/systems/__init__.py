@@ -1,11 +1,9 @@
 """Retrieval systems: made, saved and opened, and what they do with many videos.
 
-from deltax import retrieval, systems
+from deltax import systems
 
 systems.index_files('my.index', ['films/'])
-index, system = systems.open_index('my.index')
-query = systems.read_query(system, 'query.mp4')
-retrieval.Searcher(index, system).search(query.regions, views=query.views)
+systems.open_searcher('my.index').search_file('query.mp4', least=0.5)
 """
 
 from deltax.systems.calibrating import calibrate
@@ -32,10 +30,10 @@ from deltax.systems.indexing import (
   open_index,
 )
 from deltax.systems.known import refresh
-from deltax.systems.precise import place_precisely
 from deltax.systems.reading import ReadVideo, read_query, read_video
 from deltax.systems.runs import read_part
 from deltax.systems.scoring import Scores, score_all, score_pairs
+from deltax.systems.searching import FileSearcher, open_searcher
 
 __all__ = [
   'EXTRACTORS',
@@ -43,6 +41,7 @@ __all__ = [
   'UNTRAINED',
   'Added',
   'Extractor',
+  'FileSearcher',
   'Part',
   'ReadVideo',
   'Scores',
@@ -54,8 +53,8 @@ __all__ = [
   'make_extractor',
   'make_system',
   'open_index',
+  'open_searcher',
   'open_system',
-  'place_precisely',
   'read_part',
   'read_query',
   'read_video',

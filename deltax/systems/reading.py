@@ -57,21 +57,7 @@ def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
     ValueError: it cannot be read.
     FileNotFoundError: it is not there.
   """
-  regions, pictures, times = None, [], []
-  last: Video | None = None
-  for last in read_chunks(pathlib.Path(path), CHUNK):
-    extracted = np.asarray(system.extract(last.frames), np.float32)
-    regions = appended(regions, extracted)
-    pictures += map(small_picture, last.frames)
-    times.append(last.times)
-  return ReadVideo(
-    regions,
-    pictures,
-    np.concatenate(times),
-    last.duration,
-    last.damaged,
-    last.resized,
-  )
+  return _read(system, path, viewed=0)
 
 
 def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
@@ -80,14 +66,30 @@ def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
   A video of more than `VIEWED` frames has none: its parts are seldom all cut
   out, and it would take long.
   """
-  frames = []
-  for part in read_chunks(pathlib.Path(path), CHUNK):
-    frames.append(part.frames)
-    if sum(map(len, frames)) > VIEWED:
-      return read_video(system, path)
-  others = views(np.concatenate(frames))
-  return read_video(system, path)._replace(
-    views=tuple(np.asarray(system.extract(x), np.float32) for x in others)
+  return _read(system, path, viewed=VIEWED)
+
+
+def _read(system: System, path: str | os.PathLike, *, viewed: int) -> ReadVideo:
+  """A video, with other views if it has at most `viewed` frames."""
+  regions, pictures, times, frames = None, [], [], []
+  last: Video | None = None
+  for last in read_chunks(pathlib.Path(path), CHUNK):
+    extracted = np.asarray(system.extract(last.frames), np.float32)
+    regions = appended(regions, extracted)
+    pictures += map(small_picture, last.frames)
+    times.append(last.times)
+    frames.append(last.frames)
+    if len(regions) > viewed:
+      frames.clear()
+  others = views(np.concatenate(frames)) if frames else ()
+  return ReadVideo(
+    regions,
+    pictures,
+    np.concatenate(times),
+    last.duration,
+    last.damaged,
+    last.resized,
+    tuple(np.asarray(system.extract(x), np.float32) for x in others),
   )
 
 

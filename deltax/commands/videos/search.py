@@ -21,6 +21,7 @@ import numpy as np
 from deltax import systems
 from deltax.commands import folders
 from deltax.commands.videos import options
+from deltax.commands.videos.precise import place_precisely
 from deltax.data.video.stream import flaws
 from deltax.report.retrieval.search_contents import (
   ShownMatch,
@@ -32,7 +33,7 @@ from deltax.report.retrieval.search_contents import (
 from deltax.report.retrieval.search_page import clock, write_search_page
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, SearchResult, Where
-from deltax.retrieval.search.searcher import Budget, Searcher
+from deltax.retrieval.search.searcher import Budget
 
 SHOWN = 8  # pairs of pictures of a match, at most
 LEAST = 0.5
@@ -99,16 +100,14 @@ def run(arguments: argparse.Namespace) -> None:
       *(arguments.html, arguments.index, arguments.query, model)
     )
     folders.check_file(arguments.html)
-  index, system = systems.open_index(arguments.index, arguments.model)
+  searcher = systems.open_searcher(arguments.index, arguments.model)
+  index, system = searcher.index, searcher.system
   query = systems.read_query(system, arguments.query)
   least = arguments.least
   if least is None:
     least = 0.0 if arguments.normalise else LEAST
-  result = Searcher(index, system).search(
-    query.regions,
-    views=query.views,
-    times=query.times,
-    duration=query.duration,
+  result = searcher.search(
+    query,
     k=arguments.k,
     least=least,
     budget=Budget(arguments.budget, arguments.budget_ms),
@@ -116,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
     normalise=arguments.normalise,
   )
   if arguments.precise:
-    result = systems.place_precisely(
+    result = place_precisely(
       system, index, arguments.query, query.regions, result
     )
   if arguments.html:

@@ -8,6 +8,7 @@ import pytest
 
 from deltax import retrieval
 from deltax.data.features.made import make_features
+from deltax.retrieval import system as retrieval_system
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search import fine_search
@@ -18,6 +19,7 @@ from deltax.retrieval.system import (
   Network,
   System,
   encode,
+  encode_fine,
   needs,
   vectors_of,
 )
@@ -333,6 +335,23 @@ def test_a_part_of_a_video_is_found_where_it_is(tmp_path):
   assert 0.5 < where.score <= 1
   others = [match for match in found.matches if match.name == 'other']
   assert not others[0].where  # nothing is told of what does not match
+
+
+@pytest.mark.parametrize('fine', ['plain', 'attention', 'binary'])
+def test_a_long_video_is_encoded_part_by_part(fine, monkeypatch):
+  system = make_system(fine)
+  video = regions_of(1, 40)
+  whole = encode(system, video)
+  monkeypatch.setattr(retrieval_system, 'LONG', 16)
+  parts = encode(system, video)
+  for codes in (parts.fine, encode_fine(system.fine, video)):
+    assert codes.dtype == whole.fine.dtype
+    np.testing.assert_allclose(codes, whole.fine, atol=1e-6)
+  assert np.linalg.norm(parts.coarse) == pytest.approx(1, abs=1e-5)
+  assert parts.coarse @ whole.coarse > 0.95
+  assert parts.selector.shape == whole.selector.shape
+  with pytest.raises(ValueError, match=r'T at least 1'):
+    encode(system, video[:0])
 
 
 def test_a_long_video_against_itself_is_compared_part_by_part(monkeypatch):
