@@ -9,6 +9,7 @@ import small_backbone
 from small_backbone import CHANNELS, NAME, Small
 
 from deltax import delta, retrieval
+from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.fitting import Whitening
 from deltax.retrieval.system import encode
 from deltax.systems import extractors, folder
@@ -159,6 +160,19 @@ def test_a_folder_without_a_system_is_named(tmp_path):
     folder.open_system(tmp_path)
 
 
+def test_a_calibration_is_saved_and_an_older_system_has_none(system, tmp_path):
+  scale = Calibration((3.0, -1.5), (4.0, -2.0), 0.25, 5.0)
+  folder.save_system(tmp_path / 's', system._replace(calibration=scale))
+  assert folder.open_system(tmp_path / 's').calibration == scale
+  path = tmp_path / 's/system.json'
+  about = json.loads(path.read_text())
+  del about['calibration']
+  path.write_text(json.dumps(about))
+  opened = folder.open_system(tmp_path / 's')
+  assert opened.calibration == UNCALIBRATED
+  assert opened.fingerprint == system.fingerprint
+
+
 def test_nothing_is_overwritten(system, saved):
   before = (saved / 'arrays.npz').read_bytes()
   with pytest.raises(FileExistsError, match='is there already'):
@@ -202,6 +216,14 @@ def test_a_system_has_all_its_parts(extractor):
     (
       lambda about: about['description']['extractor'].update(name={}),
       'name is an object, expected a text',
+    ),
+    (
+      lambda about: about['calibration'].update(fine=[1]),
+      'fine has 1 values, expected 2',
+    ),
+    (
+      lambda about: about['calibration'].update(threshold='high'),
+      "threshold is 'high', expected a finite number",
     ),
   ],
 )
