@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -91,11 +91,31 @@ def encode(system: System, regions: np.ndarray) -> Codes:
   Raises:
     ValueError: regions of another shape, of no frames, or with NaN.
   """
-  clips = encode_clips(system.coarse, regions)
-  parts = [_encode(system, part) for part in _parts(regions)]
-  if len(parts) == 1:
-    return Codes(*parts[0], clips)
-  coarse, fine, selector = zip(*parts, strict=True)
+  return encode_parts(system, _parts(regions))
+
+
+def encode_parts(system: System, parts: Iterable[np.ndarray]) -> Codes:
+  """Encodes one video of which there is only a part in memory at a time.
+
+  Args:
+    system: the networks.
+    parts: float32 `[T, R, D]` regions as of `encode`, of `LONG` frames each but
+      the last, which may have fewer.
+
+  Returns:
+    The codes that `encode` gives of all of it.
+
+  Raises:
+    ValueError: see `encode`.
+  """
+  clips, encoded = _Clips(system.coarse), []
+  for part in parts:
+    encoded.append(_encode(system, part))
+    clips.add(part)
+  coarse, fine, selector = zip(*encoded, strict=True)
+  vectors = clips.vectors(coarse[0].shape)
+  if len(encoded) == 1:
+    return Codes(*encoded[0], vectors)
   lengths = [len(codes) for codes in fine]
   vector = np.average(coarse, 0, lengths)
   vector /= max(float(np.linalg.norm(vector)), _SHORTEST)
@@ -103,7 +123,7 @@ def encode(system: System, regions: np.ndarray) -> Codes:
     vector.astype(np.float32),
     np.concatenate(fine),
     np.average(selector, 0, lengths).astype(np.float32),
-    clips,
+    vectors,
   )
 
 
@@ -150,35 +170,54 @@ def encode_clips(coarse: Network, regions: np.ndarray) -> np.ndarray:
     float32 `[M, E]`, of length 1: one for `CLIP` frames every `STEP`, the last
     ones included. M is 0 where the video is no longer than a clip.
   """
-  starts = clip_starts(len(regions))
-  run, vectors = _run(coarse.net), []
-  for first in range(0, len(starts), _TOGETHER):
-    part = starts[first : first + _TOGETHER]
-    clips = np.stack([regions[start : start + CLIP] for start in part])
-    # Padded to few sizes, so that few programs are compiled.
-    blank = bucket_length(len(part)) - len(part)
-    clips = np.pad(clips, ((0, blank), *((0, 0),) * 3))
-    encoded = run(coarse.variables, clips, np.ones(clips.shape[:2], np.float32))
-    vectors.append(np.asarray(encoded)[: len(part)])
-  if not vectors:
-    size = encode_coarse(coarse, regions).shape
-    return np.zeros((0, *size), np.float32)
-  return np.concatenate(vectors)
+  clips = _Clips(coarse)
+  for part in _parts(regions):
+    clips.add(part)
+  return clips.vectors(encode_coarse(coarse, regions[:CLIP]).shape)
+
+
+class _Clips:
+  """Encodes the clips of a video, part by part."""
+
+  def __init__(self, coarse: Network):
+    self._coarse, self._run = coarse, _run(coarse.net)
+    self._rest, self._first = None, 0  # frames still needed; the first of them
+    self._next, self._vectors = 0, []  # where the next clip begins
+
+  def add(self, part: np.ndarray) -> None:
+    """Encodes the clips that are whole with this part."""
+    rest = part if self._rest is None else np.concatenate([self._rest, part])
+    end = self._first + len(rest)
+    if end > CLIP:
+      starts = np.arange(self._next, end - CLIP + 1, STEP)
+      self._encode(rest, starts - self._first)
+      self._next += STEP * len(starts)
+    # The last clip of all ends with the video.
+    first = max(self._first, min(self._next, end - CLIP))
+    self._rest, self._first = rest[first - self._first :], first
+
+  def vectors(self, shape: tuple[int, ...]) -> np.ndarray:
+    """float32 `[M, *shape]`, of all clips; the last one may overlap more."""
+    last = self._first + len(self._rest) - CLIP
+    if last > 0 and last != self._next - STEP:
+      self._encode(self._rest, np.array([last - self._first]))
+    return np.concatenate([np.zeros((0, *shape), np.float32), *self._vectors])
+
+  def _encode(self, regions: np.ndarray, starts: np.ndarray) -> None:
+    for n in range(0, len(starts), _TOGETHER):
+      some = starts[n : n + _TOGETHER]
+      clips = np.stack([regions[start : start + CLIP] for start in some])
+      # Padded to few sizes, so that few programs are compiled.
+      blank = bucket_length(len(some)) - len(some)
+      clips = np.pad(clips, ((0, blank), *((0, 0),) * 3))
+      masks = np.ones(clips.shape[:2], np.float32)
+      vectors = self._run(self._coarse.variables, clips, masks)
+      self._vectors.append(np.asarray(vectors)[: len(some)])
 
 
 def vectors_of(codes: Codes) -> np.ndarray:
   """float32 `[1 + M, E]`, the coarse vectors of a video and of its clips."""
   return np.concatenate([codes.coarse[None], codes.clips])
-
-
-def clip_starts(frames: int) -> list[int]:
-  """First frames of the clips of a video of so many.
-
-  >>> clip_starts(6), clip_starts(7), clip_starts(12)
-  ([], [0, 1], [0, 3, 6])
-  """
-  last = frames - CLIP
-  return [] if last < 1 else [*range(0, last, STEP), last]
 
 
 def needs(

@@ -15,11 +15,17 @@ from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import KINDS
 from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.search.searcher import check_model
-from deltax.retrieval.system import System, encode
+from deltax.retrieval.system import System, encode_parts
 from deltax.systems import folder as system_folder
 from deltax.systems.batches import Batches
 from deltax.systems.known import sort_files
-from deltax.systems.reading import ReadVideo, pictured_frames, read_video
+from deltax.systems.reading import (
+  EVERY,
+  FEWEST,
+  ReadVideo,
+  pictured_frames,
+  read_parts,
+)
 
 NAMED = 3  # videos whose failure is told where all have failed
 
@@ -146,7 +152,7 @@ def index_features(
     regions = np.asarray(regions, np.float32)
     times = np.arange(len(regions), dtype=float)
     video = ReadVideo(regions, [], times, float(len(regions)), 0)
-    encoded.append(_encoded(system, fine, video)._replace(name=name))
+    encoded.append(_encoded(system, fine, [video])[0]._replace(name=name))
   index = _create(folder, system, None, 'exact')
   index.add(encoded)
   return index
@@ -230,15 +236,14 @@ def _add(
       if batches.finds(new.file.content):
         continue
       try:
-        video = read_video(system, new.path)
-        encoded = _encoded(system, fine, video)
+        encoded, read = _encoded(system, fine, read_parts(system, new.path))
       except (ValueError, OSError) as error:
         failed[name] = str(error)
         continue
-      if video.damaged:
-        damaged[name] = video.damaged
-      if video.resized:
-        resized[name] = video.resized
+      if read.damaged:
+        damaged[name] = read.damaged
+      if read.resized:
+        resized[name] = read.resized
       replaced += [name] * bool(new.replaces)
       about = {'path': new.path, 'file': new.file, 'background': background}
       batches.add(encoded._replace(name=name, **about), new.replaces)
@@ -271,23 +276,40 @@ def _all_failed(failed: Mapping[str, str]) -> str:
 
 
 def _encoded(
-  system: System, fine: FineSearch, video: ReadVideo
-) -> IndexedVideo:
-  """What an index keeps of a video, without a name yet."""
-  codes = encode(system, video.regions)
-  kept = pictured_frames(len(video.pictures))
-  return IndexedVideo(
+  system: System, fine: FineSearch, parts: Iterable[ReadVideo]
+) -> tuple[IndexedVideo, ReadVideo]:
+  """What an index keeps of a video, without a name yet, and its last part.
+
+  A part is let go before the next one is read: of a recording of a day, only
+  what is kept of it is in memory.
+  """
+  pictures, times, last = {}, [], None
+
+  def regions():
+    nonlocal last
+    for last in parts:
+      first = sum(map(len, times))
+      for n, picture in enumerate(last.pictures, first):
+        if n < FEWEST * EVERY or n % EVERY == 0:
+          pictures[n] = picture
+      times.append(last.times)
+      yield last.regions
+
+  codes = encode_parts(system, regions())
+  kept = pictured_frames(len(codes.fine)) if pictures else ()
+  video = IndexedVideo(
     name='',
     path='',
     coarse=codes.coarse,
     fine=codes.fine,
-    times=video.times,
+    times=np.concatenate(times),
     selector=float(codes.selector),
     own=fine.with_itself(codes.fine).back,
-    duration=video.duration,
-    pictures={n: video.pictures[n] for n in kept},
+    duration=last.duration,
+    pictures={n: pictures[n] for n in kept},
     clips=codes.clips,
   )
+  return video, last
 
 
 def _open_model(

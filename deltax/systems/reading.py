@@ -1,17 +1,18 @@
 """Reads a video file into what a system indexes, or searches for."""
 
 import io
-import math
+import itertools
 import os
 import pathlib
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from deltax.data.images import views
-from deltax.data.video.files import Video, appended, read_chunks
-from deltax.retrieval.system import System
+from deltax.data.video.files import appended, read_chunks
+from deltax.retrieval.system import LONG, System
 
 CHUNK = 64  # frames read at once
 PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG
@@ -57,7 +58,21 @@ def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
     ValueError: it cannot be read.
     FileNotFoundError: it is not there.
   """
-  return _read(system, path, viewed=0)
+  return _joined(_chunks(system, path))
+
+
+def read_parts(system: System, path: str | os.PathLike) -> Iterator[ReadVideo]:
+  """The same, `LONG` frames at a time, for whoever needs no more at once.
+
+  Times go on from one part to the next; the last part has the duration and the
+  damage of the whole.
+
+  Raises:
+    ValueError, FileNotFoundError: see `read_video`.
+  """
+  chunks = _chunks(system, path)
+  while part := list(itertools.islice(chunks, LONG // CHUNK)):
+    yield _joined(part)
 
 
 def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
@@ -66,30 +81,45 @@ def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
   A video of more than `VIEWED` frames has none: its parts are seldom all cut
   out, and it would take long.
   """
-  return _read(system, path, viewed=VIEWED)
+  frames = []
+  read = _joined(_chunks(system, path, frames))
+  if not frames:
+    return read
+  regions = map(system.extract, views(np.concatenate(frames)))
+  return read._replace(views=tuple(np.asarray(x, np.float32) for x in regions))
 
 
-def _read(system: System, path: str | os.PathLike, *, viewed: int) -> ReadVideo:
-  """A video, with other views if it has at most `viewed` frames."""
-  regions, pictures, times, frames = None, [], [], []
-  last: Video | None = None
-  for last in read_chunks(pathlib.Path(path), CHUNK):
-    extracted = np.asarray(system.extract(last.frames), np.float32)
-    regions = appended(regions, extracted)
-    pictures += map(small_picture, last.frames)
+def _chunks(
+  system: System,
+  path: str | os.PathLike,
+  frames: list[np.ndarray] | None = None,
+) -> Iterator[ReadVideo]:
+  """A video some frames at a time; a short one's frames are put into a list."""
+  count = 0
+  for video in read_chunks(pathlib.Path(path), CHUNK):
+    count += len(video.frames)
+    if frames is not None:
+      frames.append(video.frames)
+      if count > VIEWED:
+        frames.clear()
+    yield ReadVideo(
+      np.asarray(system.extract(video.frames), np.float32),
+      [small_picture(frame) for frame in video.frames],
+      video.times,
+      video.duration,
+      video.damaged,
+      video.resized,
+    )
+
+
+def _joined(chunks: Iterable[ReadVideo]) -> ReadVideo:
+  regions, pictures, times, last = None, [], [], None
+  for last in chunks:
+    regions = appended(regions, last.regions)
+    pictures += last.pictures
     times.append(last.times)
-    frames.append(last.frames)
-    if len(regions) > viewed:
-      frames.clear()
-  others = views(np.concatenate(frames)) if frames else ()
-  return ReadVideo(
-    regions,
-    pictures,
-    np.concatenate(times),
-    last.duration,
-    last.damaged,
-    last.resized,
-    tuple(np.asarray(system.extract(x), np.float32) for x in others),
+  return last._replace(
+    regions=regions, pictures=pictures, times=np.concatenate(times)
   )
 
 
@@ -108,8 +138,13 @@ def small_picture(frame: np.ndarray) -> bytes:
 def pictured_frames(count: int) -> list[int]:
   """Numbers of the frames, of `count`, whose pictures are kept.
 
-  >>> pictured_frames(3), pictured_frames(12), pictured_frames(60)[:4]
-  ([0, 1, 2], [0, 3, 6, 9], [0, 5, 10, 15])
+  Of many it is every fifth, whatever their number, so that the others can be
+  let go before it is known.
+
+  >>> pictured_frames(3), pictured_frames(12), pictured_frames(23)
+  ([0, 1, 2], [0, 3, 6, 9], [0, 5, 10, 15, 20])
   """
-  kept = min(count, max(FEWEST, math.ceil(count / EVERY)))
+  if count > FEWEST * EVERY:
+    return list(range(0, count, EVERY))
+  kept = min(count, FEWEST)
   return [n * count // kept for n in range(kept)]

@@ -79,8 +79,8 @@ def test_every_readable_video_is_in_the_index_and_the_others_are_named(built):
   row = index.row('trip/host.mp4')
   assert index.table['duration'][row] == pytest.approx(24)
   np.testing.assert_allclose(index.times(row), np.arange(24), atol=0.01)
-  assert list(index.pictures(row)) == [0, 4, 9, 14, 19]
-  picture = Image.open(io.BytesIO(index.pictures(row)[9]))
+  assert list(index.pictures(row)) == [0, 5, 10, 15, 20]
+  picture = Image.open(io.BytesIO(index.pictures(row)[10]))
   assert picture.format == 'JPEG' and picture.size == (96, 96)
 
 
@@ -357,7 +357,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
 def test_what_is_done_stays_when_adding_is_interrupted(
   videos, tmp_path, monkeypatch
 ):
-  real, seen = indexing.read_video, []
+  real, seen = indexing.read_parts, []
 
   def read(system, path):
     seen.append(path)
@@ -365,7 +365,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
       raise KeyboardInterrupt
     return real(system, path)
 
-  monkeypatch.setattr(indexing, 'read_video', read)
+  monkeypatch.setattr(indexing, 'read_parts', read)
   words = ['index', videos / 'db', '--out', tmp_path / 'i']
   with pytest.raises(SystemExit) as left:
     run(*words)

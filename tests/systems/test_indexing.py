@@ -8,7 +8,9 @@ import pytest
 from deltax import retrieval, systems
 from deltax.data.features.made import make_features
 from deltax.data.video.files import write_video
+from deltax.retrieval.index.folder import Index
 from deltax.systems import folder as system_folder
+from deltax.systems import indexing, reading
 
 SIZE = 48
 
@@ -114,6 +116,36 @@ def test_nothing_is_made_where_nothing_can_be_indexed(films, tmp_path):
     with pytest.raises(ValueError, match=message):
       systems.index_files(tmp_path / place, files, **options)
   assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_a_long_video_is_read_part_by_part_and_indexed_all_the_same(
+  tmp_path, monkeypatch
+):
+  noise = np.random.default_rng(1).integers(0, 256, (43, 4, 4, 3), np.uint8)
+  frames = noise.repeat(16, 1).repeat(16, 2)
+  write_video(tmp_path / 'long.mp4', frames, 1)
+  monkeypatch.setattr(reading, 'CHUNK', 4)
+  monkeypatch.setattr(reading, 'LONG', 8)
+  system, lengths = make_system(), []
+  whole = systems.read_video(system, tmp_path / 'long.mp4')
+
+  def parts(system, path):
+    for part in reading.read_parts(system, path):
+      lengths.append(len(part.regions))
+      yield part
+
+  monkeypatch.setattr(indexing, 'read_parts', parts)
+  systems.index_files(tmp_path / 'i', [tmp_path / 'long.mp4'])
+  assert lengths == [8] * 5 + [3]
+  index, codes = Index(tmp_path / 'i'), retrieval.encode(system, whole.regions)
+  np.testing.assert_array_equal(index.fine(0), codes.fine)
+  np.testing.assert_array_equal(index.times(0), whole.times)
+  assert index.table['duration'][0] == whole.duration == 43
+  np.testing.assert_allclose(index.clips(0), codes.clips, atol=1e-3)
+  np.testing.assert_allclose(index.coarse()[0], codes.coarse, atol=0.1)
+  pictures = index.pictures(0)
+  assert list(pictures) == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+  assert pictures == {n: whole.pictures[n] for n in pictures}
 
 
 def test_features_are_indexed_without_an_extractor(tmp_path):

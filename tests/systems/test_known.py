@@ -37,13 +37,13 @@ def system(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
   """Which files are decoded."""
-  paths, read = [], indexing.read_video
+  paths, read = [], indexing.read_parts
 
   def noted(system, path):
     paths.append(os.path.basename(path))
     return read(system, path)
 
-  monkeypatch.setattr(indexing, 'read_video', noted)
+  monkeypatch.setattr(indexing, 'read_parts', noted)
   return paths
 
 
@@ -278,7 +278,7 @@ def test_of_two_who_add_the_same_the_second_finds_it_there(
   films, tmp_path, monkeypatch
 ):
   place = tmp_path / 'i'
-  read, once = indexing.read_video, []
+  read, once = indexing.read_parts, []
 
   def slow(system, path):
     if not once:  # another begins after this one and is done before
@@ -287,13 +287,13 @@ def test_of_two_who_add_the_same_the_second_finds_it_there(
       assert other.done == 4
     return read(system, path)
 
-  monkeypatch.setattr(indexing, 'read_video', slow)
+  monkeypatch.setattr(indexing, 'read_parts', slow)
   make(films / 'd/b.mp4', 4)
   added = systems.index_files(place, [films / 'a.mp4', films / 'd/b.mp4'])
   assert (added.done, added.there, added.videos) == (0, 2, 4)
   make(films / 'e/b.mp4', 5)
   del once[:]
-  monkeypatch.setattr(indexing, 'read_video', read)
+  monkeypatch.setattr(indexing, 'read_parts', read)
   added = systems.index_files(place, [films / 'e/b.mp4'])
   assert added.done == 1 and 'e/b.mp4' in Index(place)
 

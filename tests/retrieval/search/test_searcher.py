@@ -19,6 +19,8 @@ from deltax.retrieval.system import (
   Network,
   System,
   encode,
+  encode_clips,
+  encode_coarse,
   encode_fine,
   needs,
   vectors_of,
@@ -352,6 +354,23 @@ def test_a_long_video_is_encoded_part_by_part(fine, monkeypatch):
   assert parts.selector.shape == whole.selector.shape
   with pytest.raises(ValueError, match=r'T at least 1'):
     encode(system, video[:0])
+
+
+@pytest.mark.parametrize('frames', [5, 6, 7, 12, 16, 17, 40, 41])
+def test_clips_overlap_by_half_however_a_video_comes_in_parts(
+  frames, monkeypatch
+):
+  coarse, video = make_system().coarse, regions_of(1, frames)
+  last = frames - 6
+  starts = [*range(0, last, 3), last] if last > 0 else []
+  expected = [encode_coarse(coarse, video[n : n + 6]) for n in starts]
+  for long in (1024, 16, 3):
+    monkeypatch.setattr(retrieval_system, 'LONG', long)
+    clips = encode_clips(coarse, video)
+    assert clips.shape == (len(starts), *encode_coarse(coarse, video).shape)
+    np.testing.assert_allclose(
+      clips, np.reshape(expected, clips.shape), atol=1e-6
+    )
 
 
 def test_a_long_video_against_itself_is_compared_part_by_part(monkeypatch):
