@@ -120,5 +120,5 @@ def _listed() -> str:
   lines = []
   for about, commands in COMMANDS.values():
     lines += ['', f'{about}:']
-    lines += [f'  {name:10}{text}' for name, text in commands.items()]
+    lines += [f'  {name:10} {text}' for name, text in commands.items()]
   return '\n'.join(lines[1:])
