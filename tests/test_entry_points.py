@@ -42,7 +42,7 @@ COMMANDS = ('demo_retrieval_attention', 'demo_retrieval_selector')
 def runs(names):
   """Configs by what their smoke variant does: some differ in numbers only."""
   by_run = {}
-  for name in names:
+  for name in sorted(names, key=lambda name: name not in COMMANDS):
     config = config_of(name, 'smoke') | {'title': ''}
     for option in ('labelled_frames', 'labelled_worlds', 'pseudo_labels'):
       config['data']['train'].pop(option, None)
