@@ -11,6 +11,7 @@ import tqdm
 from deltax.data.video.find import find
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
+from deltax.retrieval.index.marks import note_same
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import KINDS
 from deltax.retrieval.search.fine_search import FineSearch
@@ -253,6 +254,8 @@ def _add(
       failed[name] = failed[twin]
     else:
       same[path] = twin
+  if same:
+    note_same(batches.index or known, same)
   there = plan.there + batches.there
   if failed and not batches.done and not there and not same:
     raise ValueError(_all_failed(failed))

@@ -7,8 +7,7 @@ Videos that are the same stand together in a group; a video that is contained in
 another, and two that share a part, are told as pairs. Nothing is ever deleted.
 Of folders, an index is made first: with --index it is kept, so that a second
 look takes seconds, and `deltax mark` can note there what is no copy. Of files
-with the same bytes only one is read. What an index knows of such files was told
-when it was made.
+with the same bytes only one is decoded.
 """
 
 import argparse
@@ -16,7 +15,7 @@ import contextlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from deltax import systems
 from deltax.commands import folders
@@ -38,7 +37,7 @@ from deltax.retrieval.duplicates.find import (
   find_duplicates,
 )
 from deltax.retrieval.index.manifest import is_index
-from deltax.retrieval.index.marks import read_marks
+from deltax.retrieval.index.marks import read_marks, same_files
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     ValueError: an index beside other places, or the model is another.
   """
   _check(arguments)
-  with _index(arguments) as (folder, same):
+  with _index(arguments) as folder:
     index, system = systems.open_index(folder, arguments.model)
     found = find_duplicates(
       index,
@@ -89,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
       different=read_marks(folder),
       progress=wants_bar(),
     )
-    listed = list_copies(index, found, same)
+    listed = list_copies(index, found, same_files(index))
   if arguments.html:
     write_duplicates_page(arguments.html, listed)
   if arguments.json:
@@ -118,10 +117,10 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _index(arguments) -> Iterator[tuple[pathlib.Path, Mapping[str, str]]]:
-  """The folder of an index, and files of the same content as its videos."""
+def _index(arguments) -> Iterator[pathlib.Path]:
+  """The folder of an index of the places."""
   if is_index(arguments.places[0]):
-    yield arguments.places[0], {}
+    yield arguments.places[0]
     return
   with tempfile.TemporaryDirectory() as beside:
     folder = arguments.index or pathlib.Path(beside) / 'index'
@@ -130,7 +129,7 @@ def _index(arguments) -> Iterator[tuple[pathlib.Path, Mapping[str, str]]]:
     )
     if not arguments.json:
       print('\n'.join([*options.tell(folder, added._replace(same={})), '']))
-    yield folder, added.same
+    yield folder
 
 
 def as_json(listed: ListedCopies) -> dict:

@@ -1,16 +1,23 @@
-"""What people have said of pairs of videos, kept beside an index by content.
+"""What is known of files beside their videos, kept by content with an index.
 
-A file that is moved or renamed stays what it was, and so does what was said.
+Pairs that people have said are no copies, and other files of the same content
+as a video. A file that is moved or renamed stays what it was.
 """
 
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from deltax import files, plain
 from deltax.retrieval.index.folder import Index
 
 MARKS = 'marks.json'
-_FORM = {'version': plain.COUNT, 'different': [(plain.TEXT, plain.TEXT)]}
+_FORM = {
+  'version': plain.COUNT,
+  'different': [(plain.TEXT, plain.TEXT)],
+  'same': {str: plain.TEXT},  # contents of files by their paths
+}
 _VERSION = 1
 
 
@@ -23,15 +30,40 @@ def read_marks(folder: str | os.PathLike) -> frozenset[frozenset[str]]:
   Raises:
     ValueError: the file of marks is damaged.
   """
-  path = pathlib.Path(folder) / MARKS
-  if not path.exists():
-    return frozenset()
-  marks = plain.read_json(path, _FORM)
-  if marks['version'] != _VERSION:
-    raise ValueError(
-      f'{path} has version {marks["version"]}, this library reads {_VERSION}'
+  return frozenset(map(frozenset, _read(folder)['different']))
+
+
+def same_files(index: Index) -> dict[str, str]:
+  """Names of videos by the path of another file of the same content.
+
+  Raises:
+    ValueError: the file of marks is damaged.
+  """
+  named = {
+    file.content: name
+    for file, name in zip(index.files, index.names, strict=True)
+    if file
+  }
+  same = _read(index.folder)['same']
+  return {path: named[of] for path, of in same.items() if of in named}
+
+
+def note_same(index: Index, paths: Mapping[str, str]) -> None:
+  """Notes files of the same content as a video.
+
+  Args:
+    index: that has the videos.
+    paths: names of videos by the path of the other file.
+
+  Raises:
+    ValueError: the file of marks is damaged; or see `mark`.
+  """
+  contents = {path: _content(index, name) for path, name in paths.items()}
+  with files.locked(index.folder / 'lock'):
+    marks = _read(index.folder)
+    _write(
+      index.folder, {**marks, 'same': {**marks['same'], **contents}}, marks
     )
-  return frozenset(map(frozenset, marks['different']))
 
 
 def mark(index: Index, first: str, second: str, *, different: bool) -> bool:
@@ -55,12 +87,29 @@ def mark(index: Index, first: str, second: str, *, different: bool) -> bool:
     raise ValueError(f'{first!r} and {second!r} are one video')
   pair = frozenset(contents)
   with files.locked(index.folder / 'lock'):
-    before = read_marks(index.folder)
+    marks = _read(index.folder)
+    before = set(map(frozenset, marks['different']))
     after = before | {pair} if different else before - {pair}
-    if after != before:
-      listed = {'version': _VERSION, 'different': sorted(map(sorted, after))}
-      files.write_json(index.folder / MARKS, listed, durable=True)
+    listed = sorted(map(sorted, after))
+    _write(index.folder, {**marks, 'different': listed}, marks)
   return after != before
+
+
+def _read(folder: str | os.PathLike) -> dict[str, Any]:
+  path = pathlib.Path(folder) / MARKS
+  if not path.exists():
+    return {'version': _VERSION, 'different': [], 'same': {}}
+  marks = plain.read_json(path, _FORM)
+  if marks['version'] != _VERSION:
+    raise ValueError(
+      f'{path} has version {marks["version"]}, this library reads {_VERSION}'
+    )
+  return marks
+
+
+def _write(folder: pathlib.Path, marks, before) -> None:
+  if marks != before:
+    files.write_json(folder / MARKS, marks, durable=True)
 
 
 def _content(index: Index, name: str) -> str:
