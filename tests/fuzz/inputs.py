@@ -31,8 +31,10 @@ from deltax.data.video.files import read_chunks, write_video
 from deltax.data.video.frames import read_header
 from deltax.delta.search import latency
 from deltax.errors import parse_flags
+from deltax.identity import Identity
 from deltax.report.compare import pareto
 from deltax.retrieval.fitting import Whitening
+from deltax.retrieval.index import marks
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.systems import extractors
@@ -232,10 +234,14 @@ def make_index(folder):
         floats(3, 2, 4),
         np.arange(3.0),
         pictures={0: b'jpeg', 2: b'other'},
+        file=Identity(3, 4, name * 32),
+        clips=floats(2, 4),
       )
       for name in names
     )
   index.remove(['a'])
+  marks.mark(index, 'b', 'c', different=True)
+  marks.note_same(index, {'/videos/again.mp4': 'c'})
   (folder / 'lock').unlink()
 
 
@@ -243,8 +249,9 @@ def read_index(folder):
   index = Index(folder)
   json.dumps(info.measure(index))
   index.coarse()
+  marks.read_marks(folder), marks.same_files(index)
   for row in range(len(index)):
-    index.fine(row), index.times(row), index.pictures(row)
+    index.fine(row), index.times(row), index.pictures(row), index.clips(row)
 
 
 # A system's extractor has a backbone of 26 numbers.
