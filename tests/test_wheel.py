@@ -92,7 +92,10 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel):
     *('deltax', 'deltax_jax')
   }
   held = {name for name in names if name.startswith('deltax/')}
-  there = ROOT.glob('deltax/**/*.py')
+  there = [
+    *ROOT.glob('deltax/**/*.py'),
+    *(ROOT / 'deltax/systems/shipped').glob('**/*.*'),
+  ]
   assert held == {path.relative_to(ROOT).as_posix() for path in there}
 
 
