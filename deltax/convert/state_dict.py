@@ -81,10 +81,16 @@ def without_prefix(
   return kept, tuple(key for key in state_dict if not key.startswith(prefix))
 
 
-def fits_network(name: str) -> Callable[[str], bool]:
-  """Whether a PyTorch key is one of a network: a function of the key."""
+def fits_network(name: str, *, num_classes: int = 1) -> Callable[[str], bool]:
+  """Whether a PyTorch key is one of a network: a function of the key.
+
+  Args:
+    name: of the network.
+    num_classes: any, as keys do not depend on it; of a network that is traced
+      anyway, its own.
+  """
   wanted = traverse_util.flatten_dict(
-    shapes_of(models.create(name, num_classes=1))
+    shapes_of(models.create(name, num_classes=num_classes))
   )
 
   def fits(key: str) -> bool:
@@ -124,7 +130,8 @@ def from_state_dict(
     ValueError: naming every key that is missing, left over, of the wrong shape
       or not finite.
   """
-  state_dict, _ = without_prefix(state_dict, fits_network(name), name)
+  fits = fits_network(name, num_classes=num_classes or 1)
+  state_dict, _ = without_prefix(state_dict, fits, name)
   if num_classes is None:
     net = network(name, state_dict)
   else:

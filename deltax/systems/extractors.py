@@ -184,15 +184,20 @@ def _extractor(description, apply, variables, name, whitening):
     whitening = read_whitening(whitening)
   stages = EXTRACTORS[name].stages
 
-  def run(variables, whitening, frames):
+  @jax.jit
+  def pooled(variables, frames):
     maps = apply(variables, normalise(frames))
-    regions = region_pool([maps[i] for i in stages])
+    return region_pool([maps[i] for i in stages])
+
+  def run(variables, whitening, frames):
+    regions = pooled(variables, frames)
     return regions if whitening is None else whiten(whitening, regions)
 
   if whitening is not None:
-    frame = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
+    # Of the shape that will be asked for: it is traced once for both.
+    frames = jax.ShapeDtypeStruct((CHUNK, 224, 224, 3), jnp.uint8)
     try:
-      shapes = jax.eval_shape(lambda v, x: run(v, None, x), variables, frame)
+      shapes = pooled.eval_shape(variables, frames)
     except Exception as error:  # a network tells it in its own ways
       reason = str(error).splitlines()[0]
       raise ValueError(f'the weights do not fit {name}: {reason}') from error
