@@ -20,6 +20,7 @@ from deltax.systems.extractors import Extractor
 
 VERSION = 1
 SHIPPED = ('binary', 'attention')  # trained by `make default-system`
+NAMES = (*SHIPPED, 'untrained')  # that stand for a system without a folder
 ROLES = ('coarse', 'fine', 'selector')
 _PART = plain.Form(
   'null, or an object with a name and options',

@@ -21,9 +21,8 @@ from deltax.systems import folder as system_folder
 from deltax.systems.batches import Batches
 from deltax.systems.known import sort_files
 from deltax.systems.reading import (
-  EVERY,
-  FEWEST,
   ReadVideo,
+  may_be_pictured,
   pictured_frames,
   read_parts,
 )
@@ -248,14 +247,16 @@ def _add(
       replaced += [name] * bool(new.replaces)
       about = {'path': new.path, 'file': new.file, 'background': background}
       batches.add(encoded._replace(name=name, **about), new.replaces)
-  same = {}
-  for name, (path, twin) in plan.same.items():
-    if twin in failed:  # as its content is
-      failed[name] = failed[twin]
+  same = []
+  for name, twin in plan.same.items():
+    if twin.video in failed:  # as its content is
+      failed[name] = failed[twin.video]
     else:
-      same[path] = twin
+      same.append(twin)
+  index = batches.index or known
   if same:
-    note_same(batches.index or known, same)
+    contents = {twin.path: twin.file.content for twin in same}
+    note_same(index.folder, contents)
   there = plan.there + batches.there
   if failed and not batches.done and not there and not same:
     raise ValueError(_all_failed(failed))
@@ -265,8 +266,8 @@ def _add(
     failed,
     damaged,
     resized,
-    len(batches.index or known),
-    same,
+    len(index),
+    {twin.path: twin.video for twin in same},
     {old: new for old, (new, _, _) in plan.moved.items() if new != old},
     tuple(replaced),
   )
@@ -293,7 +294,7 @@ def _encoded(
     for last in parts:
       first = sum(map(len, times))
       for n, picture in enumerate(last.pictures, first):
-        if n < FEWEST * EVERY or n % EVERY == 0:
+        if may_be_pictured(n):
           pictures[n] = picture
       times.append(last.times)
       yield last.regions
@@ -322,7 +323,7 @@ def _open_model(
   if isinstance(model, System):
     return model, None
   model = system_folder.SHIPPED[0] if model is None else model
-  named = model in (*system_folder.SHIPPED, 'untrained')
+  named = model in system_folder.NAMES
   place = str(model if named else pathlib.Path(model).resolve())
   return system_folder.open_system(model), place
 

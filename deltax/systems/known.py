@@ -27,14 +27,28 @@ class NewFile(NamedTuple):
   replaces: str
 
 
+class SameFile(NamedTuple):
+  """Another file of the same content as a video.
+
+  Attributes:
+    path: of it, links followed.
+    file: what it is.
+    video: the video's name.
+  """
+
+  path: str
+  file: Identity
+  video: str
+
+
 class Sorted(NamedTuple):
   """What files are to an index.
 
   Attributes:
     new: files that it has not, by the name that they get.
     there: how many it has.
-    same: paths of other files of the same content as a video, and that video's
-      name, by the names that the files would get.
+    same: other files of the same content as a video, by the names that they
+      would get.
     moved: what `Index.follow` takes: files that are at another path, or whose
       identity was not known.
     gone: videos whose file is one of those now.
@@ -43,7 +57,7 @@ class Sorted(NamedTuple):
 
   new: dict[str, NewFile]
   there: int
-  same: dict[str, tuple[str, str]]
+  same: dict[str, SameFile]
   moved: Moved
   gone: list[str]
   failed: dict[str, str]
@@ -85,7 +99,7 @@ def sort_files(
     replaces = known.replaced(name, real)
     twin = known.named(file) or of_content.get(file.content)
     if twin is not None:
-      same[name] = real, twin
+      same[name] = SameFile(real, file, twin)
       gone += [replaces] * bool(replaces)
       continue
     if not replaces:

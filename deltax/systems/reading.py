@@ -135,6 +135,11 @@ def small_picture(frame: np.ndarray) -> bytes:
   return file.getvalue()
 
 
+def may_be_pictured(number: int) -> bool:
+  """Whether a frame is one of `pictured_frames`, of some count."""
+  return number <= FEWEST * EVERY or number % EVERY == 0
+
+
 def pictured_frames(count: int) -> list[int]:
   """Numbers of the frames, of `count`, whose pictures are kept.
 

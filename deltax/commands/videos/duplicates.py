@@ -63,10 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default=0.5,
     help='score that a pair must have; default: %(default)s',
   )
-  parser.add_argument('--json', action='store_true', help='print JSON')
-  parser.add_argument(
-    '--html', type=pathlib.Path, help='write a page with pictures'
-  )
+  options.add_told(parser)
   options.add_model(parser, 'that of the index; of a new one binary')
 
 
@@ -194,10 +191,6 @@ def _told(pair: ListedPair) -> str:
   told = f'{pair.first.name} and {pair.second.name}'
   if pair.relation == CONTAINED:
     told = f'{pair.first.name} in {pair.second.name}'
-  for segment in pair.segments[:1]:
-    (a, b), (c, d) = segment.query, segment.target
-    told += f': {clock(a)}-{clock(b)} at {clock(c)}-{clock(d)}'
-    told += ' backward' * segment.backward
-  if len(pair.segments) > 1:
-    told += f', and {len(pair.segments) - 1} more'
+  if pair.segments:
+    told += f': {options.places(pair.segments)}'
   return f'{told}  (score {pair.score:.2f})'

@@ -2,13 +2,16 @@
 
 import argparse
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from deltax.data.video.find import describe_skipped
 from deltax.data.video.stream import flaws
-from deltax.systems import SHIPPED, Added
+from deltax.report.retrieval.search_contents import ShownSegment
+from deltax.report.retrieval.search_page import clock
+from deltax.retrieval.search.results import Where
+from deltax.systems import Added
+from deltax.systems.folder import NAMES
 
-MODELS = (*SHIPPED, 'untrained')
 NAMED = 10  # lines of one kind
 
 
@@ -27,9 +30,25 @@ def add_model(parser: argparse.ArgumentParser, default: str) -> None:
   parser.add_argument(
     '--model',
     type=_model,
-    help=f'folder that `deltax bundle` wrote, or {", ".join(MODELS)}; default: '
+    help=f'folder that `deltax bundle` wrote, or {", ".join(NAMES)}; default: '
     f'{default}',
   )
+
+
+def add_told(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of what is told beside the lines for the terminal."""
+  parser.add_argument('--json', action='store_true', help='print JSON')
+  parser.add_argument(
+    '--html', type=pathlib.Path, help='write a page with pictures'
+  )
+
+
+def places(parts: Sequence[Where | ShownSegment]) -> str:
+  """Where the first of some parts is in two videos, and how many more are."""
+  (a, b), (c, d) = parts[0].query, parts[0].target
+  told = f'{clock(a)}-{clock(b)} at {clock(c)}-{clock(d)}'
+  told += ' backward' * parts[0].backward
+  return told + f', and {len(parts) - 1} more' * (len(parts) > 1)
 
 
 def folder_of(model: str | pathlib.Path | None) -> pathlib.Path | None:
@@ -38,7 +57,7 @@ def folder_of(model: str | pathlib.Path | None) -> pathlib.Path | None:
 
 
 def _model(text: str) -> str | pathlib.Path:
-  return text if text in MODELS else pathlib.Path(text)
+  return text if text in NAMES else pathlib.Path(text)
 
 
 def tell(folder: pathlib.Path, added: Added) -> Iterator[str]:

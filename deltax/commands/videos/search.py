@@ -30,9 +30,9 @@ from deltax.report.retrieval.search_contents import (
   SideBySide,
   same_moment,
 )
-from deltax.report.retrieval.search_page import clock, write_search_page
+from deltax.report.retrieval.search_page import write_search_page
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.search.results import Match, SearchResult, Where
+from deltax.retrieval.search.results import Match, SearchResult
 from deltax.retrieval.search.searcher import Budget
 
 SHOWN = 8  # pairs of pictures of a match, at most
@@ -78,10 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     action='store_true',
     help='place the ends of what matches within a frame: reads the files again',
   )
-  parser.add_argument('--json', action='store_true', help='print JSON')
-  parser.add_argument(
-    '--html', type=pathlib.Path, help='write a page with pictures'
-  )
+  options.add_told(parser)
   options.add_model(parser, 'the one that the index was built with')
 
 
@@ -177,9 +174,7 @@ def table(matches: Sequence[Match]) -> list[str]:
   width = max(len('video'), *map(len, names))
   lines = [f'{"":>4} {"score":>6} {"coarse":>6}  {"video":{width}}  where']
   for rank, (match, name) in enumerate(zip(matches, names, strict=True), 1):
-    where = _told(match.where[0]) if match.where else '-'
-    if len(match.where) > 1:
-      where += f', and {len(match.where) - 1} more'
+    where = options.places(match.where) if match.where else '-'
     if not match.reranked:
       where = '(by the coarse score alone)'
     lines.append(
@@ -199,12 +194,6 @@ def nothing(result: SearchResult, least: float) -> list[str]:
   if result.best is not None:
     best = f': the best score is {result.best:.3f}; a lower --least gives it'
   return [f'nothing was found with a score of at least {least:g}{best}']
-
-
-def _told(where: Where) -> str:
-  (a, b), (c, d) = where.query, where.target
-  backward = ' backward' * where.backward
-  return f'{clock(a)}-{clock(b)} at {clock(c)}-{clock(d)}{backward}'
 
 
 def notes(result: SearchResult) -> list[str]:

@@ -48,22 +48,20 @@ def same_files(index: Index) -> dict[str, str]:
   return {path: named[of] for path, of in same.items() if of in named}
 
 
-def note_same(index: Index, paths: Mapping[str, str]) -> None:
+def note_same(folder: pathlib.Path, contents: Mapping[str, str]) -> None:
   """Notes files of the same content as a video.
 
   Args:
-    index: that has the videos.
-    paths: names of videos by the path of the other file.
+    folder: of the index.
+    contents: of the files, by their paths.
 
   Raises:
-    ValueError: the file of marks is damaged; or see `mark`.
+    ValueError: the file of marks is damaged.
   """
-  contents = {path: _content(index, name) for path, name in paths.items()}
-  with files.locked(index.folder / 'lock'):
-    marks = _read(index.folder)
-    _write(
-      index.folder, {**marks, 'same': {**marks['same'], **contents}}, marks
-    )
+  with files.locked(folder / 'lock'):
+    marks = _read(folder)
+    same = {**marks['same'], **contents}
+    _write(folder, {**marks, 'same': same}, marks)
 
 
 def mark(index: Index, first: str, second: str, *, different: bool) -> bool:
