@@ -1,0 +1,175 @@
+"""Hooks on the calls of modules, whichever library the modules are of."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from deltax.delta.adapters.network import Hooks, feature_maps
+from deltax.delta.units import Layer, Unit, numbered
+from deltax.layers.windows import explicit_padding, output_size
+from deltax.types import Array
+
+
+class Kinds(NamedTuple):
+  """The classes of a library's modules that hooks tell apart.
+
+  Attributes:
+    layers: those that are layers, and what makes a unit of a call of one, or
+      None where it is of no kind that counts: `(module, path, call, x)`.
+    norm: batch norm.
+    dense: a fully connected layer.
+  """
+
+  layers: Mapping[type, Callable[[Any, str, int, Array], Unit | None]]
+  norm: type
+  dense: type
+
+
+class Interceptor:
+  """Hands the calls of a network's modules to hooks, during one pass."""
+
+  def __init__(self, hooks: Hooks, kinds: Kinds):
+    self.hooks = hooks
+    self.kinds = kinds
+    self.leaves = (*kinds.layers, kinds.norm, kinds.dense)
+    self.paths = {unit.path for unit in hooks.units if unit.ends is None}
+    self.spans = [unit for unit in hooks.units if unit.ends is not None]
+    self.begun: dict[str, Array] = {}  # the first input of every span
+    self.calls: collections.Counter[str] = collections.Counter()
+
+  def __call__(self, module: Any, path: str, call, args, kwargs) -> Any:
+    """Runs one call of a module, or what a hook has in its place.
+
+    Args:
+      module: that is called.
+      path: of the module, joined by '/'; empty for the network itself.
+      call: of the module, without hooks.
+      args: of the call.
+      kwargs: of the call.
+    """
+    hooks, kinds = self.hooks, self.kinds
+    layer = self.layer_of(module, path, args)
+    if layer is not None:
+      return self.layer(layer, lambda x: call(x, **kwargs), args[0])
+    if path in self.paths:
+      return self.block(path, call, args, kwargs)
+    if hooks.submodule and path and not isinstance(module, self.leaves):
+      maps, _ = maps_of((args, kwargs))
+      return hooks.submodule(
+        path, type(module).__name__, lambda: call(*args, **kwargs), maps
+      )
+    if len(args) != 1:
+      return call(*args, **kwargs)
+    if hooks.norm and isinstance(module, kinds.norm) and module.axis == -1:
+      return hooks.norm(
+        path, module.epsilon, lambda x: call(x, **kwargs), args[0]
+      )
+    out = call(*args, **kwargs)
+    if hooks.dense and isinstance(module, kinds.dense):
+      hooks.dense(path, args[0], out)
+    return out
+
+  def layer_of(self, module: Any, path: str, args) -> Unit | None:
+    """The layer that a call of a module is, if it is one."""
+    for kind, make_layer in self.kinds.layers.items():
+      if isinstance(module, kind) and len(args) == 1:
+        layer = make_layer(module, path, self.calls[path], args[0])
+        self.calls[path] += layer is not None
+        return layer
+    return None
+
+  def layer(self, layer: Unit, teacher, x: Array) -> Array:
+    """A layer, which may be a unit, and which a span may begin or end with."""
+    hooks = self.hooks
+
+    def run(x):
+      return hooks.layer(layer, teacher, x) if hooks.layer else teacher(x)
+
+    def met(x):
+      if layer.path in self.paths:
+        return hooks.unit(layer.name, run, (x,))
+      return run(x)
+
+    for span in self.spans:
+      first, last = span.ends
+      if layer.name == first:
+        self.begun[span.path] = x
+      if layer.name == last:
+        inputs = self.begun[span.path], x
+        return hooks.unit(span.path, lambda _, x: met(x), inputs)
+    return met(x)
+
+  def block(self, path: str, call, args, kwargs) -> Any:
+    """A submodule that is a unit."""
+    name = numbered(path, self.calls[path])
+    self.calls[path] += 1
+    maps, with_maps = maps_of((args, kwargs))
+
+    def teacher(*maps):
+      args, kwargs = with_maps(maps)
+      return call(*args, **kwargs)
+
+    return self.hooks.unit(name, teacher, maps)
+
+
+def maps_of(
+  tree: Any,
+) -> tuple[tuple[Array, ...], Callable[[Sequence[Array]], Any]]:
+  """The feature maps among arguments, and how to put others in their place."""
+  leaves, structure = jax.tree.flatten(tree)
+  places = list(feature_maps(leaves))
+
+  def with_maps(maps):
+    replaced = list(leaves)
+    for place, feature_map in zip(places, maps, strict=True):
+      replaced[place] = feature_map
+    return jax.tree.unflatten(structure, replaced)
+
+  return tuple(leaves[i] for i in places), with_maps
+
+
+def convolution(
+  module: Any, features: int, path: str, call: int, x: Array
+) -> Layer | None:
+  """A convolution as a layer; None if it is not of the kind that counts.
+
+  Args:
+    module: the convolution; its attributes are called alike in linen and nnx.
+    features: of its output, which are not.
+    path: of the module.
+    call: its number among the calls of the module.
+    x: its input.
+  """
+  if (
+    len(module.kernel_size) != 2
+    or x.ndim != 4
+    or set(_pair(module.input_dilation)) != {1}
+    or module.mask is not None
+    or module.padding in ('CIRCULAR', 'REFLECT', 'CAUSAL')
+  ):
+    return None
+  strides, dilation = _pair(module.strides), _pair(module.kernel_dilation)
+  groups = module.feature_group_count
+  kernel = (*module.kernel_size, x.shape[-1] // groups, features)
+  padding = explicit_padding(module.padding, x.shape, kernel, strides, dilation)
+  size = output_size(x.shape, kernel, strides, padding, dilation)
+  return Layer(
+    path=path,
+    call=call,
+    kernel=kernel,
+    strides=strides,
+    padding=padding,
+    dilation=dilation,
+    groups=groups,
+    bias=module.use_bias,
+    inputs=tuple(x.shape[1:]),
+    outputs=(*size, features),
+  )
+
+
+def _pair(value):
+  if value is None:
+    return (1, 1)
+  return (value, value) if isinstance(value, int) else tuple(value)
