@@ -12,7 +12,7 @@ from deltax.delta.students.coarse import Strided
 from deltax.delta.students.layers import Candidate, Full, LowRank, Skip, Teacher
 from deltax.delta.students.narrow import Bottleneck, Depthwise
 from deltax.delta.transform import Aux, Delta, distill
-from deltax.delta.units import Block, Layer
+from deltax.delta.units import Block, Dense, Layer, NoStart
 
 __all__ = [
   'Aux',
@@ -21,6 +21,7 @@ __all__ = [
   'Bottleneck',
   'Candidate',
   'Delta',
+  'Dense',
   'Depthwise',
   'Frozen',
   'Full',
@@ -28,6 +29,7 @@ __all__ = [
   'LowRank',
   'Macs',
   'NoChange',
+  'NoStart',
   'Residual',
   'Skip',
   'Spec',

@@ -1,7 +1,9 @@
 """What a distilled network costs: multiply-accumulates by layer."""
 
+import collections
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +17,10 @@ from deltax.delta.units import Unit
 
 
 class Row(NamedTuple):
-  """Cost of one call of one layer, or of a block with a student of its own.
+  """Cost of one call of a layer, or of a block with a student of its own.
+
+  What is multiplied outside of layers, such as in attention, has a row by the
+  submodule that it is in.
 
   Attributes:
     name: module path, with the call number from the second call on.
@@ -24,6 +29,7 @@ class Row(NamedTuple):
     later: multiply-accumulates on a later frame.
     candidates: those of every candidate by name, in the order of the spec.
     path: module path.
+    left_out: why it has none of some of the spec's candidates, by name.
   """
 
   name: str
@@ -32,6 +38,7 @@ class Row(NamedTuple):
   later: int
   candidates: dict[str, int]
   path: str
+  left_out: Mapping[str, str] = MappingProxyType({})
 
   def amortised(self, interval: int) -> float:
     """Mean over `interval` frames, one of them a key frame."""
@@ -41,9 +48,10 @@ class Row(NamedTuple):
 class Macs(NamedTuple):
   """Cost of a network on frames of one size.
 
-  Convolutions (padding included, as published, and the teacher's biases) and
-  fully connected layers are counted; normalisation, activations, resizing, and
-  the two additions that a delta costs are not. See `as_published`.
+  Convolutions (padding included, as published, and the teacher's biases), fully
+  connected layers (without) and other products are counted, those of attention
+  among them; normalisation, activations, resizing, and the two additions that a
+  delta costs are not. See `as_published`.
 
   Attributes:
     rows: cost of every layer, in order of execution.
@@ -67,7 +75,10 @@ class Macs(NamedTuple):
 
 
 def table(
-  survey: Survey, selected: Mapping, choices: Mapping[str, int]
+  survey: Survey,
+  selected: Mapping,
+  choices: Mapping[str, int],
+  refused: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Macs:
   """Cost of a network whose gates have chosen.
 
@@ -75,11 +86,12 @@ def table(
     survey: of the network, for the frame size in question.
     selected: `Spec.select` of the survey's layers.
     choices: index of the chosen candidate, by path.
+    refused: why candidates were left out, as `Spec.refused` tells.
 
   Returns:
     The costs by layer.
   """
-  rows = []
+  rows, refused = [], refused or {}
   for unit in units(survey, selected):
     students, chosen = {}, ''
     key = survey.macs(unit, bias=True)
@@ -88,10 +100,15 @@ def table(
       students = {c.name: _macs(survey, c, unit, bias=True) for c in candidates}
       chosen = candidates[choices.get(unit.path, 0)].name
     later = students.get(chosen, key)
-    rows.append(Row(unit.name, chosen, key, later, students, unit.path))
-  rows += [
-    Row(path, '', macs, macs, {}, path) for path, macs in survey.dense.items()
-  ]
+    left_out = refused.get(unit.path, {})
+    row = Row(unit.name, chosen, key, later, students, unit.path, left_out)
+    rows.append(row)
+  chosen_units = [unit for unit, _ in selected.values()]
+  others: collections.Counter[str] = collections.Counter()
+  for product in survey.products:
+    if not any(survey.holds(unit, product) for unit in chosen_units):
+      others[product.path] += product.macs
+  rows += [Row(path, '', n, n, {}, path) for path, n in others.items()]
   return Macs(tuple(rows))
 
 
@@ -212,4 +229,4 @@ def _macs(survey: Survey, candidate: Any, unit: Unit, *, bias: bool) -> int:
   """Those of a candidate; only the teacher's own layers have a bias."""
   if is_teacher(candidate):
     return survey.macs(unit, bias=bias)
-  return candidate.macs(unit)
+  return unit.student_macs(candidate)

@@ -154,7 +154,7 @@ class Times(NamedTuple):
     Returns:
       `[B, T, ...]`.
     """
-    if set(self.sources) == {0}:
+    if self.keys == [0] and set(self.sources) == {0}:
       # One key frame, which every change is added to: a broadcast costs less
       # memory and time than a stack of sums.
       return jnp.concatenate([z, z + deltas], 1)

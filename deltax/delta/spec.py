@@ -18,7 +18,7 @@ from deltax.delta.students.layers import (
 )
 from deltax.delta.students.narrow import Bottleneck, Depthwise
 from deltax.delta.survey import Survey, span
-from deltax.delta.units import Block, Layer, Unit, modules
+from deltax.delta.units import Block, Dense, Unit, modules
 
 CANDIDATES = {
   'full': Full,
@@ -34,25 +34,26 @@ BLOCK_CANDIDATES = {
   'skip': NoChange,
   'teacher': Teacher,
 }
-Rule = Callable[[Sequence[Layer]], Sequence[Layer]]
+Rule = Callable[[Sequence[Unit]], Sequence[Unit]]
 BlockRule = Callable[[Sequence[Block]], Sequence[Block]]
 Selected = dict[str, tuple[Unit, tuple]]
 
 
-def all_but_first_and_last(layers: Sequence[Layer]) -> Sequence[Layer]:
+def all_but_first_and_last(layers: Sequence[Unit]) -> Sequence[Unit]:
   """The published rule for segmentation: the two ends stay as they are."""
   return layers[1:-1]
 
 
-def detector(layers: Sequence[Layer]) -> Sequence[Layer]:
-  """The published rule for detection.
+def detector(layers: Sequence[Unit]) -> Sequence[Unit]:
+  """The published rule for detection, which is for convolutions alone.
 
-  The first layer and the last two stay as they are, and so do depthwise
-  convolutions and those of squeeze and excitation.
+  The first and the last two stay as they are, and so do depthwise ones and
+  those of squeeze and excitation.
   """
+  convolutions = [layer for layer in layers if not isinstance(layer, Dense)]
   return [
     layer
-    for layer in layers[1:-2]
+    for layer in convolutions[1:-2]
     if not 1 < layer.groups == layer.inputs[-1]
     and 'se' not in layer.path.split('/')
   ]
@@ -78,6 +79,12 @@ def blocks_of(*kinds: str) -> BlockRule:
   return rule
 
 
+def published(layer: Unit) -> tuple[Candidate, ...]:
+  """The published candidates of a convolution, and their like for others."""
+  policy = 'min' if isinstance(layer, Dense) else 'out'
+  return Full(), LowRank(4, policy)
+
+
 RULES = {
   'all_but_first_and_last': all_but_first_and_last,
   'detector': detector,
@@ -89,16 +96,18 @@ class Spec:
   """How a network is distilled; the defaults are the published segmentation.
 
   Attributes:
-    layers: picks the convolutions that get students, from all convolutions in
-      order of execution (one entry a module).
+    layers: picks the convolutions and fully connected layers that get students,
+      from all of them in order of execution (one entry a module).
     candidates: the candidates of every layer, or a function from a layer to
-      its candidates. Of several, a gate chooses one.
+      its candidates. Of several, a gate chooses one. What cannot stand in for
+      a layer is left out for it (`refused` tells why), and a layer for which
+      nothing can stays the teacher's own.
     blocks: picks the submodules that get one student each, in place of their
-      convolutions, from all that give one feature map (one entry a module); of
+      layers, from all that give one feature map (one entry a module); of
       one within another the outer is taken.
-    spans: (first, last) paths of convolutions between which everything is one
+    spans: (first, last) paths of layers between which everything is one
       more block, from the input of the first to the output of the last. On
-      later frames the convolutions before the last change nothing.
+      later frames the layers before the last change nothing.
     block_candidates: the candidates of every block and span; `Teacher`, the
       block as it is, of blocks only.
     reference: what a change is measured against. 'key': the clip's key frame,
@@ -116,10 +125,7 @@ class Spec:
   """
 
   layers: Rule = all_but_first_and_last
-  candidates: tuple[Candidate, ...] | Callable[[Layer], tuple] = (
-    Full(),
-    LowRank(4, 'out'),
-  )
+  candidates: tuple[Candidate, ...] | Callable[[Any], tuple] = published
   blocks: BlockRule = no_blocks
   spans: tuple[tuple[str, str], ...] = ()
   block_candidates: tuple[BlockCandidate, ...] = (Residual(),)
@@ -152,38 +158,81 @@ class Spec:
       before layers, in order of execution.
 
     Raises:
-      ValueError: if the rules pick nothing or something unknown, a block and a
-        span share a convolution, one of theirs is called outside of them too,
-        or what has no candidates or two of one name.
+      ValueError: if the rules pick nothing or something unknown, nothing that
+        they pick can have a candidate, a block and a span share a layer, one
+        of theirs is called outside of them too, or what has no candidates or
+        two of one name.
     """
-    blocks = _outermost(_known(self.blocks, modules(survey.blocks)))
-    spans = [span(survey, *ends) for ends in self.spans]
-    inside = _inside(survey, [*blocks, *spans])
-    layers = _known(self.layers, modules(survey.layers))
-    table = {block.path: (block, self.block_candidates) for block in blocks}
-    students = [c for c in self.block_candidates if not is_teacher(c)]
-    table |= {unit.path: (unit, tuple(students)) for unit in spans}
-    for layer in survey.layers:
-      if any(layer.name in unit.layers[:-1] for unit in spans):
-        table[layer.path] = (layer, (Within(),))
-    for layer in layers:
-      if layer.path not in inside:
-        options = self.candidates
-        options = tuple(options(layer) if callable(options) else options)
-        table[layer.path] = (layer, options)
-    if not table:
-      known = ', '.join(layer.path for layer in modules(survey.layers))
-      raise ValueError(
-        f'the rule of the spec picked no layer; the network has {known}'
-      )
-    for path, (_, options) in table.items():
-      names = [candidate.name for candidate in options]
+    return self._divide(survey)[0]
+
+  def refused(self, survey: Survey) -> dict[str, dict[str, str]]:
+    """Why candidates were left out: `{path: {candidate: reason}}`.
+
+    Args:
+      survey: of the network.
+    """
+    return self._divide(survey)[1]
+
+  def _divide(self, survey: Survey) -> tuple[Selected, dict]:
+    table, refused = {}, {}
+
+    def add(unit, candidates):
+      names = [candidate.name for candidate in candidates]
       if not names or len(set(names)) < len(names):
         raise ValueError(
-          f'{path!r} has candidates {names}; expected one or more, each with a '
-          'name of its own'
+          f'{unit.path!r} has candidates {names}; expected one or more, each '
+          'with a name of its own'
         )
-    return table
+      kept, reasons = _divided(unit, candidates)
+      if reasons:
+        refused[unit.path] = reasons
+      if kept:
+        table[unit.path] = (unit, kept)
+
+    blocks = _outermost(_known(self.blocks, modules(survey.blocks)))
+    for block in blocks:
+      add(block, self.block_candidates)
+    students = [c for c in self.block_candidates if not is_teacher(c)]
+    for ends in self.spans:
+      add(span(survey, *ends), tuple(students))
+    chosen = [unit for unit, _ in table.values()]
+    inside = _inside(survey, chosen)
+    for layer in survey.layers:
+      if any(layer.name in unit.layers[:-1] for unit in chosen if unit.ends):
+        table[layer.path] = (layer, (Within(),))
+    for layer in _known(self.layers, modules(survey.layers)):
+      if layer.path not in inside:
+        options = self.candidates
+        add(layer, tuple(options(layer) if callable(options) else options))
+    if not table:
+      raise ValueError(_nothing(survey, refused))
+    return table, refused
+
+
+def _divided(unit: Unit, candidates: tuple) -> tuple[tuple, dict[str, str]]:
+  """The candidates that a unit can have, and why it cannot have the others."""
+  reasons = {c.name: reason for c in candidates if (reason := unit.refuses(c))}
+  kept = tuple(c for c in candidates if c.name not in reasons)
+  # The teacher alone is what the unit is without any student.
+  if reasons and all(map(is_teacher, kept)):
+    return (), reasons
+  return kept, reasons
+
+
+def _nothing(survey: Survey, refused: Mapping[str, Mapping[str, str]]) -> str:
+  """Why a network has no student at all, and what it has."""
+  layers = modules(survey.layers)
+  listed = '; '.join(f'{x.path} ({x.description})' for x in layers)
+  if not refused:
+    return f'the rule of the spec picked no layer; the network has {listed}'
+  told = '; '.join(
+    f'{path}: {name} ({reason})'
+    for path, reasons in refused.items()
+    for name, reason in reasons.items()
+  )
+  return (
+    f'nothing has a student; left out were {told}; the network has {listed}'
+  )
 
 
 def _known(rule, calls):
@@ -206,7 +255,7 @@ def _outermost(blocks: Sequence[Block]) -> list[Block]:
 
 
 def _inside(survey: Survey, blocks: Sequence[Block]) -> set[str]:
-  """Paths of the convolutions within blocks."""
+  """Paths of the layers within blocks."""
   chosen = {block.path for block in blocks}
   path_by_name = {layer.name: layer.path for layer in survey.layers}
   # Every call of a chosen submodule counts, and a span is called once.
@@ -228,7 +277,7 @@ def _inside(survey: Survey, blocks: Sequence[Block]) -> set[str]:
 def make_spec(
   *,
   layers: str = 'all_but_first_and_last',
-  candidates: Sequence[Sequence] = (('full',), ('low_rank', 4, 'out')),
+  candidates: Sequence[Sequence] | None = None,
   blocks: Sequence[str] = (),
   block_candidates: Sequence[Sequence] = (('residual', 4, 1),),
   **options,
@@ -237,7 +286,8 @@ def make_spec(
 
   Args:
     layers: one of `RULES`.
-    candidates: for each the name, one of `CANDIDATES`, and its arguments.
+    candidates: for each the name, one of `CANDIDATES`, and its arguments;
+      those of `published` when absent.
     blocks: names of the classes whose modules are blocks.
     block_candidates: as `candidates`, of `BLOCK_CANDIDATES`.
     **options: `spans`, `reference`, `temperature` and `initial_logit` of
@@ -259,7 +309,9 @@ def make_spec(
     raise ValueError(f'a spec has no option {", ".join(unknown)}')
   return Spec(
     layers=_entry('rule', layers, RULES),
-    candidates=_candidates(candidates, CANDIDATES),
+    candidates=published
+    if candidates is None
+    else _candidates(candidates, CANDIDATES),
     blocks=blocks_of(*blocks) if blocks else no_blocks,
     block_candidates=_candidates(block_candidates, BLOCK_CANDIDATES),
     **options,

@@ -94,7 +94,7 @@ class Delta:
     ):
       layer = None
       if unit.linear:
-        layer = self.net.layer(teacher_variables, path)
+        layer = unit.weights(self.net.layer(teacher_variables, path))
       students[path] = unit.start(own_key, layer, candidates)
       if self.spec.against.absolute and unit.bias:
         # A change has no bias, but the output that is predicted here has one.
@@ -272,7 +272,8 @@ class Delta:
       frame: `[B, H, W, C]`; costs are those of one frame.
     """
     plan = self._plan(params['teacher'], frame.shape)
-    return cost.table(plan.survey, plan.selected, self.choose(params))
+    choices, refused = self.choose(params), self.spec.refused(plan.survey)
+    return cost.table(plan.survey, plan.selected, choices, refused)
 
   def costs(
     self, params: Params, frame: Any

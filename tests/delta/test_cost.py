@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deltax.delta import Full, LowRank, Spec, count, distill, losses
+from deltax.delta import Depthwise, LowRank, Spec, count, distill, losses
 from deltax.delta.cost import as_published
 
 
@@ -94,16 +94,37 @@ def test_a_width_too_small_to_divide_is_kept():
   assert shapes == {(3, 1, 3, 3)}
 
 
-def test_grouped_layers_have_no_low_rank_start_but_a_full_copy(forms):
+def test_a_candidate_without_a_start_is_left_out_and_told(forms):
   _, params, frame = forms
-  teacher = params['teacher']
-  with pytest.raises(ValueError, match="'group' is a convolution of 4 groups"):
-    distill(Forms(), Spec(layers=lambda layers: layers)).init(
-      jax.random.key(0), teacher, frame
-    )
-  spec = Spec(layers=lambda layers: layers, candidates=(Full(),))
-  params = distill(Forms(), spec).init(jax.random.key(0), teacher, frame)
+  delta = distill(Forms(), Spec(layers=lambda layers: layers))
+  params = delta.init(jax.random.key(0), params['teacher'], frame)
   assert params['students']['group']['full']['kernel'].shape == (5, 3, 4, 16)
+  assert 'group' not in params['gates']
+  rows = {row.name: row for row in delta.macs(params, frame).rows}
+  assert rows['group'].candidates == {'full': rows['group'].key}
+  reason = 'a convolution of 4 groups has no low-rank start'
+  assert rows['group'].left_out == {'low_rank_4_out': reason}
+  assert not rows['plain'].left_out
+
+
+def test_a_layer_without_any_candidate_stays_the_teachers_own(forms):
+  _, params, frame = forms
+  spec = Spec(layers=lambda layers: layers[3:5], candidates=(Depthwise(),))
+  delta = distill(Forms(), spec)
+  variables = params['teacher']
+  with pytest.raises(
+    ValueError,
+    match=r'nothing has a student; left out were group: depthwise \(a conv.* '
+    r'4 groups .*\); last: depthwise .* the network has plain',
+  ):
+    delta.init(jax.random.key(0), variables, frame)
+  spec = Spec(layers=lambda layers: layers[2:5], candidates=(Depthwise(),))
+  delta = distill(Forms(), spec)
+  params = delta.init(jax.random.key(0), variables, frame)
+  assert set(params['students']) == {'dilate'}
+  rows = {row.name: row for row in delta.macs(params, frame).rows}
+  assert rows['last'].later == rows['last'].key
+  assert 'as dear as itself' in rows['last'].left_out['depthwise']
 
 
 def test_a_row_prices_every_candidate_in_the_order_of_the_spec(forms):
@@ -111,7 +132,8 @@ def test_a_row_prices_every_candidate_in_the_order_of_the_spec(forms):
   sorted_by_name = jax.tree.map(lambda x: x, params)
   for row in delta.macs(sorted_by_name, frame).rows:
     if row.candidate:
-      assert list(row.candidates) == ['full', 'low_rank_4_out']
+      policy = 'min' if row.name == 'dense' else 'out'
+      assert list(row.candidates) == ['full', f'low_rank_4_{policy}']
       assert row.later == row.candidates[row.candidate]
 
 

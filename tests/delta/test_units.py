@@ -18,8 +18,8 @@ from deltax.delta.survey import survey
 from deltax.delta.units import add_bias, numbered
 
 
-class DenseUnit(NamedTuple):
-  """One call of a fully connected layer: `[B, C]` to `[B, N]`."""
+class OwnUnit(NamedTuple):
+  """One call of a fully connected layer, told in a way of one's own."""
 
   path: str
   call: int
@@ -29,6 +29,7 @@ class DenseUnit(NamedTuple):
 
   linear = True
   ends = None
+  windows = 1
 
   @property
   def name(self):
@@ -60,6 +61,15 @@ class DenseUnit(NamedTuple):
     assert shift is None
     return {**params, 'kernel': params['kernel'] * scale[None]}
 
+  def weights(self, teacher):
+    return teacher
+
+  def student_macs(self, candidate):
+    return candidate.macs(self)
+
+  def refuses(self, candidate):
+    return ''
+
   def start(self, key, teacher, candidates):
     return {c.name: c.init(teacher['kernel'], self) for c in candidates}
 
@@ -75,7 +85,7 @@ class DenseUnit(NamedTuple):
 
 def dense_unit(module, path, call, x):
   shapes = tuple(x.shape[1:]), (module.features,)
-  return DenseUnit(path, call, module.use_bias, *shapes)
+  return OwnUnit(path, call, module.use_bias, *shapes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +123,7 @@ class Headed(nn.Module):
 
 @pytest.fixture
 def headed(monkeypatch):
-  """The network, with fully connected layers among its units."""
+  """The network, with fully connected layers as units of one's own."""
   monkeypatch.setitem(linen.LAYERS, nn.Dense, dense_unit)
   net = Headed()
   clip = jax.random.normal(jax.random.key(0), (2, 5, 8, 12, 3))
@@ -123,7 +133,7 @@ def headed(monkeypatch):
     spec = Spec(
       lambda layers: layers,
       lambda unit: (
-        (ThinMatrix(rank),) if isinstance(unit, DenseUnit) else (Full(),)
+        (ThinMatrix(rank),) if isinstance(unit, OwnUnit) else (Full(),)
       ),
     )
     delta = distill(net, spec)

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from deltax.delta.adapters.network import Hooks, feature_maps
-from deltax.delta.units import Layer, Unit, numbered
-from deltax.layers.windows import explicit_padding, output_size
+from deltax.delta.units import Dense, Unit, numbered
 from deltax.types import Array
 
 
@@ -19,21 +18,25 @@ class Kinds(NamedTuple):
     layers: those that are layers, and what makes a unit of a call of one, or
       None where it is of no kind that counts: `(module, path, call, x)`.
     norm: batch norm.
-    dense: a fully connected layer.
   """
 
   layers: Mapping[type, Callable[[Any, str, int, Array], Unit | None]]
   norm: type
-  dense: type
 
 
 class Interceptor:
-  """Hands the calls of a network's modules to hooks, during one pass."""
+  """Hands the calls of a network's modules to hooks, during one pass.
 
-  def __init__(self, hooks: Hooks, kinds: Kinds):
+  Attributes:
+    hooks: what is called.
+    kinds: classes of the library.
+    batch: frames of the pass.
+  """
+
+  def __init__(self, hooks: Hooks, kinds: Kinds, batch: int):
     self.hooks = hooks
     self.kinds = kinds
-    self.leaves = (*kinds.layers, kinds.norm, kinds.dense)
+    self.batch = batch
     self.paths = {unit.path for unit in hooks.units if unit.ends is None}
     self.spans = [unit for unit in hooks.units if unit.ends is not None]
     self.begun: dict[str, Array] = {}  # the first input of every span
@@ -55,30 +58,35 @@ class Interceptor:
       return self.layer(layer, lambda x: call(x, **kwargs), args[0])
     if path in self.paths:
       return self.block(path, call, args, kwargs)
-    if hooks.submodule and path and not isinstance(module, self.leaves):
+    is_norm = isinstance(module, kinds.norm) and module.axis == -1
+    if hooks.norm and is_norm and len(args) == 1:
+      return hooks.norm(
+        path, module.epsilon, lambda x: call(x, **kwargs), args[0]
+      )
+    if hooks.submodule and path:
       maps, _ = maps_of((args, kwargs))
       return hooks.submodule(
         path, type(module).__name__, lambda: call(*args, **kwargs), maps
       )
-    if len(args) != 1:
-      return call(*args, **kwargs)
-    if hooks.norm and isinstance(module, kinds.norm) and module.axis == -1:
-      return hooks.norm(
-        path, module.epsilon, lambda x: call(x, **kwargs), args[0]
-      )
-    out = call(*args, **kwargs)
-    if hooks.dense and isinstance(module, kinds.dense):
-      hooks.dense(path, args[0], out)
-    return out
+    return call(*args, **kwargs)
 
   def layer_of(self, module: Any, path: str, args) -> Unit | None:
     """The layer that a call of a module is, if it is one."""
-    for kind, make_layer in self.kinds.layers.items():
-      if isinstance(module, kind) and len(args) == 1:
-        layer = make_layer(module, path, self.calls[path], args[0])
-        self.calls[path] += layer is not None
-        return layer
-    return None
+    kinds = [kind for kind in self.kinds.layers if isinstance(module, kind)]
+    if not kinds or not path or len(args) != 1:
+      return None
+    (x,) = args
+    layer = self.kinds.layers[kinds[0]](module, path, self.calls[path], x)
+    windows, rest = divmod(x.shape[0], self.batch)
+    # What does not have the frames in front cannot be followed over time.
+    if layer is None or rest or not windows:
+      return None
+    if windows > 1:
+      if not isinstance(layer, Dense):
+        return None
+      layer = layer._replace(windows=windows)
+    self.calls[path] += 1
+    return layer
 
   def layer(self, layer: Unit, teacher, x: Array) -> Array:
     """A layer, which may be a unit, and which a span may begin or end with."""
@@ -128,48 +136,3 @@ def maps_of(
     return jax.tree.unflatten(structure, replaced)
 
   return tuple(leaves[i] for i in places), with_maps
-
-
-def convolution(
-  module: Any, features: int, path: str, call: int, x: Array
-) -> Layer | None:
-  """A convolution as a layer; None if it is not of the kind that counts.
-
-  Args:
-    module: the convolution; its attributes are called alike in linen and nnx.
-    features: of its output, which are not.
-    path: of the module.
-    call: its number among the calls of the module.
-    x: its input.
-  """
-  if (
-    len(module.kernel_size) != 2
-    or x.ndim != 4
-    or set(_pair(module.input_dilation)) != {1}
-    or module.mask is not None
-    or module.padding in ('CIRCULAR', 'REFLECT', 'CAUSAL')
-  ):
-    return None
-  strides, dilation = _pair(module.strides), _pair(module.kernel_dilation)
-  groups = module.feature_group_count
-  kernel = (*module.kernel_size, x.shape[-1] // groups, features)
-  padding = explicit_padding(module.padding, x.shape, kernel, strides, dilation)
-  size = output_size(x.shape, kernel, strides, padding, dilation)
-  return Layer(
-    path=path,
-    call=call,
-    kernel=kernel,
-    strides=strides,
-    padding=padding,
-    dilation=dilation,
-    groups=groups,
-    bias=module.use_bias,
-    inputs=tuple(x.shape[1:]),
-    outputs=(*size, features),
-  )
-
-
-def _pair(value):
-  if value is None:
-    return (1, 1)
-  return (value, value) if isinstance(value, int) else tuple(value)

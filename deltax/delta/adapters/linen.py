@@ -9,12 +9,8 @@ from typing import Any
 import flax.linen as nn
 from flax import traverse_util
 
-from deltax.delta.adapters.interception import (
-  Interceptor,
-  Kinds,
-  convolution,
-  maps_of,
-)
+from deltax.delta.adapters import layers
+from deltax.delta.adapters.interception import Interceptor, Kinds, maps_of
 from deltax.delta.adapters.network import NO_HOOKS, Hooks
 from deltax.delta.units import Block, Unit
 from deltax.types import Array, Key
@@ -31,14 +27,14 @@ class LinenNetwork:
     return type(self.module).__name__
 
   def run(self, variables: Any, frames: Array, hooks: Hooks = NO_HOOKS) -> Any:
-    with _intercepting(hooks):
+    with _intercepting(hooks, len(frames)):
       return self.module.apply(variables, frames)
 
   def train(
     self, variables: Any, frames: Array, hooks: Hooks, key: Key | None
   ) -> tuple[Any, Any]:
     rngs = None if key is None else {'dropout': key}
-    with _intercepting(hooks):
+    with _intercepting(hooks, len(frames)):
       outputs, updates = self.module.apply(
         variables, frames, train=True, mutable=['batch_stats'], rngs=rngs
       )
@@ -83,20 +79,43 @@ class LinenNetwork:
       yield outputs
 
 
-def _conv(module: nn.Conv, path: str, call: int, x: Array) -> Unit | None:
-  return convolution(module, module.features, path, call, x)
+def _conv(module: nn.Conv, *call: Any) -> Unit | None:
+  return layers.convolution(module, module.features, *call)
 
 
-# Classes of modules that are layers, and what makes a unit of a call of one.
-LAYERS: dict[type, Callable[[Any, str, int, Array], Unit | None]] = {
-  nn.Conv: _conv
+def _conv_transpose(module: nn.ConvTranspose, *call: Any) -> Unit | None:
+  return layers.transposed_convolution(module, module.features, *call)
+
+
+def _dense(module: nn.Dense, *call: Any) -> Unit | None:
+  return layers.dense(module, (module.features,), *call)
+
+
+def _dense_general(module: nn.DenseGeneral, *call: Any) -> Unit | None:
+  if module.batch_dims:
+    return None
+  return layers.dense_general(module, module.features, module.axis, *call)
+
+
+def _einsum(module: nn.Einsum, *call: Any) -> Unit | None:
+  return layers.einsum(module, module.einsum_str, module.shape, *call)
+
+
+# Classes of modules that are layers, and what makes a unit of a call of one,
+# `(module, path, call, x)`, or None where it is of no kind that counts.
+LAYERS: dict[type, Callable[..., Unit | None]] = {
+  nn.Conv: _conv,
+  nn.ConvTranspose: _conv_transpose,
+  nn.Dense: _dense,
+  nn.DenseGeneral: _dense_general,
+  nn.Einsum: _einsum,
 }
-_KINDS = Kinds(layers=LAYERS, norm=nn.BatchNorm, dense=nn.Dense)
+_KINDS = Kinds(layers=LAYERS, norm=nn.BatchNorm)
 
 
-def _intercepting(hooks: Hooks) -> AbstractContextManager[None]:
+def _intercepting(hooks: Hooks, batch: int) -> AbstractContextManager[None]:
   """Modules ask the hooks in place of their own calls, while it is open."""
-  interceptor = Interceptor(hooks, _KINDS)
+  interceptor = Interceptor(hooks, _KINDS, batch)
 
   def intercept(call, args, kwargs, context):
     if context.method_name != '__call__':

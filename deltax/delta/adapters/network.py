@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from deltax.delta.units import Block, Layer, Unit
+import jax.numpy as jnp
+
+from deltax.delta.units import Block, Unit
 from deltax.types import Array, Key
 
-LayerHook = Callable[[Layer, Callable[[Array], Array], Array], Array]
+LayerHook = Callable[[Unit, Callable[[Array], Array], Array], Array]
 UnitHook = Callable[[str, Callable[..., Array], tuple[Array, ...]], Array]
 NormHook = Callable[[str, float, Callable[[Array], Array], Array], Array]
-DenseHook = Callable[[str, Array, Array], None]
 SubmoduleHook = Callable[[str, str, Callable[[], Any], tuple[Array, ...]], Any]
 
 
@@ -28,7 +29,6 @@ class Hooks(NamedTuple):
       one of `units` too, it is the teacher of its `unit`.
     norm: `(path, epsilon, teacher, x) -> y`, in place of every batch norm over
       the last axis.
-    dense: `(path, x, y)`, told of every fully connected layer that is no unit.
     submodule: `(path, class name, teacher, inputs) -> out`, around every other
       submodule; `inputs` are its feature maps.
   """
@@ -37,7 +37,6 @@ class Hooks(NamedTuple):
   units: Collection[Unit] = ()
   layer: LayerHook | None = None
   norm: NormHook | None = None
-  dense: DenseHook | None = None
   submodule: SubmoduleHook | None = None
 
 
@@ -96,5 +95,10 @@ class Network(Protocol):
 
 
 def feature_maps(leaves: Sequence[Any]) -> Iterator[int]:
-  """Places of the feature maps, `[B, H, W, C]`, among arguments."""
-  return (i for i, leaf in enumerate(leaves) if getattr(leaf, 'ndim', 0) == 4)
+  """Places of feature maps, `[B, H, W, C]` or `[B, T, C]`, among arguments."""
+  return (
+    place
+    for place, leaf in enumerate(leaves)
+    if getattr(leaf, 'ndim', 0) in (3, 4)
+    and jnp.issubdtype(leaf.dtype, jnp.floating)
+  )

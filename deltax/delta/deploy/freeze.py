@@ -65,8 +65,9 @@ def freeze(
   layers = {}
   for layer in modules(plan.survey.layers):
     path = layer.path
-    weights = plan.network.layer(params['teacher'], path)
-    scale, shift = _affine(plan, params['teacher'], norms.get(path), layer)
+    weights = layer.weights(plan.network.layer(params['teacher'], path))
+    features = weights['kernel'].shape[-1]
+    scale, shift = _affine(plan, params['teacher'], norms.get(path), features)
     layers[path] = layer.fold(weights, scale, shift)
     if path in chosen:
       absolute_shift = shift if plan.reference.absolute else None
@@ -98,15 +99,16 @@ def _is_outside(layer: str, norm: str, blocks: Collection[Unit]) -> bool:
 
 
 def _affine(
-  plan: Plan, variables: Any, norm: Norm | None, layer: Unit
+  plan: Plan, variables: Any, norm: Norm | None, features: int
 ) -> tuple[Array, Array | None]:
   """Scale and shift that a batch norm applies behind a layer."""
   if norm is None:
-    return jnp.ones(layer.outputs[-1]), None
+    return jnp.ones(features), None
   weights = plan.network.norm(variables, norm.path)
   scale = lax.rsqrt(weights['var'] + norm.epsilon)
   scale = weights.get('scale', 1.0) * scale
-  return scale, weights.get('bias', 0.0) - weights['mean'] * scale
+  shift = weights.get('bias', 0.0) - weights['mean'] * scale
+  return scale, shift.astype(norm.dtype)
 
 
 def _scaled(
@@ -117,7 +119,10 @@ def _scaled(
   Its own bias is scaled like the rest; the norm's shift belongs to students
   that predict the output itself, not its change.
   """
-  scaled = student.scale(weights, scale)
+  scaled = {
+    name: leaf.astype(weights[name].dtype)
+    for name, leaf in student.scale(weights, scale).items()
+  }
   if 'bias' in weights:
     scaled['bias'] = weights['bias'] * scale
   if shift is not None:

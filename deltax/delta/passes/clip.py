@@ -78,7 +78,9 @@ def run_folded(
     references = tuple(fold_time(times.before(x)) for x in maps)
     now = (fold_time(take_frames(x, times.others)) for x in maps)
     changes = tuple(x - y for x, y in zip(now, references, strict=True))
-    delta = predict(plan, params, name, gates, changes, references, exact)
+    delta = predict(
+      plan, params, name, gates, changes, references, exact, z.dtype
+    )
     delta = split_time(delta, batch)
     if plan.is_distilled(name):
       deltas[name] = delta

@@ -81,8 +81,11 @@ def run_later(
     changes = jax.tree.map(jnp.subtract, inputs, kept['x'])
     if plan.runs_exactly(name):
       exact = plan.reference.exact_change(kept, teacher, inputs)
-    delta = predict(plan, params, name, gates, changes, kept['x'], exact)
-    z = kept['z'] + delta
+    z = kept['z']
+    delta = predict(
+      plan, params, name, gates, changes, kept['x'], exact, z.dtype
+    )
+    z = z + delta
     if plan.is_distilled(name):
       deltas[name] = delta
     following[name] = plan.reference.pass_on(kept, inputs, z)
@@ -100,6 +103,7 @@ def predict(
   changes: Sequence[Array],
   references: Sequence[Array],
   exact: Array | None,
+  dtype: Any,
 ) -> Array:
   """The change of a unit's output, from those of its inputs.
 
@@ -114,9 +118,10 @@ def predict(
     exact: the teacher's own change, where the teacher of a block is a candidate
       (`Plan.runs_exactly`). It is handed over, since a module of the network
       cannot be called inside of a `lax.switch`.
+    dtype: of the unit's output, which the change is added to.
 
   Returns:
-    `[B, H', W', N]`.
+    The change, in the shape of the unit's output.
   """
   unit, candidates = plan.unit(name)
   path = unit.path
@@ -129,8 +134,9 @@ def predict(
     if is_teacher(candidate):
       # Without its bias, which a change does not see; a student's own stays.
       layer = plan.network.layer(params['teacher'], path)
-      own_params = {**layer, 'bias': own_params.get('bias')}
-    return unit.change(candidate, own_params, changes, references)
+      own_params = {**unit.weights(layer), 'bias': own_params.get('bias')}
+    z = unit.change(candidate, own_params, changes, references)
+    return z.astype(dtype)
 
   branches = [functools.partial(branch, c) for c in candidates]
   if len(branches) == 1:
@@ -138,8 +144,9 @@ def predict(
   if gates is not None:
     # All run: each has a gradient, and that of its weight.
     weights = gates[path]
-    return sum(
+    mixed = sum(
       weights[i] * run(changes, references) for i, run in enumerate(branches)
     )
+    return mixed.astype(dtype)
   chosen = gating.choose(params['gates'][path])
   return lax.switch(chosen, branches, changes, references)

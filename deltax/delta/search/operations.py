@@ -19,7 +19,7 @@ from deltax.delta.adapters import Network
 from deltax.delta.spec import Spec
 from deltax.delta.students.layers import Teacher
 from deltax.delta.transform import distill
-from deltax.delta.units import Block, Layer, Unit
+from deltax.delta.units import Block, Unit
 
 _BATCH = 2.0  # milliseconds that calls of one operation take at a turn
 _LEAST_CALLS = 3  # at a turn, lest most find their weights out of the caches
@@ -93,7 +93,7 @@ def alone(
   return block_alone(unit, net, network)
 
 
-def layer_alone(layer: Layer, frame: Any) -> Operation:
+def layer_alone(layer: Unit, frame: Any) -> Operation:
   """A teacher's layer, its bias (that of a folded batch norm), a ReLU."""
 
   def run(weights, x):
@@ -101,7 +101,7 @@ def layer_alone(layer: Layer, frame: Any) -> Operation:
 
   kernel, bias = _like(frame, *layer.kernel), _like(frame, layer.kernel[-1])
   weights = {'kernel': kernel, 'bias': bias}
-  return Operation(run, (weights, _maps(frame, layer.inputs)))
+  return Operation(run, (weights, _maps(frame, layer.inputs, layer.windows)))
 
 
 def block_alone(block: Block, net: Network, network: Operation) -> Operation:
@@ -140,7 +140,7 @@ def student(candidate: Any, unit: Unit, frame: Any) -> Operation:
 
   key = jax.eval_shape(lambda: jax.random.key(0))
   weights = _typed(jax.eval_shape(start, key), frame.dtype)
-  inputs = [_maps(frame, shape) for shape in unit.shapes]
+  inputs = [_maps(frame, shape, unit.windows) for shape in unit.shapes]
   prepared = jax.eval_shape(
     lambda weights, *inputs: unit.prepare(candidate, weights, inputs),
     weights,
@@ -151,7 +151,7 @@ def student(candidate: Any, unit: Unit, frame: Any) -> Operation:
     z = unit.follow(candidate, weights, prepared, inputs) + constant
     return jax.nn.relu(z) if unit.linear else z
 
-  constant = _maps(frame, unit.outputs)
+  constant = _maps(frame, unit.outputs, unit.windows)
   return Operation(run, (weights, prepared, constant, *inputs))
 
 
@@ -250,8 +250,8 @@ def _drawn(tree, kept):
   return jax.tree.map(draw, tree)
 
 
-def _maps(frame, shape):
-  return _like(frame, frame.shape[0], *shape)
+def _maps(frame, shape, windows=1):
+  return _like(frame, windows * frame.shape[0], *shape)
 
 
 def _like(frame, *shape):

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.units import Layer, conv_macs
+from deltax.delta.units import Layer, NoStart, conv_macs
 from deltax.layers.conv import fast_conv
 from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear
@@ -32,6 +32,10 @@ class Strided:
     return 'strided'
 
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    if layer.transposed:
+      raise NoStart('a transposed convolution has no strided start')
+    if layer.inputs[0] == 1 < layer.inputs[1]:
+      raise NoStart('tokens in a row are not averaged by 2x2')
     rows, cols = (
       _nearest_taps(*axis)
       for axis in zip(

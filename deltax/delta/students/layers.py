@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.units import Layer, conv_macs
+from deltax.delta.units import Layer, NoStart, conv_macs
 from deltax.layers import forms
 from deltax.layers.conv import fast_conv
 from deltax.types import Array
@@ -28,7 +28,15 @@ class Candidate(Protocol):
     """Names the candidate's parameters, unique within a layer."""
 
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
-    """Parameters from the teacher's `[kh, kw, C, N]` kernel."""
+    """Parameters from the teacher's `[kh, kw, C, N]` kernel, in its type.
+
+    Args:
+      kernel: of the teacher.
+      layer: the convolution; a fully connected layer comes as a 1x1 one.
+
+    Raises:
+      NoStart: the layer cannot have this candidate, which is left out for it.
+    """
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     """`[B, H, W, C]` change of the input to `[B, H', W', N]`, with no bias."""
@@ -59,7 +67,7 @@ class Full:
     return {'kernel': params['kernel'] * factor.reshape(1, 1, 1, -1)}
 
   def macs(self, layer: Layer) -> int:
-    return conv_macs(layer.kernel, layer.outputs)
+    return layer.macs(bias=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +187,7 @@ class LowRank:
       params['first'],
       (stride_y, 1),
       (layer.padding[0], (0, 0)),
+      lhs_dilation=(layer.input_dilation[0], 1),
       rhs_dilation=(dilation_y, 1),
     )
     return fast_conv(
@@ -186,6 +195,7 @@ class LowRank:
       params['second'],
       (1, stride_x),
       ((0, 0), layer.padding[1]),
+      lhs_dilation=(1, layer.input_dilation[1]),
       rhs_dilation=(1, dilation_x),
     )
 
@@ -196,9 +206,13 @@ class LowRank:
   def macs(self, layer: Layer) -> int:
     kh, kw, channels, features = layer.kernel
     rank = self.rank(layer)
-    rows, cols, _ = layer.outputs
-    first = conv_macs((kh, 1, channels, rank), (rows, layer.inputs[1], rank))
-    second = conv_macs((1, kw, rank, features), (rows, cols, features))
+    (in_rows, in_cols, _), (rows, cols, _) = layer.inputs, layer.outputs
+    if layer.transposed:
+      first_rows, second_cols = in_rows, in_cols
+    else:
+      first_rows, second_cols = rows, cols
+    first = conv_macs((kh, 1, channels, rank), (first_rows, in_cols, rank))
+    second = conv_macs((1, kw, rank, features), (rows, second_cols, features))
     return first + second
 
 
@@ -223,9 +237,6 @@ def _spatial_svd(kernel: Array, rank: int) -> tuple[Array, Array]:
 
 
 def check_dense(layer: Layer, what: str) -> None:
-  """Raises a ValueError for a grouped convolution."""
+  """Raises a `NoStart` for a grouped convolution."""
   if layer.groups != 1:
-    raise ValueError(
-      f'{layer.path!r} is a convolution of {layer.groups} groups, which has '
-      f'no {what} start; leave it out in the spec'
-    )
+    raise NoStart(f'a convolution of {layer.groups} groups has no {what} start')

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax.delta.students.layers import check_dense
-from deltax.delta.units import Layer, conv_macs
+from deltax.delta.units import Layer, NoStart, conv_macs
 from deltax.layers.conv import fast_conv
 from deltax.types import Array
 
@@ -47,14 +47,23 @@ class Bottleneck:
 
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
     check_dense(layer, 'bottleneck')
+    exact, rank = kernel.astype(jnp.float32), self.rank(layer)
     if layer.kernel[:2] == (1, 1):
-      first, last = _truncated_svd(kernel[0, 0], self.rank(layer))
-      return {'first': first[None, None], 'last': last[None, None]}
-    return _tucker(kernel, self.rank(layer))
+      first, last = _truncated_svd(exact[0, 0], rank)
+      start = {'first': first[None, None], 'last': last[None, None]}
+    else:
+      start = _tucker(exact, rank)
+    return {name: part.astype(kernel.dtype) for name, part in start.items()}
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     if 'middle' not in params:
-      x = fast_conv(x, params['first'], layer.strides, layer.padding)
+      x = fast_conv(
+        x,
+        params['first'],
+        layer.strides,
+        layer.padding,
+        lhs_dilation=layer.input_dilation,
+      )
       return fast_conv(x, params['last'], (1, 1), 'VALID')
     x = fast_conv(x, params['first'], (1, 1), 'VALID')
     x = fast_conv(
@@ -62,6 +71,7 @@ class Bottleneck:
       params['middle'],
       layer.strides,
       layer.padding,
+      lhs_dilation=layer.input_dilation,
       rhs_dilation=layer.dilation,
     )
     return fast_conv(x, params['last'], (1, 1), 'VALID')
@@ -71,12 +81,12 @@ class Bottleneck:
 
   def macs(self, layer: Layer) -> int:
     kh, kw, channels, features = layer.kernel
-    rank, (rows, cols, _) = self.rank(layer), layer.outputs
+    rank = self.rank(layer)
     last = conv_macs((1, 1, rank, features), layer.outputs)
     if (kh, kw) == (1, 1):
-      return conv_macs((1, 1, channels, rank), (rows, cols, rank)) + last
+      return conv_macs((1, 1, channels, rank), (*layer.places, rank)) + last
     first = conv_macs((1, 1, channels, rank), (*layer.inputs[:2], rank))
-    middle = conv_macs((kh, kw, rank, rank), (rows, cols, rank))
+    middle = conv_macs((kh, kw, rank, rank), (*layer.places, rank))
     return first + middle + last
 
 
@@ -96,11 +106,9 @@ class Depthwise:
   def init(self, kernel: Array, layer: Layer) -> dict[str, Array]:
     check_dense(layer, 'depthwise')
     if layer.kernel[:2] == (1, 1):
-      raise ValueError(
-        f'{layer.path!r} is a 1x1 convolution: its depthwise student would be '
-        'as dear as itself; leave it out in the spec'
-      )
-    return _separated(kernel)
+      raise NoStart('a depthwise student of a 1x1 kernel is as dear as itself')
+    start = _separated(kernel.astype(jnp.float32))
+    return {name: part.astype(kernel.dtype) for name, part in start.items()}
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     x = fast_conv(
@@ -108,6 +116,7 @@ class Depthwise:
       params['depthwise'],
       layer.strides,
       layer.padding,
+      lhs_dilation=layer.input_dilation,
       rhs_dilation=layer.dilation,
       feature_group_count=x.shape[-1],
     )
@@ -119,9 +128,8 @@ class Depthwise:
 
   def macs(self, layer: Layer) -> int:
     kh, kw, channels, features = layer.kernel
-    rows, cols, _ = layer.outputs
-    places = conv_macs((kh, kw, 1, channels), (rows, cols, channels))
-    return places + conv_macs((1, 1, channels, features), layer.outputs)
+    spatial = conv_macs((kh, kw, 1, channels), (*layer.places, channels))
+    return spatial + conv_macs((1, 1, channels, features), layer.outputs)
 
 
 def _truncated_svd(matrix: Array, rank: int) -> tuple[Array, Array]:
