@@ -59,6 +59,19 @@ class Macs(NamedTuple):
 
   rows: tuple[Row, ...]
 
+  def __str__(self) -> str:
+    """A table: what every layer got, what it costs, and what was left out."""
+    width = max(len(row.name) for row in self.rows)
+    chosen = max(len(row.candidate) for row in self.rows)
+    lines = [f'{"":{width}}  {"":{chosen}}  {"key":>13}  {"later":>13}']
+    for row in (*self.rows, Row('', '', self.key, self.later, {}, '')):
+      left_out = '; '.join(f'no {k}: {why}' for k, why in row.left_out.items())
+      lines.append(
+        f'{row.name:{width}}  {row.candidate:{chosen}}  {row.key:13,}  '
+        f'{row.later:13,}  {left_out}'.rstrip()
+      )
+    return '\n'.join(lines)
+
   @property
   def key(self) -> int:
     """Multiply-accumulates of a key frame."""
@@ -100,7 +113,7 @@ def table(
       students = {c.name: _macs(survey, c, unit, bias=True) for c in candidates}
       chosen = candidates[choices.get(unit.path, 0)].name
     later = students.get(chosen, key)
-    left_out = refused.get(unit.path, {})
+    left_out = _left_out(refused, unit.path)
     row = Row(unit.name, chosen, key, later, students, unit.path, left_out)
     rows.append(row)
   chosen_units = [unit for unit, _ in selected.values()]
@@ -110,6 +123,17 @@ def table(
       others[product.path] += product.macs
   rows += [Row(path, '', n, n, {}, path) for path, n in others.items()]
   return Macs(tuple(rows))
+
+
+def _left_out(
+  refused: Mapping[str, Mapping[str, str]], path: str
+) -> dict[str, str]:
+  """What was left out for a layer, and for the blocks that it is in."""
+  left_out = {}
+  for holder, reasons in refused.items():
+    if path == holder or path.startswith(holder + '/'):
+      left_out |= reasons
+  return left_out
 
 
 def count(net: Any, variables: Any, frame: Any) -> Macs:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from deltax.delta.units import Block, conv_macs
+from deltax.delta.units import Block, NoStart, conv_macs
+from deltax.delta.units.unit import by
 from deltax.layers.conv import fast_conv
 from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear
@@ -33,7 +34,11 @@ class BlockCandidate(Protocol):
     """Names the candidate's parameters, unique within a block."""
 
   def init(self, key: Key, block: Block) -> dict[str, Any]:
-    """Parameters; the student begins near the block's shortcut."""
+    """Parameters; the student begins near the block's shortcut.
+
+    Raises:
+      NoStart: the block cannot have this candidate, which is left out for it.
+    """
 
   def apply(
     self,
@@ -118,6 +123,11 @@ class Residual:
   layer of zeros: as the shortcut alone, which for a residual block is what its
   own nonlinear part adds to.
 
+  Tokens are columns of pixels, none of which has a neighbour: in place of the
+  3x3 convolution each is mapped by itself, and the mean of all is added, so
+  that a student of attention sees every token. They are not shrunk, and a block
+  gives as many as it takes.
+
   Attributes:
     factor: R is the output channels over `factor`.
     shrink: how many times fewer rows and columns than the output the R channels
@@ -146,65 +156,101 @@ class Residual:
     return max(1, block.outputs[-1] // self.factor)
 
   def size(self, block: Block) -> tuple[int, int]:
-    """Rows and columns inside."""
-    rows, cols, _ = block.outputs
-    return -(-rows // self.shrink), -(-cols // self.shrink)
+    """Rows and columns inside; of tokens, their number and 1."""
+    rows, cols, _ = _as_image(block.outputs)
+    shrink = 1 if _has_tokens(block) else self.shrink
+    return -(-rows // shrink), -(-cols // shrink)
 
   def init(self, key: Key, block: Block) -> dict[str, Any]:
+    _check_tokens(block)
     width, features = self.width(block), block.outputs[-1]
-    keys = jax.random.split(key, 2 * len(block.inputs) + 1)
-    patches = [_patch(shape, self.size(block)) for shape in block.inputs]
+    inputs = [_as_image(shape) for shape in block.inputs]
+    keys = jax.random.split(key, 2 * len(inputs) + 1)
+    patches = [_patch(shape, self.size(block)) for shape in inputs]
     change, context = (
       [
         _SPREAD(input_key, (*patch, shape[-1], width))
         for input_key, patch, shape in zip(
-          input_keys, patches, block.inputs, strict=True
+          input_keys, patches, inputs, strict=True
         )
       ]
       for input_keys in (keys[1::2], keys[2::2])
     )
+    reach = (1, 1) if _has_tokens(block) else (3, 3)
     params = {
       'change': change,
       'context': context,
-      'middle': _SPREAD(keys[0], (3, 3, width, width)),
+      'middle': _SPREAD(keys[0], (*reach, width, width)),
       'last': jnp.zeros((1, 1, width, features)),
     }
+    if _has_tokens(block):
+      mean_key = jax.random.fold_in(keys[0], 1)
+      params['mean'] = _SPREAD(mean_key, (1, 1, width, width))
     if _projects(block):
-      shape = block.inputs[0]
-      rows, cols = _patch(shape, block.outputs)
-      same = jnp.eye(shape[-1], features) / (rows * cols)
+      rows, cols = _patch(inputs[0], _as_image(block.outputs))
+      same = jnp.eye(inputs[0][-1], features) / (rows * cols)
       params['shortcut'] = jnp.tile(same[None, None], (rows, cols, 1, 1))
     return params
 
   def apply(self, params, changes, references, block) -> Array:
     size = self.size(block)
+    changes, references = _images(changes), _images(references)
     still = _summed(params['context'], references, size)
     moved = still + _summed(params['change'], changes, size)
     inside = _inside(params, moved) - _inside(params, still)
     return _out(params, inside, changes, block)
 
   def prepare(self, params, references, block) -> dict[str, Array]:
-    size = self.size(block)
+    size, references = self.size(block), _images(references)
     still = _summed(params['context'], references, size)
     # A later frame adds `change` of the whole input, of which the reference's
     # share is not change: it is taken off here, once.
     return {'still': still - _summed(params['change'], references, size)}
 
   def follow(self, params, prepared, inputs, block) -> Array:
+    inputs = _images(inputs)
     moved = _summed(params['change'], inputs, self.size(block))
     inside = _inside(params, prepared['still'] + moved)
     return _out(params, inside, inputs, block)
 
   def macs(self, block: Block) -> int:
     (rows, cols), width = self.size(block), self.width(block)
-    features = block.outputs[-1]
-    total = conv_macs((3, 3, width, width), (rows, cols, width))
-    total += conv_macs((1, 1, width, features), (rows, cols, features))
-    for shape in block.inputs:
+    outputs = _as_image(block.outputs)
+    if _has_tokens(block):
+      total = (rows + 1) * width * width
+    else:
+      total = conv_macs((3, 3, width, width), (rows, cols, width))
+    total += conv_macs((1, 1, width, outputs[-1]), (rows, cols, outputs[-1]))
+    for shape in map(_as_image, block.inputs):
       total += _brought_macs(shape, (rows, cols), width)
     if _projects(block):
-      total += _brought_macs(block.inputs[0], block.outputs, features)
+      total += _brought_macs(_as_image(block.inputs[0]), outputs, outputs[-1])
     return total
+
+
+def _has_tokens(block: Block) -> bool:
+  return len(block.outputs) == 2
+
+
+def _check_tokens(block: Block) -> None:
+  """Raises a `NoStart` where tokens come or go."""
+  counts = {shape[:-1] for shape in (*block.inputs, block.outputs)}
+  ranks = {len(count) for count in counts}
+  if ranks != {2} and len(counts) > 1:
+    taken = ', '.join(map(by, block.inputs))
+    raise NoStart(
+      f'it makes {by(block.outputs)} of {taken}, and a residual student gives '
+      'as many tokens as it takes'
+    )
+
+
+def _as_image(shape: Sequence[int]) -> tuple[int, int, int]:
+  """(H, W, C) of a map; tokens are a column of pixels."""
+  return tuple(shape) if len(shape) == 3 else (shape[0], 1, shape[1])
+
+
+def _images(maps: Sequence[Array]) -> list[Array]:
+  return [x if x.ndim == 4 else x[:, :, None] for x in maps]
 
 
 def _projects(block: Block) -> bool:
@@ -213,14 +259,15 @@ def _projects(block: Block) -> bool:
 
 def _out(params, inside, inputs, block):
   """The last layer and the shortcut."""
+  size = _as_image(block.outputs)[:2]
   out = fast_conv(inside, params['last'], (1, 1), 'VALID')
-  out = resize_bilinear(out, block.outputs[:2])
-  if len(inputs) > 1:
-    return out
-  x = inputs[0]
-  if 'shortcut' in params:
-    x = _brought(params['shortcut'], x, block.outputs[:2])
-  return out + x
+  out = resize_bilinear(out, size)
+  if len(inputs) == 1:
+    x = inputs[0]
+    if 'shortcut' in params:
+      x = _brought(params['shortcut'], x, size)
+    out = out + x
+  return out.reshape(-1, *block.outputs)
 
 
 def _summed(kernels, maps, size):
@@ -264,6 +311,9 @@ def _brought_macs(shape, size, features) -> int:
 
 
 def _inside(params, hidden):
-  return jax.nn.relu(
-    fast_conv(jax.nn.relu(hidden), params['middle'], (1, 1), _SAME)
-  )
+  hidden = jax.nn.relu(hidden)
+  if 'mean' not in params:
+    return jax.nn.relu(fast_conv(hidden, params['middle'], (1, 1), _SAME))
+  each = fast_conv(hidden, params['middle'], (1, 1), 'VALID')
+  mean = hidden.mean(1, keepdims=True)
+  return jax.nn.relu(each + fast_conv(mean, params['mean'], (1, 1), 'VALID'))
