@@ -55,6 +55,7 @@ FENCES = {
 }
 WITHOUT_FLAX = ('deltax/retrieval/', 'deltax/systems/')
 NETWORKS_OF_RETRIEVAL = 'deltax/retrieval/networks/'
+ADAPTERS = 'deltax/delta/adapters/'
 # Folders of data: each imports from those behind it and from what they share,
 # the files of `data` itself. These import no folder, but for the `__init__`.
 DATA = ('copies', 'street', 'folders', 'features', 'video')
@@ -113,6 +114,12 @@ def wrong_import(file, name):
     and not (file.startswith(NETWORKS_OF_RETRIEVAL))
   ):
     return f'of retrieval, flax belongs in {NETWORKS_OF_RETRIEVAL}'
+  if (
+    library == 'flax'
+    and file.startswith('deltax/delta/')
+    and not file.startswith(ADAPTERS)
+  ):
+    return f'of delta, flax belongs in {ADAPTERS}'
   for place in FENCES.get(library, ()):
     if file == place or (place.endswith('/') and file.startswith(place)):
       return None
@@ -208,6 +215,7 @@ def test_only_one_file_and_batch_norm_know_of_devices():
     ('train.py', 'tensorflow'),
     ('deltax/retrieval/system.py', 'flax.linen'),
     ('deltax/systems/folder.py', 'flax.traverse_util'),
+    ('deltax/delta/plan.py', 'flax.nnx'),
   ],
 )
 def test_a_wrong_import_is_found(file, name):
@@ -222,6 +230,7 @@ def test_a_wrong_import_is_found(file, name):
     ('deltax/retrieval/networks/fine.py', 'flax.linen'),
     ('deltax/tasks/segmentation/task.py', 'deltax.training.parallel.axis_size'),
     ('deltax/convert/delta.py', 'deltax.delta.distill'),
+    ('deltax/delta/adapters/nnx.py', 'flax.nnx'),
     ('deltax/training/checkpoints.py', 'deltax.__version__'),
     ('deltax/data/street/builder.py', 'tensorflow_datasets'),
   ],

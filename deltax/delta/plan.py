@@ -82,7 +82,7 @@ class Planner:
       ValueError: if layers are hidden or the spec picks none.
     """
     leaves, structure = jax.tree.flatten(variables)
-    types = tuple((leaf.shape, jnp.dtype(leaf.dtype)) for leaf in leaves)
+    types = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
     key = structure, types, tuple(shape[-3:])
     if key not in self._plans:
       shapes = [jax.ShapeDtypeStruct(*leaf) for leaf in types]

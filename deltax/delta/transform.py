@@ -77,16 +77,18 @@ class Delta:
     Args:
       key: for candidates that draw: those of blocks.
       teacher_variables: of the network, as its own `init` or training gives
-        them.
+        them; of nnx, `nnx.state(module)`.
       frame: `[B, H, W, C]`.
 
     Returns:
       The parameters; gates only where there are several candidates.
 
     Raises:
-      ValueError: a layer cannot have one of its candidates.
+      ValueError: a layer cannot have one of its candidates, or a variable is
+        missing.
     """
-    selected = self._plan(teacher_variables, frame.shape).selected
+    teacher = self.net.taken(teacher_variables)
+    selected = self._plan(teacher, frame.shape).selected
     keys = jax.random.split(key, len(selected))
     students, logits = {}, {}
     for own_key, (path, (unit, candidates)) in zip(
@@ -94,7 +96,7 @@ class Delta:
     ):
       layer = None
       if unit.linear:
-        layer = unit.weights(self.net.layer(teacher_variables, path))
+        layer = unit.weights(self.net.layer(teacher, path))
       students[path] = unit.start(own_key, layer, candidates)
       if self.spec.against.absolute and unit.bias:
         # A change has no bias, but the output that is predicted here has one.
@@ -103,7 +105,7 @@ class Delta:
       if len(candidates) > 1:
         logits[path] = jnp.full((len(candidates) - 1,), self.spec.initial_logit)
     return {
-      'teacher': teacher_variables,
+      'teacher': teacher,
       'students': students,
       'gates': logits,
     }
@@ -320,9 +322,11 @@ def distill(net: Any, spec: Spec | None = None) -> Delta:
   """Turns a network into a delta network.
 
   Args:
-    net: any linen network whose two-dimensional `nn.Conv` calls are not hidden
-      in `nn.scan` or `nn.remat`. `net.apply(variables, frames)` evaluates it;
-      for training with batch statistics it takes `train=True`.
+    net: any network of `flax.linen` or `flax.nnx` whose two-dimensional
+      convolutions (`Conv`) are not hidden in `scan` or `remat`. One of linen is
+      evaluated by `net.apply(variables, frames)`, and takes `train=True` for
+      training with batch statistics; one of nnx by `net(frames)`, after
+      `net.eval()` or `net.train()` of a copy. Of nnx, a GraphDef will do.
     spec: which layers, which candidates, against which frame; the published
       segmentation setting when absent.
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from deltax.delta import Full, LowRank, Spec, distill, losses
 from deltax.layers import BatchNorm, conv2d, max_pool
@@ -29,6 +30,26 @@ class Pyramid(nn.Module):
     return {'outs': flat, 'means': [x.mean((1, 2)) for x in levels]}
 
 
+class NnxPyramid(nnx.Module):
+  """The same in nnx, for evaluation: 'SAME' pads as TensorFlow does."""
+
+  def __init__(self, rngs):
+    self.stem = nnx.Conv(3, 8, (3, 3), strides=2, rngs=rngs)
+    self.down = nnx.Conv(8, 8, (3, 3), strides=2, use_bias=False, rngs=rngs)
+    self.head = nnx.Conv(8, 6, (1, 1), rngs=rngs)
+    self.norm_0 = nnx.BatchNorm(6, rngs=rngs)
+    self.norm_1 = nnx.BatchNorm(6, rngs=rngs)
+    self.last = nnx.Conv(6, 3, (1, 1), rngs=rngs)
+
+  def __call__(self, frames):
+    x = self.down(nnx.relu(self.stem(frames)))
+    levels = zip((self.norm_0, self.norm_1), (x, max_pool(x)), strict=True)
+    levels = [norm(self.head(x)) for norm, x in levels]
+    outs = [self.last(nnx.silu(x)) for x in levels]
+    flat = jnp.concatenate([x.reshape(len(x), -1, 3) for x in outs], 1)
+    return {'outs': flat, 'means': [x.mean((1, 2)) for x in levels]}
+
+
 def noise(tree):
   """Every array replaced by noise between 0.5 and 1.5."""
   leaves, structure = jax.tree.flatten(tree)
@@ -37,11 +58,13 @@ def noise(tree):
   return jax.tree.unflatten(structure, noisy)
 
 
-@pytest.fixture(scope='module')
-def case():
-  net, clip = Pyramid(), jax.random.normal(jax.random.key(0), (2, 5, 16, 24, 3))
+@pytest.fixture(scope='module', params=['linen', 'nnx'])
+def case(request):
+  clip = jax.random.normal(jax.random.key(0), (2, 5, 16, 24, 3))
+  shapes = jax.eval_shape(Pyramid().init, jax.random.key(0), clip[:, 0])
+  net = Pyramid() if request.param == 'linen' else NnxPyramid(nnx.Rngs(0))
   delta = distill(net, Spec(lambda layers: layers[1:], (Full(), LowRank(2))))
-  shapes = jax.eval_shape(net.init, jax.random.key(0), clip[:, 0])
+  # The names are the same in both.
   params = delta.init(jax.random.key(1), noise(shapes), clip[:, 0])
   params['students'] = noise(params['students'])
   return delta, params, clip

@@ -208,7 +208,9 @@ def test_hooks_meet_every_part_once(make_case):
 
 
 def test_what_is_no_network_is_refused():
-  with pytest.raises(TypeError, match=r'expected a flax.linen module, got str'):
+  with pytest.raises(
+    TypeError, match=r'expected a flax.linen or flax.nnx module'
+  ):
     distill('ddrnet23_slim')
 
 

@@ -1,13 +1,15 @@
 """Hooks on the calls of modules, whichever library the modules are of."""
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import jax
 
 from deltax.delta.adapters.network import Hooks, feature_maps
-from deltax.delta.units import Dense, Unit, numbered
+from deltax.delta.units import Block, Dense, Unit, numbered
 from deltax.types import Array
 
 
@@ -22,6 +24,28 @@ class Kinds(NamedTuple):
 
   layers: Mapping[type, Callable[[Any, str, int, Array], Unit | None]]
   norm: type
+
+
+_cuts: ContextVar[tuple] = ContextVar('cuts', default=())
+
+
+@contextlib.contextmanager
+def cut(block: Block, inputs: Sequence[Array]) -> Iterator[list]:
+  """While it is open, a block is given these inputs wherever it runs.
+
+  Args:
+    block: of a network that runs meanwhile.
+    inputs: feature maps in place of its own.
+
+  Yields:
+    A list, which gets the block's output at every call.
+  """
+  outputs: list = []
+  token = _cuts.set((*_cuts.get(), (block.path, inputs, outputs)))
+  try:
+    yield outputs
+  finally:
+    _cuts.reset(token)
 
 
 class Interceptor:
@@ -52,6 +76,16 @@ class Interceptor:
       args: of the call.
       kwargs: of the call.
     """
+    for cut_path, inputs, outputs in _cuts.get():
+      if path == cut_path:
+        _, with_maps = maps_of((args, kwargs))
+        args, kwargs = with_maps(inputs)
+        outputs.append(self.call(module, path, call, args, kwargs))
+        return outputs[-1]
+    return self.call(module, path, call, args, kwargs)
+
+  def call(self, module: Any, path: str, call, args, kwargs) -> Any:
+    """One call, its arguments as they are by now."""
     hooks, kinds = self.hooks, self.kinds
     layer = self.layer_of(module, path, args)
     if layer is not None:
@@ -120,6 +154,17 @@ class Interceptor:
       return call(*args, **kwargs)
 
     return self.hooks.unit(name, teacher, maps)
+
+
+def calls_as_written(kind: type, written: Collection[type]) -> bool:
+  """Whether a class that extends one of a library's computes as that does.
+
+  Args:
+    kind: class of a module.
+    written: classes whose calls are known.
+  """
+  known = [base for base in written if issubclass(kind, base)]
+  return not known or any(kind.__call__ is base.__call__ for base in known)
 
 
 def maps_of(

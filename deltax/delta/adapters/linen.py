@@ -1,18 +1,23 @@
 """`flax.linen` networks: their parts are met by intercepting module calls."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import flax.linen as nn
 from flax import traverse_util
+from flax.core import tracers
 
 from deltax.delta.adapters import layers
-from deltax.delta.adapters.interception import Interceptor, Kinds, maps_of
+from deltax.delta.adapters.interception import (
+  Interceptor,
+  Kinds,
+  calls_as_written,
+)
 from deltax.delta.adapters.network import NO_HOOKS, Hooks
-from deltax.delta.units import Block, Unit
+from deltax.delta.units import Unit
+from deltax.layers import BatchNorm
 from deltax.types import Array, Key
 
 
@@ -27,18 +32,21 @@ class LinenNetwork:
     return type(self.module).__name__
 
   def run(self, variables: Any, frames: Array, hooks: Hooks = NO_HOOKS) -> Any:
-    with _intercepting(hooks, len(frames)):
+    with _intercepting(variables, hooks, len(frames)):
       return self.module.apply(variables, frames)
 
   def train(
     self, variables: Any, frames: Array, hooks: Hooks, key: Key | None
   ) -> tuple[Any, Any]:
     rngs = None if key is None else {'dropout': key}
-    with _intercepting(hooks, len(frames)):
+    with _intercepting(variables, hooks, len(frames)):
       outputs, updates = self.module.apply(
         variables, frames, train=True, mutable=['batch_stats'], rngs=rngs
       )
     return outputs, updates.get('batch_stats', self.statistics(variables))
+
+  def taken(self, variables: Any) -> Any:
+    return variables
 
   def statistics(self, variables: Any) -> Any:
     return variables.get('batch_stats', {})
@@ -62,21 +70,6 @@ class LinenNetwork:
         if '/'.join(place[1:-1]) not in gone
       }
     )
-
-  @contextlib.contextmanager
-  def cut(self, block: Block, inputs: Sequence[Array]) -> Iterator[list]:
-    outputs: list = []
-
-    def intercept(call, args, kwargs, context):
-      if not _is_call_of(context, block.path):
-        return call(*args, **kwargs)
-      _, with_maps = maps_of((args, kwargs))
-      args, kwargs = with_maps(inputs)
-      outputs.append(call(*args, **kwargs))
-      return outputs[-1]
-
-    with nn.intercept_methods(intercept):
-      yield outputs
 
 
 def _conv(module: nn.Conv, *call: Any) -> Unit | None:
@@ -111,25 +104,39 @@ LAYERS: dict[type, Callable[..., Unit | None]] = {
   nn.Einsum: _einsum,
 }
 _KINDS = Kinds(layers=LAYERS, norm=nn.BatchNorm)
+_WRITTEN = (*LAYERS, nn.BatchNorm, BatchNorm)
+_PARAM = nn.Module.param
 
 
-def _intercepting(hooks: Hooks, batch: int) -> AbstractContextManager[None]:
+def _intercepting(
+  variables: Any, hooks: Hooks, batch: int
+) -> AbstractContextManager[None]:
   """Modules ask the hooks in place of their own calls, while it is open."""
   interceptor = Interceptor(hooks, _KINDS, batch)
+  stored = traverse_util.flatten_dict(variables.get('params', {}), sep='/')
+  trace = tracers.current_trace()
 
   def intercept(call, args, kwargs, context):
-    if context.method_name != '__call__':
+    module = context.module
+    path = '/'.join(module.path)
+    if context.method_name != '__call__' or not _is_as_written(module):
       return call(*args, **kwargs)
-    path = '/'.join(context.module.path)
-    return interceptor(context.module, path, call, args, kwargs)
+    # What runs in a trace of its own (`nn.remat`) has other arrays, but not
+    # other weights; that it cannot be followed is told by its being met.
+    if isinstance(module, tuple(LAYERS)) and trace == tracers.current_trace():
+      weights = module.variables.get('params', {})
+      if any(w is not stored.get(f'{path}/{n}') for n, w in weights.items()):
+        return call(*args, **kwargs)
+    return interceptor(module, path, call, args, kwargs)
 
   return nn.intercept_methods(intercept)
 
 
-def _is_call_of(context, path: str) -> bool:
-  return (
-    context.method_name == '__call__' and '/'.join(context.module.path) == path
-  )
+def _is_as_written(module: nn.Module) -> bool:
+  """Whether a layer computes as its class does, with the weights it stores."""
+  if isinstance(module, tuple(LAYERS)) and type(module).param is not _PARAM:
+    return False
+  return calls_as_written(type(module), _WRITTEN)
 
 
 def _subtree(tree: Any, path: str) -> Any:

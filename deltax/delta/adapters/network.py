@@ -1,12 +1,11 @@
 """What the transform asks of a network, whatever library it is written in."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 
-from deltax.delta.units import Block, Unit
+from deltax.delta.units import Unit
 from deltax.types import Array, Key
 
 LayerHook = Callable[[Unit, Callable[[Array], Array], Array], Array]
@@ -72,6 +71,13 @@ class Network(Protocol):
       key: for whatever draws in training; None where nothing does.
     """
 
+  def taken(self, variables: Any) -> Any:
+    """The variables as parameters hold them, from what the library gives.
+
+    Raises:
+      ValueError: some are missing.
+    """
+
   def statistics(self, variables: Any) -> Any:
     """Those of the variables that training tracks and does not learn."""
 
@@ -83,15 +89,6 @@ class Network(Protocol):
 
   def without(self, variables: Any, paths: Sequence[str]) -> Any:
     """The variables less those of some layers and norms."""
-
-  def cut(
-    self, block: Block, inputs: Sequence[Array]
-  ) -> AbstractContextManager[list]:
-    """While it is open, a block is given these inputs wherever it runs.
-
-    Returns:
-      A context that gives a list, which gets the block's output at every call.
-    """
 
 
 def feature_maps(leaves: Sequence[Any]) -> Iterator[int]:

@@ -181,7 +181,7 @@ class _Queue:
   """Operations to be timed, each kind once."""
 
   def __init__(self, network: Network, listed: Survey, variables, frame):
-    self.network, self.listed, self.frame = network, listed, frame
+    self.listed, self.frame = listed, frame
     self.whole = operations.whole(network, variables, frame)
     self.operations: dict[Hashable, Operation] = {'frame': self.whole}
 
@@ -196,7 +196,7 @@ class _Queue:
     return self._enqueued(
       parts,
       lambda unit: (unit.form, *(p.form for p in self.listed.parts(unit))),
-      lambda unit: operations.alone(unit, self.network, self.whole, self.frame),
+      lambda unit: operations.alone(unit, self.whole, self.frame),
     )
 
   def student(self, units: Sequence[Unit], student: Any) -> list[Hashable]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.adapters import Network
+from deltax.delta.adapters import Network, cut
 from deltax.delta.spec import Spec
 from deltax.delta.students.layers import Teacher
 from deltax.delta.transform import distill
@@ -77,20 +77,17 @@ def whole(net: Network, variables: Any, frame: Any) -> Operation:
   return Operation(run, (params, frame), alone=True)
 
 
-def alone(
-  unit: Unit, net: Network, network: Operation, frame: Any
-) -> Operation:
+def alone(unit: Unit, network: Operation, frame: Any) -> Operation:
   """A teacher's layer or block, as it stands in the deployed network.
 
   Args:
     unit: the layer or block; of a span, its layers one by one.
-    net: the network.
     network: the operation of `whole`.
     frame: `[B, H, W, C]`, a shape and a type.
   """
   if unit.linear:
     return layer_alone(unit, frame)
-  return block_alone(unit, net, network)
+  return block_alone(unit, network)
 
 
 def layer_alone(layer: Unit, frame: Any) -> Operation:
@@ -104,7 +101,7 @@ def layer_alone(layer: Unit, frame: Any) -> Operation:
   return Operation(run, (weights, _maps(frame, layer.inputs, layer.windows)))
 
 
-def block_alone(block: Block, net: Network, network: Operation) -> Operation:
+def block_alone(block: Block, network: Operation) -> Operation:
   """A teacher's block, as it is inside of the network.
 
   The network is called with the block's inputs put in their place; all that
@@ -112,7 +109,6 @@ def block_alone(block: Block, net: Network, network: Operation) -> Operation:
 
   Args:
     block: one of the network's.
-    net: the network.
     network: the operation of `whole`.
 
   Returns:
@@ -121,7 +117,7 @@ def block_alone(block: Block, net: Network, network: Operation) -> Operation:
   params, frame = network.args
 
   def run(params, *inputs):
-    with net.cut(block, inputs) as outputs:
+    with cut(block, inputs) as outputs:
       network.run(params, jnp.zeros(frame.shape, frame.dtype))
     return outputs[block.call]
 

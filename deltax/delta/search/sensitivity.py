@@ -28,7 +28,8 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
     `[K]` by path of a layer or a block: the mean squared error of the predicted
     change of its output over the mean square of the teacher's own, all later
     frames and all calls together. 0 is perfect, 1 is as bad as no change. Where
-    the teacher's output does not change, the sum of squared errors.
+    the teacher's output does not change, the sum of squared errors. Of a layer
+    within a span, whose change is left to the span's last layer, 0.
 
   Raises:
     ValueError: if the clip has no later frame.
@@ -56,7 +57,7 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
     missed, energy = map(_by_path, sums({**params, 'gates': gates}, clip))
     shares.append({p: missed[p] / (energy[p] or 1.0) for p in energy})
   return {
-    path: np.array([share[path] for share in shares[:count]])
+    path: np.array([share.get(path, 0.0) for share in shares[:count]])
     for path, count in counts.items()
   }
 

@@ -306,6 +306,15 @@ def test_students_equal_to_the_teacher_miss_nothing(make_case):
   assert set(within(values, costs, sum(own.values())).values()) == {1}
 
 
+def test_a_layer_within_a_span_has_no_error_of_its_own(make_case):
+  case = make_case(Spec(spans=(('down', 'wide'),)), frames=2)
+  found = errors(case.delta, case.params, case.clip)
+  assert set(found) == set(case.params['students'])
+  assert found['down'].tolist() == [0.0] and found['down-wide'][0] > 0
+  costs, _ = case.delta.costs(case.params, case.clip[:, 0])
+  within({path: -share for path, share in found.items()}, costs, 1e9)
+
+
 def test_errors_need_a_later_frame(make_case):
   case = make_case(frames=1)
   with pytest.raises(ValueError, match='has no later frame to compare'):

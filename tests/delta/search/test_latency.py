@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from deltax.delta import Spec, distill, make_spec
-from deltax.delta.adapters import as_network
 from deltax.delta.search import latency, operations
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.spec import blocks_of, no_blocks
@@ -176,7 +175,7 @@ def test_the_operations_are_the_deployed_network():
   found = survey(Net(), values, frame)
   inputs = jax.random.normal(jax.random.key(2), (2, 8, 12, 8))
   for block, bent in zip(found.blocks, (True, False), strict=True):
-    cut = operations.block_alone(block, as_network(Net()), network)
+    cut = operations.block_alone(block, network)
     own = {kind: tree[block.path] for kind, tree in values.items()}
     expected = Twice().apply(own, inputs, bent=bent)
     np.testing.assert_allclose(
