@@ -1,6 +1,7 @@
 """Delta distillation: a network on key frames, small students in between."""
 
 from deltax.delta import gates, losses
+from deltax.delta.adapters import as_network
 from deltax.delta.cost import Macs, count
 from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.run import keyframes, streams
@@ -37,6 +38,7 @@ __all__ = [
   'Strided',
   'Teacher',
   'all_but_first_and_last',
+  'as_network',
   'choice',
   'count',
   'distill',

@@ -242,7 +242,7 @@ def _check_reach(network: Network, layers: list[Unit], jaxpr) -> None:
   seen = {_tag(eqn).removeprefix(_LAYER) for eqn in _tags(jaxpr, _LAYER)}
   hidden = [layer.name for layer in layers if layer.name not in seen]
   if hidden:
-    cause = _hiding(jaxpr, _LAYER + hidden[0])
+    cause = _hiding(jaxpr, path_of(hidden[0]))
     raise ValueError(
       f'layer {hidden[0]!r} runs inside {cause} ({len(hidden)} such layers)'
     )
@@ -267,18 +267,19 @@ _CAUSES = {
 }
 
 
-def _hiding(jaxpr, tag: str) -> str:
-  """What a tagged value is inside of, and what to do about it."""
+def _hiding(jaxpr, path: str) -> str:
+  """What a layer runs inside of, and what to do about it."""
   for eqn in jaxpr.eqns:
     for inner in jaxprs_in_params(eqn.params):
-      if any(_tag(inside) == tag for inside in inner.eqns):
+      calls = [_tag(eqn).removeprefix(_LAYER) for eqn in _tags(inner, _LAYER)]
+      if path in map(path_of, calls):
         name = eqn.primitive.name
         return _CAUSES.get(
           'checkpoint' if name.startswith('remat') else name,
           f'{name} or another traced transformation, where its frames cannot '
           'be followed; build the network without it',
         )
-      if (cause := _hiding(inner, tag)) != _UNKNOWN:
+      if (cause := _hiding(inner, path)) != _UNKNOWN:
         return cause
   return _UNKNOWN
 

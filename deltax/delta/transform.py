@@ -322,11 +322,11 @@ def distill(net: Any, spec: Spec | None = None) -> Delta:
   """Turns a network into a delta network.
 
   Args:
-    net: any network of `flax.linen` or `flax.nnx` whose two-dimensional
-      convolutions (`Conv`) are not hidden in `scan` or `remat`. One of linen is
-      evaluated by `net.apply(variables, frames)`, and takes `train=True` for
-      training with batch statistics; one of nnx by `net(frames)`, after
-      `net.eval()` or `net.train()` of a copy. Of nnx, a GraphDef will do.
+    net: any network of `flax.linen` or `flax.nnx` whose layers are not hidden
+      in `scan` or `remat`. One of linen is evaluated by `net.apply(variables,
+      frames)`, with its flag for training where it has one; one of nnx by
+      `net(frames)`, after `net.eval()` or `net.train()` of a copy. Of nnx, a
+      GraphDef will do. `as_network` says how else a network is called.
     spec: which layers, which candidates, against which frame; the published
       segmentation setting when absent.
 

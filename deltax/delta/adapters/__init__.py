@@ -12,26 +12,45 @@ from flax.nnx import Module as NnxModule
 
 from deltax.delta.adapters.interception import cut
 from deltax.delta.adapters.linen import LinenNetwork
-from deltax.delta.adapters.network import Hooks, Network
+from deltax.delta.adapters.network import Call, Hooks, Network
 from deltax.delta.adapters.nnx import nnx_network
 
 __all__ = ['Hooks', 'Network', 'as_network', 'cut']
 
 
-def as_network(net: Any) -> Network:
+def as_network(net: Any, call: Call | None = None) -> Network:
   """A network as the transform sees it.
 
   Args:
     net: a `flax.linen` or `flax.nnx` module, the GraphDef of one of nnx, or a
       `Network` already.
+    call: `(module, frames, train) -> outputs`, how the network is called where
+      that is not `module(frames)`: another method, further inputs, a flag of
+      another name. Of linen it is given the module with its variables. When
+      absent, a linen module that has an argument `train`, `training`,
+      `is_training` or `deterministic` is given it; one of nnx has `train()` and
+      `eval()` called in any case.
 
   Raises:
     TypeError: it is none of these.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> class Masked(nn.Module):
+    ...   @nn.compact
+    ...   def features(self, frames, mask):
+    ...     return nn.Conv(4, (3, 3))(frames * mask)
+    >>> mask = jnp.ones((8, 8, 1))
+    >>> net = as_network(
+    ...   Masked(), lambda module, frames, train: module.features(frames, mask)
+    ... )
+    >>> net.name
+    'Masked'
   """
   if isinstance(net, nn.Module):
-    return LinenNetwork(net)
+    return LinenNetwork(net, call)
   if isinstance(net, NnxModule | GraphDef):
-    return nnx_network(net)
+    return nnx_network(net, call)
   if isinstance(net, Network):
     return net
   raise TypeError(

@@ -1,11 +1,14 @@
 """`flax.linen` networks: their parts are met by intercepting module calls."""
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import flax.linen as nn
+import jax
 from flax import traverse_util
 from flax.core import tracers
 
@@ -15,7 +18,7 @@ from deltax.delta.adapters.interception import (
   Kinds,
   calls_as_written,
 )
-from deltax.delta.adapters.network import NO_HOOKS, Hooks
+from deltax.delta.adapters.network import NO_HOOKS, Call, Hooks
 from deltax.delta.units import Unit
 from deltax.layers import BatchNorm
 from deltax.types import Array, Key
@@ -23,27 +26,50 @@ from deltax.types import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class LinenNetwork:
-  """A linen module as a `Network`; its variables are those of `module.init`."""
+  """A linen module as a `Network`; its variables are those of `module.init`.
+
+  Attributes:
+    module: the module.
+    call: see `as_network`.
+  """
 
   module: nn.Module
+  call: Call | None = None
 
   @property
   def name(self) -> str:
     return type(self.module).__name__
 
   def run(self, variables: Any, frames: Array, hooks: Hooks = NO_HOOKS) -> Any:
-    with _intercepting(variables, hooks, len(frames)):
-      return self.module.apply(variables, frames)
+    return self._apply(variables, frames, hooks, train=False)[0]
 
   def train(
     self, variables: Any, frames: Array, hooks: Hooks, key: Key | None
   ) -> tuple[Any, Any]:
-    rngs = None if key is None else {'dropout': key}
-    with _intercepting(variables, hooks, len(frames)):
-      outputs, updates = self.module.apply(
-        variables, frames, train=True, mutable=['batch_stats'], rngs=rngs
-      )
+    rngs = None
+    if key is not None:
+      # What has no stream of its name draws from that of 'params'.
+      rngs = {'dropout': key, 'params': jax.random.fold_in(key, 1)}
+    outputs, updates = self._apply(
+      variables, frames, hooks, train=True, rngs=rngs
+    )
     return outputs, updates.get('batch_stats', self.statistics(variables))
+
+  def _apply(
+    self, variables: Any, frames: Array, hooks: Hooks, *, train: bool, **options
+  ) -> tuple[Any, Any]:
+    """The outputs, and the collections that were written to."""
+    fixed = ('params',) if train else ('params', 'batch_stats')
+    written = [name for name in variables if name not in fixed]
+    call = self.call or functools.partial(_called, _flag(self.module))
+    with _intercepting(variables, hooks, len(frames)):
+      return self.module.apply(
+        variables,
+        frames,
+        method=lambda module, frames: call(module, frames, train),
+        mutable=written,
+        **options,
+      )
 
   def taken(self, variables: Any) -> Any:
     return variables
@@ -70,6 +96,22 @@ class LinenNetwork:
         if '/'.join(place[1:-1]) not in gone
       }
     )
+
+
+_FLAGS = {'train': True, 'training': True, 'is_training': True}
+_FLAGS['deterministic'] = False  # is the other way round
+
+
+def _flag(module: nn.Module) -> str | None:
+  """The argument that tells a module whether it is trained."""
+  named = inspect.signature(type(module).__call__).parameters
+  return next((flag for flag in _FLAGS if flag in named), None)
+
+
+def _called(flag: str | None, module: nn.Module, frames: Array, train: bool):
+  if flag is None:
+    return module(frames)
+  return module(frames, **{flag: train == _FLAGS[flag]})
 
 
 def _conv(module: nn.Conv, *call: Any) -> Unit | None:

@@ -10,6 +10,7 @@ from deltax.types import Array, Key
 
 LayerHook = Callable[[Unit, Callable[[Array], Array], Array], Array]
 UnitHook = Callable[[str, Callable[..., Array], tuple[Array, ...]], Array]
+Call = Callable[[Any, Array, bool], Any]
 NormHook = Callable[[str, float, Callable[[Array], Array], Array], Array]
 SubmoduleHook = Callable[[str, str, Callable[[], Any], tuple[Array, ...]], Any]
 

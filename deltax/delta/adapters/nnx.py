@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from deltax.delta.adapters.network import NO_HOOKS, Hooks
+from deltax.delta.adapters.network import NO_HOOKS, Call, Hooks
 from deltax.delta.adapters.nnx_calls import ask_hooks, joined, parts_of
 from deltax.types import Array, Key
 
@@ -33,6 +33,7 @@ class NnxNetwork:
     kept: entries that are no variables, by path.
     places: paths of a module's entries by their names, by path of the module.
       What is shared has the first of its paths, as in the state.
+    call: see `as_network`.
   """
 
   evaluating: nnx.GraphDef
@@ -41,6 +42,7 @@ class NnxNetwork:
   learned: frozenset[str]
   kept: Mapping[str, Any]
   places: Mapping[str, Mapping[str, str]]
+  call: Call
 
   @property
   def name(self) -> str:
@@ -48,7 +50,7 @@ class NnxNetwork:
 
   def run(self, variables: Any, frames: Array, hooks: Hooks = NO_HOOKS) -> Any:
     module = self._merge(self.evaluating, variables, hooks, len(frames))
-    return module(frames)
+    return self.call(module, frames, False)
 
   def train(
     self, variables: Any, frames: Array, hooks: Hooks, key: Key | None
@@ -61,7 +63,7 @@ class NnxNetwork:
       keys = {n: jax.random.fold_in(key, i) for i, n in enumerate(names)}
       nnx.reseed(module, policy='match_shape', **keys)
     counts = [stream.count.get_raw_value() for stream in streams]
-    outputs = module(frames)
+    outputs = self.call(module, frames, True)
     drawn = [
       stream.tag
       for stream, count in zip(streams, counts, strict=True)
@@ -134,12 +136,15 @@ class NnxNetwork:
     return module
 
 
-def nnx_network(net: nnx.Module | nnx.GraphDef) -> NnxNetwork:
+def nnx_network(
+  net: nnx.Module | nnx.GraphDef, call: Call | None = None
+) -> NnxNetwork:
   """An nnx module as a network.
 
   Args:
     net: the module; or its GraphDef alone, which does where the state has
       nothing but floating-point arrays and streams of random numbers.
+    call: see `as_network`.
 
   Raises:
     TypeError: a GraphDef of something else.
@@ -176,6 +181,7 @@ def nnx_network(net: nnx.Module | nnx.GraphDef) -> NnxNetwork:
     learned=frozenset(p for p in entries if isinstance(entries[p], nnx.Param)),
     kept=_streams(entries) | kept,
     places=places,
+    call=call or (lambda module, frames, train: module(frames)),
   )
 
 
