@@ -104,7 +104,10 @@ def _affine(
   """Scale and shift that a batch norm applies behind a layer."""
   if norm is None:
     return jnp.ones(features), None
-  weights = plan.network.norm(variables, norm.path)
+  weights = {
+    name: array.astype(jnp.float32)  # a norm computes its factors in no less
+    for name, array in plan.network.norm(variables, norm.path).items()
+  }
   scale = lax.rsqrt(weights['var'] + norm.epsilon)
   scale = weights.get('scale', 1.0) * scale
   shift = weights.get('bias', 0.0) - weights['mean'] * scale

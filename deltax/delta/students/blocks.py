@@ -165,7 +165,8 @@ class Residual:
     _check_tokens(block)
     width, features = self.width(block), block.outputs[-1]
     inputs = [_as_image(shape) for shape in block.inputs]
-    keys = jax.random.split(key, 2 * len(inputs) + 1)
+    count = 2 * len(inputs) + 1
+    keys = jax.random.split(key, count + _has_tokens(block))
     patches = [_patch(shape, self.size(block)) for shape in inputs]
     change, context = (
       [
@@ -174,7 +175,7 @@ class Residual:
           input_keys, patches, inputs, strict=True
         )
       ]
-      for input_keys in (keys[1::2], keys[2::2])
+      for input_keys in (keys[1:count:2], keys[2:count:2])
     )
     reach = (1, 1) if _has_tokens(block) else (3, 3)
     params = {
@@ -184,8 +185,7 @@ class Residual:
       'last': jnp.zeros((1, 1, width, features)),
     }
     if _has_tokens(block):
-      mean_key = jax.random.fold_in(keys[0], 1)
-      params['mean'] = _SPREAD(mean_key, (1, 1, width, width))
+      params['mean'] = _SPREAD(keys[count], (1, 1, width, width))
     if _projects(block):
       rows, cols = _patch(inputs[0], _as_image(block.outputs))
       same = jnp.eye(inputs[0][-1], features) / (rows * cols)
