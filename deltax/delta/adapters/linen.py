@@ -86,7 +86,8 @@ class LinenNetwork:
     learned = ((name, f'{path}/{name}') for name in ('scale', 'bias'))
     return statistics | {n: flat[at] for n, at in learned if at in flat}
 
-  def without(self, variables: Any, paths: Sequence[str]) -> Any:
+  def without(self, variables: Any, paths: Sequence[str], frame: Any) -> Any:
+    del frame
     gone = set(paths)
     return traverse_util.unflatten_dict(
       {

@@ -273,10 +273,43 @@ def test_a_weight_that_two_layers_share_stays_while_one_needs_it():
   variables = network.taken(nnx.state(module))
   kernel = network.layer(variables, 'two')['kernel']
   np.testing.assert_array_equal(kernel, module.one.kernel[...])
-  assert set(network.without(variables, ['one'])['params']) == {'one', 'three'}
-  assert set(network.without(variables, ['one', 'two'])['params']) == {'three'}
+  assert set(network.without(variables, ['one'], frame)['params']) == {
+    'one',
+    'three',
+  }
+  assert set(network.without(variables, ['one', 'two'], frame)['params']) == {
+    'three'
+  }
   params = distill(module, EVERY).init(jax.random.key(0), variables, frame)
   assert set(params['students']) == {'one', 'two', 'three'}
+
+
+@pytest.mark.parametrize(
+  'read',
+  [
+    lambda kernel: jnp.tanh(kernel[...]).mean(),
+    lambda kernel: jnp.float32(kernel.size),
+    lambda kernel: jnp.asarray(kernel).mean(),
+    lambda kernel: (2 * kernel).mean(),
+  ],
+)
+def test_a_weight_that_the_network_reads_itself_stays(read):
+  class Reader(nnx.Module):
+    def __init__(self, rngs):
+      self.one = nnx.Conv(3, 3, (1, 1), rngs=rngs)
+      self.two = nnx.Conv(3, 3, (1, 1), rngs=rngs)
+
+    def __call__(self, x):
+      return self.two(self.one(x)) * read(self.one.kernel)
+
+  module, frame = Reader(nnx.Rngs(0)), jnp.ones((1, 4, 4, 3))
+  delta = distill(module, EVERY)
+  params = delta.init(jax.random.key(0), nnx.state(module), frame)
+  frozen = delta.freeze(params, frame)
+  assert set(frozen.params['variables']['params']) == {'one'}
+  assert set(frozen.params['variables']['params']['one']) == {'kernel'}
+  _, out = frozen.keyframe(frozen.params, frame)
+  np.testing.assert_allclose(out, module(frame), atol=1e-5)
 
 
 def test_classes_are_asked_without_others_being_told():
