@@ -255,7 +255,7 @@ def _check_reach(network: Network, layers: list[Unit], jaxpr) -> None:
 
 _CAUSES = {
   'checkpoint': (
-    'remat (jax.checkpoint), where its frames cannot be followed; build the '
+    'nn.remat or nnx.remat, where its frames cannot be followed; build the '
     'network without it, `Block` in place of `nn.remat(Block)`, which changes '
     'no parameter and no result'
   ),

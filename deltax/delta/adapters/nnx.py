@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from deltax.delta.adapters.calls import default_call
 from deltax.delta.adapters.network import NO_HOOKS, Call, Hooks
 from deltax.delta.adapters.nnx_calls import ask_hooks, joined, parts_of
 from deltax.types import Array, Key
@@ -193,7 +194,7 @@ def nnx_network(
     learned=frozenset(p for p in entries if isinstance(entries[p], nnx.Param)),
     kept=_streams(entries) | kept,
     places=places,
-    call=call or (lambda module, frames, train: module(frames)),
+    call=call or default_call(type(empty)),
   )
 
 

@@ -335,6 +335,26 @@ def test_classes_are_asked_without_others_being_told():
   assert registered == [Own] and type(module) is Own
 
 
+def test_a_flag_of_the_call_is_given_too():
+  class Flagged(nnx.Module):
+    def __init__(self, rngs):
+      self.norm = nnx.BatchNorm(3, use_running_average=None, rngs=rngs)
+
+    def __call__(self, x, training=False):
+      return self.norm(x, use_running_average=not training)
+
+  module = Flagged(nnx.Rngs(0))
+  network = as_network(module)
+  variables = network.taken(nnx.state(module))
+  x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+  out, statistics = network.train(variables, x, Hooks(), None)
+  np.testing.assert_allclose(out, module(x, training=True), atol=1e-6)
+  mean = module.norm.mean[...]
+  np.testing.assert_allclose(statistics['norm']['mean'], mean, atol=1e-6)
+  variables['batch_stats'] = statistics
+  np.testing.assert_allclose(network.run(variables, x), module(x), atol=1e-6)
+
+
 class Scanned(nnx.Module):
   """Layers stacked and scanned over."""
 
