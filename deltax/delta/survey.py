@@ -255,14 +255,15 @@ def _check_reach(network: Network, layers: list[Unit], jaxpr) -> None:
 
 _CAUSES = {
   'checkpoint': (
-    'nn.remat (jax.checkpoint), where its frames cannot be followed; build the '
+    'nn.remat or nnx.remat, where its frames cannot be followed; build the '
     'network without it, `Block` in place of `nn.remat(Block)`, which changes '
     'no parameter and no result'
   ),
   'scan': (
-    'nn.scan, where its frames cannot be followed; call the layers one by one, '
-    '`for i in range(depth): x = Block(name=f"block_{i}")(x)`, and give each '
-    'its own of the stacked parameters, `jax.tree.map(lambda p: p[i], stacked)`'
+    'nn.scan or nnx.scan, where its frames cannot be followed; call the layers '
+    'one by one, `for i in range(depth): x = Block(name=f"block_{i}")(x)` '
+    '(nnx: `for block in blocks: x = block(x)`), and give each its own of the '
+    'stacked parameters, `jax.tree.map(lambda p: p[i], stacked)`'
   ),
 }
 

@@ -27,9 +27,9 @@ def as_network(net: Any, call: Call | None = None) -> Network:
     call: `(module, frames, train) -> outputs`, how the network is called where
       that is not `module(frames)`: another method, further inputs, a flag of
       another name. Of linen it is given the module with its variables. When
-      absent, a linen module that has an argument `train`, `training`,
-      `is_training` or `deterministic` is given it; one of nnx has `train()` and
-      `eval()` called in any case.
+      absent, a module that has an argument `train`, `training`, `is_training`
+      or `deterministic` is given it; one of nnx has `train()` and `eval()`
+      called in any case.
 
   Raises:
     TypeError: it is none of these.

@@ -1,8 +1,6 @@
 """`flax.linen` networks: their parts are met by intercepting module calls."""
 
 import dataclasses
-import functools
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,6 +11,7 @@ from flax import traverse_util
 from flax.core import tracers
 
 from deltax.delta.adapters import layers
+from deltax.delta.adapters.calls import default_call
 from deltax.delta.adapters.interception import (
   Interceptor,
   Kinds,
@@ -61,7 +60,7 @@ class LinenNetwork:
     """The outputs, and the collections that were written to."""
     fixed = ('params',) if train else ('params', 'batch_stats')
     written = [name for name in variables if name not in fixed]
-    call = self.call or functools.partial(_called, _flag(self.module))
+    call = self.call or default_call(type(self.module))
     with _intercepting(variables, hooks, len(frames)):
       return self.module.apply(
         variables,
@@ -86,7 +85,8 @@ class LinenNetwork:
     learned = ((name, f'{path}/{name}') for name in ('scale', 'bias'))
     return statistics | {n: flat[at] for n, at in learned if at in flat}
 
-  def without(self, variables: Any, paths: Sequence[str]) -> Any:
+  def without(self, variables: Any, paths: Sequence[str], frame: Any) -> Any:
+    del frame
     gone = set(paths)
     return traverse_util.unflatten_dict(
       {
@@ -96,22 +96,6 @@ class LinenNetwork:
         if '/'.join(place[1:-1]) not in gone
       }
     )
-
-
-_FLAGS = {'train': True, 'training': True, 'is_training': True}
-_FLAGS['deterministic'] = False  # is the other way round
-
-
-def _flag(module: nn.Module) -> str | None:
-  """The argument that tells a module whether it is trained."""
-  named = inspect.signature(type(module).__call__).parameters
-  return next((flag for flag in _FLAGS if flag in named), None)
-
-
-def _called(flag: str | None, module: nn.Module, frames: Array, train: bool):
-  if flag is None:
-    return module(frames)
-  return module(frames, **{flag: train == _FLAGS[flag]})
 
 
 def _conv(module: nn.Conv, *call: Any) -> Unit | None:

@@ -88,8 +88,17 @@ class Network(Protocol):
   def norm(self, variables: Any, path: str) -> dict[str, Array]:
     """'mean', 'var', and where it has them 'scale' and 'bias' of a norm."""
 
-  def without(self, variables: Any, paths: Sequence[str]) -> Any:
-    """The variables less those of some layers and norms."""
+  def without(self, variables: Any, paths: Sequence[str], frame: Any) -> Any:
+    """The variables less those of some layers and norms.
+
+    Args:
+      variables: parameters and statistics.
+      paths: of all layers, and of norms that hooks replace by what they read.
+      frame: `[B, H, W, C]`; only the shape matters.
+
+    Returns:
+      Those that the network reads itself all the same are among them.
+    """
 
 
 def feature_maps(leaves: Sequence[Any]) -> Iterator[int]:

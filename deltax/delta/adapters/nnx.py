@@ -1,6 +1,7 @@
 """`flax.nnx` networks: modules of a merged graph ask hooks when called."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from deltax.delta.adapters.calls import default_call
 from deltax.delta.adapters.network import NO_HOOKS, Call, Hooks
 from deltax.delta.adapters.nnx_calls import ask_hooks, joined, parts_of
 from deltax.types import Array, Key
@@ -103,14 +105,25 @@ class NnxNetwork:
   def norm(self, variables: Any, path: str) -> dict[str, Array]:
     return self.layer(variables, path)
 
-  def without(self, variables: Any, paths: Sequence[str]) -> Any:
+  def without(self, variables: Any, paths: Sequence[str], frame: Any) -> Any:
     gone, needed = set(), set()
     for path, places in self.places.items():
       (gone if path in paths else needed).update(places.values())
-    values = _values(variables)
-    return self._nested(
-      {p: values[p] for p in values if p not in gone - needed}
+    values, gone = _values(variables), gone - needed
+    hooks = Hooks(
+      layer=lambda layer, _, x: jnp.zeros((len(x), *layer.outputs), x.dtype),
+      norm=lambda path, epsilon, teacher, x: x if path in paths else teacher(x),
     )
+    while True:
+      left = self._nested({p: values[p] for p in values if p not in gone})
+      run = functools.partial(self.run, hooks=hooks)
+      try:
+        jax.eval_shape(run, left, frame)
+      except _MissingError as read:
+        # The network looks at it outside of the layer.
+        gone.discard(read.path)
+      else:
+        return left
 
   def _nested(self, values: Mapping[str, Any]) -> dict[str, Any]:
     """Variables from those of some paths."""
@@ -131,7 +144,7 @@ class NnxNetwork:
     """The module, new in every pass, its parts with hooks."""
     values = {**_values(variables), **self.kept}
     # From arrays: a `Variable` of the caller's would be written to.
-    module = nnx.merge(graph, [values.get(p, _NOTHING) for p in self.leaves])
+    module = nnx.merge(graph, [values.get(p, _Missing(p)) for p in self.leaves])
     ask_hooks(module, hooks, batch)
     return module
 
@@ -181,11 +194,30 @@ def nnx_network(
     learned=frozenset(p for p in entries if isinstance(entries[p], nnx.Param)),
     kept=_streams(entries) | kept,
     places=places,
-    call=call or (lambda module, frames, train: module(frames)),
+    call=call or default_call(type(empty)),
   )
 
 
-_NOTHING = object()  # where a frozen network has no weights any more
+class _MissingError(RuntimeError):
+  """An entry is read that the variables do not have."""
+
+  def __init__(self, path: str):
+    super().__init__(f'the network reads {path!r}, which its variables lack')
+    self.path = path
+
+
+class _Missing:
+  """Stands where a frozen network has no weights any more; not to be read."""
+
+  def __init__(self, path: str):
+    self._path = path
+
+  def __getitem__(self, index: Any) -> Any:
+    raise _MissingError(self._path)
+
+  def __getattr__(self, name: str) -> Any:
+    del name
+    raise _MissingError(self._path)
 
 
 def _streams(entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ students, whose change is normalised with the same factors: a norm is affine,
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -74,7 +75,11 @@ def freeze(
       _, student = chosen[path]
       students[path] = _scaled(student, students[path], scale, absolute_shift)
   folded = frozenset(norm.path for norm in norms.values())
-  rest = plan.network.without(params['teacher'], [*layers, *folded])
+  rest = plan.network.without(
+    params['teacher'],
+    [*layers, *folded],
+    jax.ShapeDtypeStruct((1, *shape[-3:]), jnp.float32),
+  )
   runner = Runner(
     plan.network, plan.reference, plan_of, chosen, dict(choices), folded
   )

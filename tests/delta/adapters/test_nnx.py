@@ -273,10 +273,43 @@ def test_a_weight_that_two_layers_share_stays_while_one_needs_it():
   variables = network.taken(nnx.state(module))
   kernel = network.layer(variables, 'two')['kernel']
   np.testing.assert_array_equal(kernel, module.one.kernel[...])
-  assert set(network.without(variables, ['one'])['params']) == {'one', 'three'}
-  assert set(network.without(variables, ['one', 'two'])['params']) == {'three'}
+  assert set(network.without(variables, ['one'], frame)['params']) == {
+    'one',
+    'three',
+  }
+  assert set(network.without(variables, ['one', 'two'], frame)['params']) == {
+    'three'
+  }
   params = distill(module, EVERY).init(jax.random.key(0), variables, frame)
   assert set(params['students']) == {'one', 'two', 'three'}
+
+
+@pytest.mark.parametrize(
+  'read',
+  [
+    lambda kernel: jnp.tanh(kernel[...]).mean(),
+    lambda kernel: jnp.float32(kernel.size),
+    lambda kernel: jnp.asarray(kernel).mean(),
+    lambda kernel: (2 * kernel).mean(),
+  ],
+)
+def test_a_weight_that_the_network_reads_itself_stays(read):
+  class Reader(nnx.Module):
+    def __init__(self, rngs):
+      self.one = nnx.Conv(3, 3, (1, 1), rngs=rngs)
+      self.two = nnx.Conv(3, 3, (1, 1), rngs=rngs)
+
+    def __call__(self, x):
+      return self.two(self.one(x)) * read(self.one.kernel)
+
+  module, frame = Reader(nnx.Rngs(0)), jnp.ones((1, 4, 4, 3))
+  delta = distill(module, EVERY)
+  params = delta.init(jax.random.key(0), nnx.state(module), frame)
+  frozen = delta.freeze(params, frame)
+  assert set(frozen.params['variables']['params']) == {'one'}
+  assert set(frozen.params['variables']['params']['one']) == {'kernel'}
+  _, out = frozen.keyframe(frozen.params, frame)
+  np.testing.assert_allclose(out, module(frame), atol=1e-5)
 
 
 def test_classes_are_asked_without_others_being_told():
@@ -300,6 +333,26 @@ def test_classes_are_asked_without_others_being_told():
   out = as_network(module).run(nnx.state(module), frame)
   np.testing.assert_array_equal(out, module(frame))
   assert registered == [Own] and type(module) is Own
+
+
+def test_a_flag_of_the_call_is_given_too():
+  class Flagged(nnx.Module):
+    def __init__(self, rngs):
+      self.norm = nnx.BatchNorm(3, use_running_average=None, rngs=rngs)
+
+    def __call__(self, x, training=False):
+      return self.norm(x, use_running_average=not training)
+
+  module = Flagged(nnx.Rngs(0))
+  network = as_network(module)
+  variables = network.taken(nnx.state(module))
+  x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+  out, statistics = network.train(variables, x, Hooks(), None)
+  np.testing.assert_allclose(out, module(x, training=True), atol=1e-6)
+  mean = module.norm.mean[...]
+  np.testing.assert_allclose(statistics['norm']['mean'], mean, atol=1e-6)
+  variables['batch_stats'] = statistics
+  np.testing.assert_allclose(network.run(variables, x), module(x), atol=1e-6)
 
 
 class Scanned(nnx.Module):
