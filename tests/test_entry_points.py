@@ -34,6 +34,8 @@ def config_of(name, variant=''):
 
 # Those that are about videos that are features already, and the others.
 RETRIEVAL = [name for name in CONFIGS if 'judge' in config_of(name)]
+# Others train their like, and do not measure layers first.
+LONGEST = ('demo_delta_time', 'cityscapes_ddrnet23')
 PICTURES = [name for name in CONFIGS if name not in RETRIEVAL]
 # A network that compares frames, and a selector, by their commands.
 COMMANDS = ('demo_retrieval_attention', 'demo_retrieval_selector')
@@ -201,7 +203,13 @@ def test_a_retrieval_config_trains_and_evaluates(name, folder):
   check_retrieval(config, workdir)
 
 
-@pytest.mark.parametrize('name', runs(PICTURES))
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=pytest.mark.slow) if name in LONGEST else name
+    for name in runs(PICTURES)
+  ],
+)
 def test_a_config_trains_and_evaluates(name, folder, trees):
   workdir = folder / name
   flags = options(name, workdir, trees)
