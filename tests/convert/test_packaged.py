@@ -87,6 +87,26 @@ def test_a_network_without_a_backbone_is_refused(weights):
     packaged.start(fresh(net), LITE0)
 
 
+def test_a_known_package_is_read_as_a_traced_network_would_have_it(
+  weights, monkeypatch
+):
+  def unknown(state):
+    return ''
+
+  monkeypatch.setattr(packaged, '_layout', unknown)
+  traced = packaged.packaged_weights(LITE0)
+  assert jax.tree.structure(weights) == jax.tree.structure(traced)
+  jax.tree.map(np.testing.assert_array_equal, weights, traced)
+
+
+def test_a_known_package_needs_no_tracing(weights, monkeypatch):
+  def traced(*_, **__):
+    raise AssertionError('the network was traced')
+
+  monkeypatch.setattr(packaged, 'from_state_dict', traced)
+  packaged.packaged_weights(LITE0)
+
+
 def test_a_package_of_other_layers_is_refused(weights, monkeypatch):
   def read(path, read=torch_file.read):
     arrays = read(path)

@@ -90,25 +90,33 @@ def _excess(regions, others, usual, others_usual) -> np.ndarray:
   """
   total = np.zeros((regions.shape[1], others.shape[1]), np.float32)
   theirs = np.full((regions.shape[1], *others.shape[:2]), -1, np.float32)
-  columns = others.reshape(-1, others.shape[-1]).T
-  for region, level in zip(regions, usual, strict=True):
-    products = (region @ columns).reshape(theirs.shape)
-    np.maximum(theirs, products, out=theirs)
-    best = products.max(1) - level[:, None]
-    total += np.maximum(best, 0, out=best) / (2 * len(regions))
+  # Few products of many rows: each may wait for a core that others use.
+  together = max(1, _ROWS // regions.shape[1])
+  for first in range(0, len(regions), together):
+    some = slice(first, first + together)
+    for products, level in zip(
+      _products(regions[some], others), usual[some], strict=True
+    ):
+      np.maximum(theirs, products, out=theirs)
+      best = products.max(1) - level[:, None]
+      total += np.maximum(best, 0, out=best) / (2 * len(regions))
   theirs -= others_usual
   np.maximum(theirs, 0, out=theirs)
   return total + theirs.mean(1) / 2
 
 
+def _products(regions: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """float32 `[R, T, P, S]` of `[R, T, D]` and `[P, S, D]`, by one product."""
+  rows, columns = (x.reshape(-1, x.shape[-1]) for x in (regions, others))
+  return (rows @ columns.T).reshape(*regions.shape[:2], *others.shape[:2])
+
+
 def _background(codes, mean, others) -> tuple[np.ndarray, np.ndarray]:
   """The usual best match of each region, `[R, T]`; and some deviations."""
   usual, deviations = [], []
-  columns = others.reshape(-1, others.shape[-1]).T
   for first in range(0, len(codes), _COLUMNS):
     part = _vectors(codes[first : first + _COLUMNS], mean)
-    products = part @ columns
-    best = products.reshape(*part.shape[:2], *others.shape[:2]).max(2)
+    best = _products(part, others).max(2)
     middle = np.median(best, -1)
     usual.append(middle)
     left = np.abs(best - middle[..., None]).ravel()

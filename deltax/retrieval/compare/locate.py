@@ -1,6 +1,7 @@
 """Where two videos show the same, in seconds, from the likeness of frames."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,14 @@ _BEYOND = 1.0  # deviations from which a place is rather a match than not
 _LIMITS = -5.0, 9.0  # of what a place gains; on a path it may be more
 _GAP, _COST = 2, 0.5
 _PATHS = 3.5, 12.0  # totals of paths forward and backward that are looked at
-# What a line must exceed so that fewer than one in two hundred pairs of
+# What a line must exceed so that fewer than one in three hundred pairs of
 # unrelated training videos have a part; three times as much in reverse, which
 # no copy among them is.
-_LEAST, _LEAST_OF_BITS, _BACKWARD = 8.5, 6.0, 3.0
+_LEAST, _LEAST_OF_BITS, _BACKWARD = 9.5, 7.0, 3.0
+_VIEWED = 2.0  # more for a line in another view of the query: a further chance
+# Chance makes long lines of frames that are hardly alike sooner than short ones
+# of frames that are: for every e times as alike as is common, within bounds.
+_ALIKE, _COMMON, _BOUNDS = 3.0, 0.08, (-1.5, 1.0)
 _SPED = 0.7  # of a line's total counts where its pace is not 1
 _LARGER = 0.5  # more for every e times as many places, above `_FEW`
 _FEW = 150
@@ -65,7 +70,13 @@ class Part(NamedTuple):
   surety: float
 
 
-def locate(query: Frames, target: Frames, *, most: int = 20) -> list[Part]:
+def locate(
+  query: Frames,
+  target: Frames,
+  *,
+  views: Sequence[np.ndarray] = (),
+  most: int = 20,
+) -> list[Part]:
   """The parts that two videos have in common, the surest first.
 
   A copy shows as a line in the map of frames: its slope is its pace, half to
@@ -77,15 +88,30 @@ def locate(query: Frames, target: Frames, *, most: int = 20) -> list[Part]:
   Args:
     query: the one video.
     target: the other.
+    views: codes of the query's frames in other views, such as their middle
+      enlarged: of them that counts in which most is found, where nothing is in
+      the query as it is.
     most: parts at most.
 
   Returns:
     Parts, none where nothing matches. Ends lie half-way to the next frame that
     does not match, or at an end of a video.
   """
+  parts = _all_located(query, target, most, 0.0)
+  if parts:
+    return parts
+  seen = [
+    _all_located(query._replace(codes=codes), target, most, _VIEWED)
+    for codes in views
+  ]
+  return max(seen, key=lambda parts: sum(x.surety for x in parts), default=[])
+
+
+def _all_located(query, target, most, more) -> list[Part]:
+  """Parts of two videos of any length that are surer by `more` than usual."""
   pairs = len(query.codes) * len(target.codes)
   step = max(1, math.ceil((pairs / _CELLS) ** 0.5))
-  parts = _located(_every(query, step), _every(target, step), most)
+  parts = _located(_every(query, step), _every(target, step), most, more=more)
   if step == 1:
     return parts
   films, margin = (query.codes, target.codes), step * _MARGIN
@@ -142,7 +168,12 @@ def sharpen(
 
 
 def _located(
-  query: Frames, target: Frames, most: int, films=None, change: float = 0.5
+  query: Frames,
+  target: Frames,
+  most: int,
+  films=None,
+  change: float = 0.5,
+  more: float = 0.0,
 ) -> list[Part]:
   likeness = frame_likeness(query.codes, target.codes, films)
   # Around an end half of all frames match: they say nothing of what is usual.
@@ -151,16 +182,17 @@ def _located(
     if films
     else _deviations(likeness.values)
   )
-  more = _LARGER * max(0.0, math.log(beyond.size / _FEW))
+  chance = _LARGER * max(0.0, math.log(beyond.size / _FEW))
   paths = find_paths(
     np.maximum(beyond - _BEYOND, _LIMITS[0]),
     gap=_GAP,
     cost=_COST,
-    least=(_PATHS[0] + more, _PATHS[1] + more),
+    least=(_PATHS[0] + chance, _PATHS[1] + chance),
     fewest=_FEWEST,
     most=most,
   )
-  least = more + (_LEAST_OF_BITS if query.codes.dtype == np.uint32 else _LEAST)
+  binary = query.codes.dtype == np.uint32
+  least = chance + more + (_LEAST_OF_BITS if binary else _LEAST)
   parts = [
     _part(likeness, beyond, path, query, target, change) for path in paths
   ]
@@ -205,12 +237,14 @@ def _part(
   # By chance a part of both videos matches rather than all of one, and at some
   # pace rather than at the same.
   surety = sum(gains) / 2 * (0.5 + share)
+  surety *= 1.0 if abs(line.pace) == 1 else _SPED
+  surety += _ALIKE * np.clip(np.log(max(alike, 1e-6) / _COMMON), *_BOUNDS)
   return Part(
     (max(query.start, ends[0]), min(query.end, ends[1])),
     (max(target.start, stretch.start), min(target.end, stretch.end)),
     min(1.0, alike),
     path.backward,
-    float(surety) * (1.0 if abs(line.pace) == 1 else _SPED),
+    float(surety),
   )
 
 

@@ -1,7 +1,9 @@
 """What a search gives, and where in two videos the same is seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from deltax.retrieval.compare.locate import Frames, locate
 
@@ -76,9 +78,16 @@ class SearchResult(NamedTuple):
   false_alarms: float | None = None
 
 
-def find_where(query: Frames, target: Frames) -> tuple[Where, ...]:
-  """The parts of two videos that show the same, the surest first."""
+def find_where(
+  query: Frames, target: Frames, views: Sequence[np.ndarray] = ()
+) -> tuple[Where, ...]:
+  """The parts of two videos that show the same, the surest first.
+
+  Args:
+    query: the one video; `views` are codes of it, see `locate`.
+    target: the other.
+  """
   return tuple(
     Where(part.query, part.target, part.score, part.backward)
-    for part in locate(query, target)
+    for part in locate(query, target, views=views)
   )

@@ -146,9 +146,10 @@ class Searcher:
       times = np.arange(len(regions), dtype=float)
     end = times[-1] if duration is None else duration
     query = Frames(codes.fine, times, float(times[0]), float(end))
+    asked = query, [x.fine for x in others]
     with _timed(clock, 'where'):
       matches = tuple(
-        self._match(rows[i], marks[i], coarse[i], query, rows[i] in pairs)
+        self._match(rows[i], marks[i], coarse[i], asked, rows[i] in pairs)
         for i in np.argsort(-marks, kind='stable')[:k]
         if marks[i] >= least
       )
@@ -228,14 +229,15 @@ class Searcher:
       marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
-  def _match(self, row, score, coarse, query, reranked) -> Match:
+  def _match(self, row, score, coarse, asked, reranked) -> Match:
     index, row = self._index, int(row)
     duration = float(index.table['duration'][row])
     where = ()
     if reranked:
       times = index.times(row)
       target = Frames(index.fine(row), times, float(times[0]), duration)
-      where = find_where(query, target)
+      query, views = asked
+      where = find_where(query, target, views)
     return Match(
       name=index.names[row],
       path=index.paths[row],

@@ -50,6 +50,18 @@ def test_a_copy_is_found_at_its_pace_within_a_second(pace):
   assert 0.5 < part.score <= 1
 
 
+def test_what_only_another_view_of_the_query_shows_is_found_there():
+  query, moments = video(film(3, np.arange(30))), 5 + np.arange(15)
+  target = edited(2, 40, 12, 15, moments)
+  views = [film(4, np.arange(30)), film(1, np.arange(30))]
+  assert locate.locate(query, target) == []
+  (part,) = locate.locate(query, target, views=views)
+  assert_close(part, (5, 20), (12, 27))
+  # What is in the query as it is counts, whatever a view has.
+  (same,) = locate.locate(query._replace(codes=views[1]), target, views=views)
+  assert same.query == part.query and same.surety == part.surety
+
+
 def test_the_offset_of_a_copy_is_found_to_a_fraction_of_a_frame():
   query = video(film(1, np.arange(60)))
   for late in (0.0, 0.3, 0.5, 0.8):
