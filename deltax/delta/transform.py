@@ -35,7 +35,9 @@ class Aux(NamedTuple):
 
   Attributes:
     deltas: `[B, T', H, W, N]` predicted change of every layer's and block's
-      output on the T' later frames, by call.
+      output on the T' later frames, by call; `[B, T', tokens, N]` and the like
+      of tokens, `[B, T', windows, tokens, N]` where a frame has several rows of
+      the batch.
     gates: `[K]` weights of the candidates by layer; None for the hard choice.
     batch_stats: batch statistics after the pass.
   """

@@ -6,6 +6,7 @@ every unit runs once, its teacher on the key frames and its students on all
 later frames together. The scan over time gives the same, frame after frame.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,14 +20,20 @@ from deltax.delta.schedule import fixed, key_frames, roll_fixed
 from deltax.types import Array, Key, Params
 
 
-def fold_time(x: Array) -> Array:
-  """`[B, T, ...]` to `[B * T, ...]`."""
-  return x.reshape(-1, *x.shape[2:])
+def fold_time(x: Array, windows: int = 1) -> Array:
+  """`[B, T, ...]` to `[B * T, ...]`, or `[B, T, W, ...]` to `[B * T * W, ...]`.
+
+  Args:
+    x: frames of clips, of each W windows if there are several.
+    windows: W.
+  """
+  return x.reshape(-1, *x.shape[2 + (windows > 1) :])
 
 
-def split_time(x: Array, batch: int) -> Array:
-  """`[B * T, ...]` to `[B, T, ...]`."""
-  return x.reshape(batch, -1, *x.shape[1:])
+def split_time(x: Array, batch: int, windows: int = 1) -> Array:
+  """What `fold_time` folded, for B clips."""
+  frame = x.shape[1:] if windows == 1 else (windows, *x.shape[1:])
+  return x.reshape(batch, -1, *frame)
 
 
 def divide(plan: Plan, clip: Array, interval: int) -> Times:
@@ -63,29 +70,31 @@ def run_folded(
   batch, times, deltas = len(clip), divide(plan, clip, interval), {}
 
   def hook(name, teacher, inputs):
-    maps = [split_time(x, batch) for x in inputs]
+    windows = plan.unit(name)[0].windows
+    fold = functools.partial(fold_time, windows=windows)
+    maps = [split_time(x, batch, windows) for x in inputs]
     exactly, exact = plan.runs_exactly(name), None
     # One call, lest batch norm takes its statistics twice: on key frames, and
     # on all frames where the teacher itself may be the student.
     given = range(clip.shape[1]) if exactly else times.keys
-    z = teacher(*(fold_time(take_frames(x, given)) for x in maps))
+    z = teacher(*(fold(take_frames(x, given)) for x in maps))
     if not times.others:
       return z
-    z = split_time(z, batch)
+    z = split_time(z, batch, windows)
     if exactly:
-      exact = fold_time(take_frames(z, times.others) - times.before(z))
+      exact = fold(take_frames(z, times.others) - times.before(z))
       z = take_frames(z, times.keys)
-    references = tuple(fold_time(times.before(x)) for x in maps)
-    now = (fold_time(take_frames(x, times.others)) for x in maps)
+    references = tuple(fold(times.before(x)) for x in maps)
+    now = (fold(take_frames(x, times.others)) for x in maps)
     changes = tuple(x - y for x, y in zip(now, references, strict=True))
     delta = predict(
       plan, params, name, gates, changes, references, exact, z.dtype
     )
-    delta = split_time(delta, batch)
+    delta = split_time(delta, batch, windows)
     if plan.is_distilled(name):
       deltas[name] = delta
     # What follows in the network sees every frame, key or not.
-    return fold_time(times.assemble(z, delta))
+    return fold(times.assemble(z, delta))
 
   teacher, frames = params['teacher'], fold_time(clip)
   if train:
@@ -126,7 +135,12 @@ def run_scanned(
   others = divide(plan, clip, interval).others
   if not others:
     return outputs, {}
-  return outputs, {k: take_frames(v, others) for k, v in deltas.items()}
+  deltas = {name: take_frames(delta, others) for name, delta in deltas.items()}
+  for name, delta in deltas.items():
+    if (windows := plan.unit(name)[0].windows) > 1:
+      apart = delta.reshape(len(clip), windows, *delta.shape[1:])
+      deltas[name] = apart.swapaxes(1, 2)
+  return outputs, deltas
 
 
 def run_reference(
@@ -148,7 +162,7 @@ def run_reference(
   def hook(name, teacher, inputs):
     z = teacher(*inputs)
     if times.others and plan.is_distilled(name):
-      frames = split_time(z, batch)
+      frames = split_time(z, batch, plan.unit(name)[0].windows)
       deltas[name] = take_frames(frames, times.others) - times.before(frames)
     return z
 

@@ -163,3 +163,57 @@ def test_the_default_gives_every_projection_a_thin_pair(case):
   pair = students['layer_0/attention/query']['low_rank_4_min']
   assert pair['first'].shape == (1, 1, WIDTH, WIDTH // 4)
   assert pair['second'].shape == (1, 1, WIDTH // 4, WIDTH)
+
+
+class Windowed(nn.Module):
+  """Attention within windows, which lie along the batch."""
+
+  @nn.compact
+  def __call__(self, frames):
+    x = nn.Conv(WIDTH, (4, 4), (4, 4), name='patches')(frames)
+    batch, rows, cols, _ = x.shape
+    x = x.reshape(batch, rows // 2, 2, cols // 2, 2, WIDTH).swapaxes(2, 3)
+    windows = x.reshape(-1, 4, WIDTH)
+    windows += nn.MultiHeadDotProductAttention(2, name='attention')(windows)
+    windows = nn.relu(nn.Dense(WIDTH, name='mixed')(windows))
+    x = windows.reshape(batch, rows // 2, cols // 2, 2, 2, WIDTH)
+    x = x.swapaxes(2, 3).reshape(batch, rows, cols, WIDTH)
+    return nn.Dense(2, name='head')(x)
+
+
+def test_windows_along_the_batch_follow_their_frames(case):
+  _, _, clip = case
+  net = Windowed()
+  variables = jax.jit(net.init)(jax.random.key(1), clip[:, 0])
+  delta, params, clip = build((net, variables, clip), Spec())
+  rows = {row.name: row for row in delta.macs(params, clip[:, 0]).rows}
+  assert rows['attention/query'].key == 8 * 12 * WIDTH**2
+  assert rows['attention'].key == 2 * 8 * 12 * 4 * WIDTH
+  thin = 2 * WIDTH * (WIDTH // 4)
+  assert rows['mixed'].candidates['low_rank_4_min'] == 8 * 12 * thin
+
+  @jax.jit
+  def forms(params, clip):
+    folded, aux = delta.clip(params, clip, interval=3)
+    scanned, scanned_aux = delta.clip(params, clip, interval=3, scan=True)
+    exact, changes = delta.reference(params, clip, interval=3)
+    outs = delta.rollout(params, clip, 3)
+    return (outs, folded, scanned), exact, (aux, scanned_aux), changes
+
+  outs, exact, (aux, scanned), changes = forms(params, clip)
+  for other in outs[1:]:
+    np.testing.assert_allclose(other, outs[0], atol=1e-5)
+  np.testing.assert_allclose(
+    exact[:, 2], net.apply(variables, clip[:, 2]), atol=1e-5
+  )
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
+    aux.deltas,
+    scanned.deltas,
+  )
+  shapes = {name: x.shape for name, x in aux.deltas.items()}
+  assert shapes == {name: x.shape for name, x in changes.items()}
+  assert shapes['mixed'] == (2, 2, 24, 4, WIDTH)
+  frozen = delta.freeze(params, clip[:, 0])
+  deployed = jax.jit(lambda p, c: frozen.rollout(p, c, 3))(frozen.params, clip)
+  np.testing.assert_allclose(deployed, outs[0], atol=1e-5)
