@@ -21,12 +21,16 @@ def distillation(
     target: the teacher's own, of the same shapes.
 
   Returns:
-    `[B]` by layer: the mean over everything but the clips.
+    `[B]` by layer: the mean over everything but the clips; float32 of layers
+    that compute in less.
   """
-  return {
-    name: jnp.square(delta - target[name]).mean(tuple(range(1, delta.ndim)))
-    for name, delta in predicted.items()
-  }
+  errors = {}
+  for name, delta in predicted.items():
+    # A sum of squares in less loses all small ones, or is infinite.
+    exact = jnp.promote_types(delta.dtype, jnp.float32)
+    error = delta.astype(exact) - target[name].astype(exact)
+    errors[name] = jnp.square(error).mean(tuple(range(1, delta.ndim)))
+  return errors
 
 
 def average(errors: Mapping[str, Array]) -> Array:

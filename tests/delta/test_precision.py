@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deltax.delta import Full, LowRank, Residual, Skip, Spec, distill
+from deltax.delta import Full, LowRank, Residual, Skip, Spec, distill, losses
 from deltax.delta.spec import blocks_of
 
 TYPES = {
@@ -153,6 +153,14 @@ def test_every_form_agrees_and_has_a_gradient(typed):
   assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(slopes))
   moved = slopes['students']['dense']['full']['kernel']
   assert jnp.abs(moved).max() > 0
+
+
+def test_losses_of_changes_are_summed_in_float32():
+  change = {'conv': jnp.full((1, 2, 64, 64, 8), 300.0, jnp.float16)}
+  nothing = {'conv': jnp.zeros_like(change['conv'])}
+  error = losses.distillation(change, nothing)['conv']
+  assert error.dtype == jnp.float32
+  np.testing.assert_allclose(error, 300.0**2, 1e-5)
 
 
 def test_the_recurrent_form_adds_up_its_rounding_and_its_frozen_form_does_not():

@@ -45,8 +45,8 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
   def sums(params, clip):
     _, target = delta.reference(params, clip)
     _, aux = delta.clip(params, clip)
-    missed = {k: jnp.square(aux.deltas[k] - z).sum() for k, z in target.items()}
-    return missed, {k: jnp.square(z).sum() for k, z in target.items()}
+    missed = {k: _energy(aux.deltas[k], z) for k, z in target.items()}
+    return missed, {k: _energy(z) for k, z in target.items()}
 
   shares = []
   for index in range(max(counts.values())):
@@ -60,6 +60,12 @@ def errors(delta: Delta, params: Params, clip: Array) -> dict[str, np.ndarray]:
     path: np.array([share.get(path, 0.0) for share in shares[:count]])
     for path, count in counts.items()
   }
+
+
+def _energy(change: Array, other: Array | float = 0.0) -> Array:
+  """The sum of squares of a difference, in float32 or more."""
+  exact = jnp.promote_types(change.dtype, jnp.float32)
+  return jnp.square(change.astype(exact) - jnp.asarray(other, exact)).sum()
 
 
 def _choosing(index: int, count: int) -> Array:
