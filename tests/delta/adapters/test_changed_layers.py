@@ -123,6 +123,9 @@ def test_what_is_no_plain_layer_is_the_teachers_own_on_every_frame(
   params = delta.init(jax.random.key(2), variables, clip[:, 0])
   names = {path.split('/')[-1] for path in params['students']}
   assert names == {'first', 'last'} | ({'inner'} if kind == 'norm' else set())
+  if kind in ('doubling', 'scaled', 'weight norm'):
+    pixels, later = 6 * 8, delta.macs(params, clip[:, 0]).later
+    assert later == pixels * 9 * (3 * 4 + 4 * 4 + 4 * 4)
   frozen = delta.freeze(params, clip[:, 0])
   for outs in (
     delta.rollout(params, clip, 3),

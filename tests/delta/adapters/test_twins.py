@@ -124,7 +124,8 @@ def make_spec(reference):
   """Students of layers, and where they can be of a block and of a span too."""
   options = {}
   if reference == 'key':
-    options['blocks'] = lambda blocks: [b for b in blocks if b.path == 'unit']
+    chosen = ('unit', 'attention')
+    options['blocks'] = lambda blocks: [b for b in blocks if b.path in chosen]
     options['spans'] = (('first', 'last'),)
   return Spec(
     candidates=lambda layer: (Full(), LowRank(2))[: 3 - layer.groups],
