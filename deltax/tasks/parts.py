@@ -11,7 +11,8 @@ def variables_of(params: Params, model_state: ModelState) -> dict[str, Any]:
   """The teacher's variables, from what is trained and what is tracked."""
   return {
     'params': params['teacher'],
-    'batch_stats': model_state['batch_stats'],
+    # A network may have none, and a saved tree has no empty branches.
+    'batch_stats': model_state.get('batch_stats', {}),
   }
 
 

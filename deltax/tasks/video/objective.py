@@ -121,7 +121,7 @@ class Objective:
     if self.start is not None:
       params = _started(params, self.start)
     state = {
-      'batch_stats': teacher['batch_stats'],
+      'batch_stats': teacher.get('batch_stats', {}),
       'distillation_scale': self.distillation.start(self._calls(params, frame)),
       'step': jnp.zeros((), jnp.int32),
     }
