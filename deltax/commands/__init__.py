@@ -6,7 +6,6 @@ It is imported when its subcommand is asked for, so that help comes at once.
 
 import argparse
 import difflib
-import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -52,7 +51,6 @@ COMMANDS = {
     },
   ),
 }
-_ALLOCATED = 100_000  # objects more than before when cycles are looked for
 RENAMED = {'distill': 'iterate'}
 
 
@@ -66,9 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SystemExit: always when something is wrong, after one message: with 2 for a
       command or an argument that is not known, else as `told_in_one_sentence`.
   """
-  # Importing and tracing make a million objects and hardly a cycle: looking for
-  # these as often as Python does is a tenth of what a short command takes.
-  gc.set_threshold(_ALLOCATED, *gc.get_threshold()[1:])
   first, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['']
   with told_in_one_sentence('deltax'):
     folder, name = _named(first)

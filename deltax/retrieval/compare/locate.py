@@ -23,11 +23,11 @@ _PATHS = 3.5, 12.0  # totals of paths forward and backward that are looked at
 # What a line must exceed so that fewer than one in three hundred pairs of
 # unrelated training videos have a part; three times as much in reverse, which
 # no copy among them is.
-_LEAST, _LEAST_OF_BITS, _BACKWARD = 9.5, 7.0, 3.0
+_LEAST, _LEAST_OF_BITS, _BACKWARD = 9.5, 6.5, 3.0
 _VIEWED = 2.0  # more for a line in another view of the query: a further chance
 # Chance makes long lines of frames that are hardly alike sooner than short ones
 # of frames that are: for every e times as alike as is common, within bounds.
-_ALIKE, _COMMON, _BOUNDS = 3.0, 0.08, (-1.5, 1.0)
+_ALIKE, _COMMON, _BOUNDS = 1.0, 0.08, (-1.5, 1.0)
 _SPED = 0.7  # of a line's total counts where its pace is not 1
 _LARGER = 0.5  # more for every e times as many places, above `_FEW`
 _FEW = 150
