@@ -36,7 +36,10 @@ def as_shown(frame, stream, path) -> np.ndarray:
       f'{path}: a picture of {height}x{width} pixels is too large; at most '
       f'{MOST_PIXELS} pixels are read'
     )
-  rgb = frame.to_ndarray(format='rgb24', width=width, height=height)
+  size = {'width': width, 'height': height}
+  # By this thread: those of its own would live as long as the frame does, which
+  # is part of a cycle of objects, and a process may have only so many.
+  rgb = frame.to_ndarray(format='rgb24', threads=1, **size)
   matrix = frame.side_data.get('DISPLAYMATRIX')
   return rgb if matrix is None else _turned(rgb, bytes(matrix))
 
