@@ -1,5 +1,7 @@
 """Video files: which frames are kept, how they look, and what is refused."""
 
+import gc
+import os
 import struct
 import wave
 import zlib
@@ -154,6 +156,20 @@ def test_a_part_comes_before_the_rest_is_decoded(film, monkeypatch):
   monkeypatch.setattr(files, 'decode', counted)
   next(read_chunks(film, 1))
   assert len(seen) == 11
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc/self/task'), reason='no Linux')
+def test_frames_leave_no_threads_behind(tmp_path):
+  frames = np.zeros((60, 64, 64, 3), np.uint8)
+  write_video(tmp_path / 'film.mp4', frames, 1)
+  gc.collect()
+  gc.disable()  # frames are in cycles, which may stay for long
+  before = len(os.listdir('/proc/self/task'))
+  try:
+    read_video(tmp_path / 'film.mp4')
+    assert len(os.listdir('/proc/self/task')) < before + 60
+  finally:
+    gc.enable()
 
 
 @pytest.mark.parametrize('ending', ['.mp4', '.mkv', '.avi'])
