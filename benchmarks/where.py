@@ -27,6 +27,8 @@ from deltax.retrieval.compare.bits import pack
 from deltax.retrieval.compare.locate import Frames, locate
 from deltax.retrieval.fitting import Whitening, whiten
 from deltax.retrieval.search.fine_search import FineSearch
+from deltax.retrieval.search.readable import Scale
+from deltax.retrieval.search.searcher import LIKELY
 from deltax.retrieval.system import encode_fine
 
 HOUR = 3600
@@ -56,13 +58,13 @@ def by_edit(options):
   videos = plain.read_json(options.copies / 'annotations.json')['videos']
   split = plain.read_json(options.copies / f'{options.split}.json')
   films = read_films(options, split['database'])
-  views = read_views(options, split['relevant'])
+  views = likely_views(options, split['relevant'], films)
   rows = collections.defaultdict(list)
   wrong, unrelated, spent = 0, 0, []
   for query, copies in split['relevant'].items():
     for name in split['database']:
       start = time.process_time()
-      parts = locate(films[query], films[name], views=views[query])
+      parts = locate(films[query], films[name], views=views[query, name])
       spent.append(time.process_time() - start)
       if name != query and name not in copies:
         wrong, unrelated = wrong + bool(parts), unrelated + 1
@@ -78,7 +80,7 @@ def by_edit(options):
         rows[edit].append(judged)
       if set(edits) <= WHOLE:
         for edit, film, truth in rearranged(films, query, name, videos):
-          parts = locate(films[query], film, views=views[query])
+          parts = locate(films[query], film, views=views[query, name])
           rows[edit].append(judge(parts, truth))
   print(f'{"":28}{"pairs":>6}{"IoU q":>8}{"IoU t":>8}{"P":>7}{"R":>7}{"F":>7}')
   for edit in sorted(rows, key=lambda name: (name != 'all', name)):
@@ -112,13 +114,28 @@ def read_films(options, names) -> dict[str, Frames]:
   return films
 
 
-def read_views(options, queries) -> dict[str, list[np.ndarray]]:
-  """Codes of the other views of queries that a search takes too."""
+def likely_views(options, queries, films) -> dict:
+  """Codes of the other views of queries, by query and film.
+
+  As in a search, there are none where the score says that it is no copy.
+  """
   system, views = systems.open_system(options.model), {}
-  for name in queries:
-    path = options.copies / 'videos' / f'{name}.mp4'
+  compare = FineSearch(system.fine)
+  lengths = {name: len(film.codes) for name, film in films.items()}
+  for query in queries:
+    path = options.copies / 'videos' / f'{query}.mp4'
     seen = systems.read_query(system, path).views
-    views[name] = [encode_fine(system.fine, regions) for regions in seen]
+    seen = [encode_fine(system.fine, regions) for regions in seen]
+    own = films[query].codes
+    scale = Scale(system.calibration, compare.with_itself(own), False)
+    scored = [
+      compare.compare(codes, lengths, lambda name: films[name].codes)
+      for codes in (own, *seen)
+    ]
+    for name in films:
+      best = max((pairs[name] for pairs in scored), key=lambda x: x.score)
+      score = scale.fine([best], np.zeros(1))[0]
+      views[query, name] = seen if score >= LIKELY else ()
   return views
 
 

@@ -23,11 +23,8 @@ _PATHS = 3.5, 12.0  # totals of paths forward and backward that are looked at
 # What a line must exceed so that fewer than one in three hundred pairs of
 # unrelated training videos have a part; three times as much in reverse, which
 # no copy among them is.
-_LEAST, _LEAST_OF_BITS, _BACKWARD = 9.5, 6.5, 3.0
+_LEAST, _LEAST_OF_BITS, _BACKWARD = 9.5, 6.0, 3.0
 _VIEWED = 2.0  # more for a line in another view of the query: a further chance
-# Chance makes long lines of frames that are hardly alike sooner than short ones
-# of frames that are: for every e times as alike as is common, within bounds.
-_ALIKE, _COMMON, _BOUNDS = 1.0, 0.08, (-1.5, 1.0)
 _SPED = 0.7  # of a line's total counts where its pace is not 1
 _LARGER = 0.5  # more for every e times as many places, above `_FEW`
 _FEW = 150
@@ -237,14 +234,12 @@ def _part(
   # By chance a part of both videos matches rather than all of one, and at some
   # pace rather than at the same.
   surety = sum(gains) / 2 * (0.5 + share)
-  surety *= 1.0 if abs(line.pace) == 1 else _SPED
-  surety += _ALIKE * np.clip(np.log(max(alike, 1e-6) / _COMMON), *_BOUNDS)
   return Part(
     (max(query.start, ends[0]), min(query.end, ends[1])),
     (max(target.start, stretch.start), min(target.end, stretch.end)),
     min(1.0, alike),
     path.backward,
-    float(surety),
+    float(surety) * (1.0 if abs(line.pace) == 1 else _SPED),
   )
 
 

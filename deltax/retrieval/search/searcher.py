@@ -29,6 +29,7 @@ ASKED = 1.5  # times the budget of pairs, among which the selector chooses
 # Of the budget, for the best coarse scores, whoever is in need: a selector says
 # where a coarse score is wrong, of a copy or not, and most pairs are no copies.
 KEPT = 0.8
+LIKELY = 0.5  # score from which a copy is, so that other views are looked at
 BACKGROUND = 20  # videos of the background that are compared, the nearest
 
 
@@ -237,7 +238,7 @@ class Searcher:
       times = index.times(row)
       target = Frames(index.fine(row), times, float(times[0]), duration)
       query, views = asked
-      where = find_where(query, target, views)
+      where = find_where(query, target, views if score >= LIKELY else ())
     return Match(
       name=index.names[row],
       path=index.paths[row],
