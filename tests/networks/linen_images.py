@@ -145,7 +145,9 @@ class UNet(nn.Module):
     fine = Pair(4, self.dtype, name='fine')(x)
     x = nn.Conv(8, (2, 2), strides=2, dtype=self.dtype, name='down')(fine)
     x = Pair(8, self.dtype, name='coarse')(x)
-    up = nn.ConvTranspose(4, (2, 2), strides=(2, 2), dtype=self.dtype, name='up')
+    up = nn.ConvTranspose(
+      4, (2, 2), strides=(2, 2), dtype=self.dtype, name='up'
+    )
     x = jnp.concatenate([up(x), fine], -1)
     x = Pair(4, self.dtype, name='merged')(x)
     return nn.Conv(4, (1, 1), dtype=self.dtype, name='head')(x)

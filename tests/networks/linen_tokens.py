@@ -130,7 +130,8 @@ class SegFormer(nn.Module):
       x = maps[-1]
     same = [
       resized(
-        nn.Dense(8, dtype=self.dtype, name=f'project_{i}')(x), maps[0].shape[1:3]
+        nn.Dense(8, dtype=self.dtype, name=f'project_{i}')(x),
+        maps[0].shape[1:3],
       )
       for i, x in enumerate(maps)
     ]

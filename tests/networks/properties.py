@@ -69,9 +69,7 @@ class Case:
 
   @functools.cached_property
   def params(self) -> Any:
-    params = self.delta.init(
-      jax.random.key(1), self.variables, self.clip[:, 0]
-    )
+    params = self.delta.init(jax.random.key(1), self.variables, self.clip[:, 0])
     params['students'] = noisy(params['students'], 2, 0.02)
     for i, path in enumerate(params['gates']):
       params['gates'][path] += 2.0 * (i % 2)  # every other takes the first
