@@ -1,6 +1,6 @@
 """Networks in the style of the field, distilled as they stand.
 
-Each kind is tested at once in one library, in the other with the slow tests.
+What takes long is tested of a few of them, and of all with the slow tests.
 """
 
 import functools
@@ -38,19 +38,17 @@ NNX = {
   'vit': nnx_networks.ViT,
   'unet': nnx_networks.UNet,
 }
-TWICE = {'linen convnext', 'linen vit', 'nnx unet'}
 NAMES = [*(f'linen {name}' for name in LINEN), *(f'nnx {name}' for name in NNX)]
-EVERY = [
-  pytest.param(name, marks=pytest.mark.slow) if name in TWICE else name
-  for name in NAMES
-]
-HALF = [
-  name
-  if name in ('linen swin', 'nnx vit')
-  # Elsewhere the same layers are in the same types.
-  else pytest.param(name, marks=pytest.mark.slow)
-  for name in NAMES
-]
+ONCE = set(NAMES) - {'linen convnext', 'linen vit', 'nnx unet'}
+
+
+def among(fast, fixture='case'):
+  """All networks; those not in `fast` with the slow tests."""
+  names = [
+    name if name in fast else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+  ]
+  return pytest.mark.parametrize(fixture, names, indirect=True, scope='module')
 
 
 @functools.lru_cache(1)
@@ -66,37 +64,47 @@ def made(name, dtype):
   return Case(net, noisy(variables, 0), clip)
 
 
-@pytest.fixture(scope='module', params=EVERY)
+@pytest.fixture(scope='module')
 def case(request):
   return made(request.param, None)
 
 
-@pytest.fixture(scope='module', params=HALF)
+@pytest.fixture(scope='module')
 def half(request):
   return made(request.param, jnp.bfloat16)
 
 
+@among(ONCE)
 def test_copies_give_the_teacher(case):
   check_copies_give_the_teacher(case)
 
 
+@among(ONCE)
 def test_the_rollout_is_the_loop_of_key_frames_and_steps(case):
   check_the_rollout_is_the_loop(case)
 
 
-@pytest.mark.parametrize('frames', [pytest.param(4, marks=pytest.mark.slow), 7])
-def test_the_clip_is_the_loop(case, frames):
-  check_the_clip_is_the_loop(case, frames)
+@among(ONCE)
+def test_the_clip_is_the_loop(case):
+  check_the_clip_is_the_loop(case, 7)
 
 
+@among({'linen swin'})
+def test_a_clip_that_ends_with_its_second_key_frame_is_the_loop(case):
+  check_the_clip_is_the_loop(case, 4)
+
+
+@among(ONCE)
 def test_frozen_is_unfrozen(case):
   check_frozen_is_unfrozen(case)
 
 
+@among({'linen swin', 'nnx vit'})
 def test_gradients_are_finite(case):
   check_gradients_are_finite(case)
 
 
+@among({'linen segformer'})
 def test_frozen_programs_are_lowered_for_accelerators(case):
   check_programs_are_lowered(case)
 
@@ -104,23 +112,25 @@ def test_frozen_programs_are_lowered_for_accelerators(case):
 @pytest.mark.parametrize('name', NAMES)
 def test_the_cost_is_that_counted_by_hand(name):
   _, kind = name.split()
-  case = made(name, None)
-  assert macs_of(case) == getattr(hand_counts, kind)(32, 48)
+  assert macs_of(made(name, None)) == getattr(hand_counts, kind)(32, 48)
 
 
+@among({'nnx vit'}, 'half')
 def test_in_half_precision_the_rollout_is_the_loop(half):
   check_the_rollout_is_the_loop(half)
-  out = jax.tree.leaves(half.loop)[0]
-  assert out.dtype == jnp.bfloat16
+  assert jax.tree.leaves(half.loop)[0].dtype == jnp.bfloat16
 
 
+@among({'nnx vit'}, 'half')
 def test_in_half_precision_the_clip_is_the_loop(half):
   check_the_clip_is_the_loop(half, 7)
 
 
+@among({'nnx vit'}, 'half')
 def test_in_half_precision_frozen_is_unfrozen(half):
   check_frozen_is_unfrozen(half)
 
 
+@among((), 'half')
 def test_in_half_precision_gradients_are_finite(half):
   check_gradients_are_finite(half)
