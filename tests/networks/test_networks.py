@@ -25,6 +25,8 @@ from properties import (
   noisy,
 )
 
+from deltax.delta import Spec, distill
+
 LINEN = {
   'convnext': linen_images.ConvNeXt,
   'mobilenet': linen_images.MobileNet,
@@ -134,3 +136,13 @@ def test_in_half_precision_frozen_is_unfrozen(half):
 @among((), 'half')
 def test_in_half_precision_gradients_are_finite(half):
   check_gradients_are_finite(half)
+
+
+def test_a_span_does_not_begin_or_end_among_windows():
+  case = made('linen swin', None)
+  ends = ('layer_0/qkv', 'layer_0/mlp/narrow'), ('patches', 'layer_1/out')
+  for span in ends:
+    spec = Spec(layers=lambda layers: layers[:0], spans=(span,))
+    delta = distill(case.net, spec)
+    with pytest.raises(ValueError, match=r'runs on 6 windows of a frame'):
+      delta.init(jax.random.key(0), case.variables, case.clip[:, 0])
