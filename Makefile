@@ -75,6 +75,7 @@ bundle_default = test -d $(DEFAULT)/system_$(1) || $(BIN)/deltax bundle $(DEFAUL
 # Idle cores, please. PyTorch takes part where it is installed.
 bench: $(READY)
 	$(BIN)/python benchmarks/delta.py --out runs/bench.json
+	$(BIN)/python benchmarks/transformer.py --out runs/bench_transformer.json
 
 test: $(READY)
 	$(BIN)/ruff check .

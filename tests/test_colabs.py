@@ -12,6 +12,7 @@ COLABS = pathlib.Path(__file__).parents[1] / 'colabs'
 SAYS = {
   'delta_quickstart': 'the stream equals the scanned clip: True',
   'retrieval_quickstart': 'packed bits give the scores of the network: True',
+  'transformer_quickstart': 'the stream equals the scanned clip: True',
 }
 
 # What takes hundreds of steps of a program is compiled well, not fast.

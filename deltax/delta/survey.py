@@ -300,9 +300,9 @@ def span(survey: Survey, first: str, last: str) -> Block:
     last: name of the last one.
 
   Raises:
-    ValueError: there are no such layers in this order, one of those
-      between is called more than once or read from outside, or reads what does
-      not come from the first.
+    ValueError: there are no such layers in this order, the first or the last
+      runs on windows of a frame, one of those between is called more than once
+      or read from outside, or reads what does not come from the first.
   """
   names = [layer.name for layer in survey.layers]
   try:
@@ -314,6 +314,12 @@ def span(survey: Survey, first: str, last: str) -> Block:
       f'{", ".join(names)}'
     ) from error
   inside = survey.layers[start : end + 1]
+  for layer in (inside[0], inside[-1]):
+    if layer.windows > 1:
+      raise ValueError(
+        f'{layer.path!r} runs on {layer.windows} windows of a frame, and a '
+        'span begins and ends with whole frames'
+      )
   repeated = {layer.path for layer in survey.layers if layer.call}
   for layer in inside:
     if layer.path in repeated:
