@@ -31,6 +31,7 @@ from delta_measure import compiled, drawn, student, timed
 from retrieval import processor
 
 from deltax import delta, files
+from deltax.layers.resize import resize_bilinear
 from deltax.types import Array
 
 
@@ -119,7 +120,7 @@ class Transformer(nn.Module):
     same = []
     for i, x in enumerate(maps):
       x = nn.Dense(DECODER, name=f'decode_{i}')(x)
-      same.append(jax.image.resize(x, (len(x), *size, DECODER), 'bilinear'))
+      same.append(resize_bilinear(x, size))
     x = jnp.concatenate(same[::-1], -1)
     x = nn.relu(nn.Dense(DECODER, name='fuse')(x))
     return nn.Dense(CLASSES, name='head')(x)

@@ -314,12 +314,9 @@ def span(survey: Survey, first: str, last: str) -> Block:
       f'{", ".join(names)}'
     ) from error
   inside = survey.layers[start : end + 1]
-  for layer in (inside[0], inside[-1]):
+  for layer in inside[:: len(inside) - 1]:
     if layer.windows > 1:
-      raise ValueError(
-        f'{layer.path!r} runs on {layer.windows} windows of a frame, and a '
-        'span begins and ends with whole frames'
-      )
+      raise ValueError(f'no span begins or ends in windows: {layer.path!r}')
   repeated = {layer.path for layer in survey.layers if layer.call}
   for layer in inside:
     if layer.path in repeated:

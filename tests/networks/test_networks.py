@@ -101,7 +101,7 @@ def test_frozen_is_unfrozen(case):
   check_frozen_is_unfrozen(case)
 
 
-@among({'linen swin', 'nnx vit'})
+@among({'nnx vit'})
 def test_gradients_are_finite(case):
   check_gradients_are_finite(case)
 
@@ -123,7 +123,7 @@ def test_in_half_precision_the_rollout_is_the_loop(half):
   assert jax.tree.leaves(half.loop)[0].dtype == jnp.bfloat16
 
 
-@among({'nnx vit'}, 'half')
+@among((), 'half')
 def test_in_half_precision_the_clip_is_the_loop(half):
   check_the_clip_is_the_loop(half, 7)
 
@@ -144,5 +144,5 @@ def test_a_span_does_not_begin_or_end_among_windows():
   for span in ends:
     spec = Spec(layers=lambda layers: layers[:0], spans=(span,))
     delta = distill(case.net, spec)
-    with pytest.raises(ValueError, match=r'runs on 6 windows of a frame'):
+    with pytest.raises(ValueError, match='ends in windows'):
       delta.init(jax.random.key(0), case.variables, case.clip[:, 0])
