@@ -58,7 +58,7 @@ NETWORKS_OF_RETRIEVAL = 'deltax/retrieval/networks/'
 ADAPTERS = 'deltax/delta/adapters/'
 # Folders of data: each imports from those behind it and from what they share,
 # the files of `data` itself. These import no folder, but for the `__init__`.
-DATA = ('copies', 'street', 'folders', 'features', 'video')
+DATA = ('copies', 'street', 'folders', 'own', 'features', 'video')
 # Made data sets are reached by name, through DATASETS, and by their commands.
 MADE_DATA = {'copies', 'street'}
 MAKERS = ('deltax/commands/', 'configs/')

@@ -23,6 +23,7 @@ DATASETS = {
     'make_imagenet_vid',
     labels.IMAGENET_VID,
   ),
+  'own_videos': ('own.builder', 'make_own_videos', None),
   'pairs': ('features.pairs', 'make_pairs', None),
   'scored_pairs': ('features.scored_pairs', 'make_scored_pairs', None),
   'street': ('street.builder', 'make_street', labels.STREET),
