@@ -79,12 +79,14 @@ def read(path: str | os.PathLike) -> Stored | None:
       length = file.seek(0, os.SEEK_END)
       file.seek(max(0, length - _END.size))
       mark, begin = _END.unpack(file.read(_END.size))
+      if mark != _MARK or begin > length:
+        return None
       file.seek(begin)
       table = io.BytesIO(file.read(length - _END.size - begin))
     with np.load(table, allow_pickle=False) as arrays:
       about = {name: arrays[name] for name in arrays.files}
     shape = len(about['times']), *about.pop('size').tolist(), 3
-    if mark != _MARK or np.prod(shape) != begin:
+    if np.prod(shape) != begin:
       return None
     limit = int(about.pop('limit'))
     frames = np.memmap(path, np.uint8, 'r', shape=shape)
