@@ -127,6 +127,17 @@ def video(folder: pathlib.Path) -> str:
   return str(path)
 
 
+def own_videos(folder: pathlib.Path) -> dict:
+  """Two such videos, one of which is held out, and where they are decoded."""
+  films = folder / 'films'
+  films.mkdir()
+  video(films)
+  write_video(
+    films / 'held_out.mp4', [picture(9, (480, 854))] * 40, 25.0, crf=23
+  )
+  return {'videos': str(films), 'data_dir': str(folder)}
+
+
 def write(path: pathlib.Path, image: np.ndarray) -> None:
   """Writes a picture in the format of its file's ending."""
   path.parent.mkdir(parents=True, exist_ok=True)
