@@ -107,6 +107,16 @@ def test_strides_of_longer_clips_reach_as_far_as_told():
   assert choose.clip_at(shots, 39, 1, 1).tolist() == [39]
 
 
+def test_frames_of_a_clip_are_the_nearest_in_time_not_in_number():
+  times = np.array([0.0, 0.1, 0.2, 0.3, 0.62, 0.7, 0.8, 0.9, 1.3, 1.4])
+  shots = choose.Shots(times, np.full(10, 10), 10.0, 5)
+  assert choose.clip_at(shots, 2, 2, 4).tolist() == [2, 4]
+  assert choose.clip_at(shots, 0, 4, 3).tolist() == [0, 3, 4, 7]
+  # Where there is none so near, the next one.
+  assert choose.clip_at(shots, 3, 2, 1).tolist() == [3, 4]
+  assert choose.clip_at(shots, 3, 3, 1).tolist() == [3, 4, 5]
+
+
 def test_videos_of_two_rates_move_as_far_at_one_nominal_rate(folder, home):
   clips = make(
     *(folder, home),
