@@ -342,3 +342,19 @@ def test_where_is_judged_by_the_time_that_is_told_and_shared(script):
   assert where.judge([((0.0, 8.0), (14.0, 18.0))], truth) == (0.5, 0, 0, 0)
   rng = np.random.default_rng(0)
   assert where.made_up(rng, 30).shape == (30, 9, 8)
+
+
+def test_the_transformer_has_the_sizes_of_the_published_one(
+  script, monkeypatch
+):
+  transformer = script('transformer')
+  monkeypatch.setattr(transformer, 'CLASSES', 150)
+  net = transformer.Transformer()
+  frame = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+  variables = jax.eval_shape(net.init, jax.random.key(0), frame)
+  arrays = jax.tree.leaves(variables)
+  # It has a batch norm where this has a bias, of 256 channels.
+  assert sum(x.size for x in arrays) == 3_752_694 - 256
+  of_blocks = transformer.SPECS['blocks'].select(survey(net, variables, frame))
+  blocks = [unit.path for unit, _ in of_blocks.values() if not unit.linear]
+  assert blocks == [f'layer_{i}_{j}' for i in range(4) for j in range(2)]
