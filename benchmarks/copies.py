@@ -158,6 +158,7 @@ def judge_system(asked: Asked, name: str) -> dict[str, dict[str, float]]:
           views=shown[query],
           k=len(asked.videos),
           budget=budget,
+          locate=False,
         )
         by_name = {match.name: match.score for match in found.matches}
         row[:] = [by_name[video] for video in asked.videos]

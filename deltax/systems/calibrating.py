@@ -70,6 +70,7 @@ def calibrate(
         views=query.views,
         k=len(index),
         budget=Budget(len(index)),
+        locate=False,
       )
       others = [match for match in found.matches if match.name != name]
       coarse += [match.coarse for match in others]

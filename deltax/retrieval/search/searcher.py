@@ -86,6 +86,7 @@ class Searcher:
     budget: Budget = BUDGET,
     symmetric: bool = False,
     normalise: bool = False,
+    locate: bool = True,
   ) -> SearchResult:
     """The videos that a query is most likely in.
 
@@ -108,6 +109,8 @@ class Searcher:
       symmetric: whether a video must also have nothing else in it to have a
         score of 1; else it is enough that all of the query is in it.
       normalise: whether the scores of the background are subtracted.
+      locate: whether to find where in a video the query is; takes long where
+        many are given.
 
     Returns:
       The matches, best first, and how many videos and pairs were looked at.
@@ -150,7 +153,11 @@ class Searcher:
     asked = query, [x.fine for x in others]
     with _timed(clock, 'where'):
       matches = tuple(
-        self._match(rows[i], marks[i], coarse[i], asked, rows[i] in pairs)
+        self._match(
+          *(rows[i], marks[i], coarse[i]),
+          asked if locate else None,
+          rows[i] in pairs,
+        )
         for i in np.argsort(-marks, kind='stable')[:k]
         if marks[i] >= least
       )
@@ -234,7 +241,7 @@ class Searcher:
     index, row = self._index, int(row)
     duration = float(index.table['duration'][row])
     where = ()
-    if reranked:
+    if reranked and asked:
       times = index.times(row)
       target = Frames(index.fine(row), times, float(times[0]), duration)
       query, views = asked

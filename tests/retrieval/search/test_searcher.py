@@ -186,6 +186,17 @@ def test_a_budget_of_pairs_is_kept(built):
     assert found.videos == len(videos)
 
 
+def test_a_search_for_scores_alone_gives_the_same_ones(built):
+  index, system, videos = built('plain', True)
+  searcher, query = Searcher(index, system), videos['v5']
+  whole, alone = (
+    searcher.search(query, k=len(videos), budget=Budget(24), locate=locate)
+    for locate in (True, False)
+  )
+  assert any(match.where for match in whole.matches)
+  assert alone.matches == tuple(m._replace(where=()) for m in whole.matches)
+
+
 @pytest.mark.parametrize('selector', [False, True])
 @pytest.mark.parametrize('fine', ['plain', 'attention'])
 def test_without_calibration_re_ranked_videos_stand_before_the_others(
