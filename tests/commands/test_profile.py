@@ -88,7 +88,6 @@ def test_a_span_is_one_row(tmp_path, capsys):
       'rows x columns such as 512x1024',
     ),
     ((*SMALL, '--candidates', 'thin:4'), "no candidate 'thin'; known: full,"),
-    ((*SMALL, '--candidates', 'depthwise'), 'leave it out in the spec'),
     ((*SMALL, '--blocks', 'Cell'), 'no block is a Cell; the network has'),
     ((*SMALL, '--spans', 'conv1_0'), "'conv1_0' is no span; expected two"),
     ((*SMALL, '--layers', 'odd'), "no rule 'odd'; known: all_but"),

@@ -14,7 +14,9 @@ FILES = (
   *('coarse.npy', 'fine.bin', 'names.json', 'pictures.bin', 'times.bin'),
   'videos.npy',
 )
-KNOWN = 'files.json'  # not in shards that an older library wrote
+# Not in shards that an older library wrote.
+KNOWN = 'files.json'
+CLIPS = ('clips.npy', 'clip_counts.npy')
 CODES = ('float32', 'uint32')
 
 _NAME = plain.Form(
@@ -108,8 +110,8 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         'codes of another shape than the index'
       )
     names.add(segment['name'])
-    if KNOWN in segment['files']:
-      plain.check(segment['files'][KNOWN], _CHECKED, path)
+    for name in segment['files'].keys() & {KNOWN, *CLIPS}:
+      plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
   return manifest

@@ -27,7 +27,7 @@ from deltax import plain
 from deltax.files import sync
 from deltax.identity import Identity, as_stored, read_stored
 from deltax.plain import COUNT, TEXT
-from deltax.retrieval.index.manifest import FILES, KNOWN
+from deltax.retrieval.index.manifest import CLIPS, FILES, KNOWN
 
 ROW = np.dtype(
   [
@@ -43,7 +43,6 @@ ROW = np.dtype(
 _ITEM = 4  # bytes of a number of the codes
 _NAMES = [(TEXT, TEXT, [(COUNT, COUNT)])]
 CHECKED = ('videos.npy', 'names.json', 'times.bin')  # when opened
-CLIPS = ('clips.npy', 'clip_counts.npy')  # older shards have none
 
 
 class IndexedVideo(NamedTuple):
