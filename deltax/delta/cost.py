@@ -105,7 +105,8 @@ def table(
     The costs by layer.
   """
   rows, refused = [], refused or {}
-  for unit in units(survey, selected):
+  calls = units(survey, selected)
+  for unit in calls:
     students, chosen = {}, ''
     key = survey.macs(unit, bias=True)
     if unit.path in selected:
@@ -116,10 +117,9 @@ def table(
     left_out = _left_out(refused, unit.path)
     row = Row(unit.name, chosen, key, later, students, unit.path, left_out)
     rows.append(row)
-  chosen_units = [unit for unit, _ in selected.values()]
   others: collections.Counter[str] = collections.Counter()
   for product in survey.products:
-    if not any(survey.holds(unit, product) for unit in chosen_units):
+    if not any(survey.holds(unit, product) for unit in calls):
       others[product.path] += product.macs
   rows += [Row(path, '', n, n, {}, path) for path, n in others.items()]
   return Macs(tuple(rows))

@@ -100,6 +100,27 @@ def test_a_block_of_tokens_costs_what_its_student_does(case, kind):
   assert row.later == student < row.key / 10
 
 
+class Twice(nn.Module):
+  """One encoder layer, called two times."""
+
+  @nn.compact
+  def __call__(self, frames):
+    x = nn.Conv(WIDTH, (8, 8), (8, 8), name='patches')(frames)
+    x = x.reshape(len(x), -1, WIDTH)
+    layer = Encoder(name='layer')
+    return nn.Dense(3, name='head')(layer(layer(x)))
+
+
+def test_attention_of_a_block_that_is_called_twice_is_counted_once_a_call(case):
+  frame = case[2][:, 0]
+  variables = jax.jit(Twice().init)(jax.random.key(1), frame)
+  delta = distill(Twice(), make_spec(blocks=('Encoder',)))
+  params = delta.init(jax.random.key(2), variables, frame)
+  macs = delta.macs(params, frame)
+  assert [row.name for row in macs.rows][1:3] == ['layer', 'layer:1']
+  assert macs.key == count(Twice(), variables, frame).key
+
+
 @pytest.mark.parametrize(
   'candidates',
   [(('residual', 2, 1),), (('residual', 4, 3), ('skip',), ('teacher',))],
