@@ -150,14 +150,10 @@ class Searcher:
       times = np.arange(len(regions), dtype=float)
     end = times[-1] if duration is None else duration
     query = Frames(codes.fine, times, float(times[0]), float(end))
-    asked = query, [x.fine for x in others]
+    sought = (query, [x.fine for x in others]) if locate else None
     with _timed(clock, 'where'):
       matches = tuple(
-        self._match(
-          *(rows[i], marks[i], coarse[i]),
-          asked if locate else None,
-          rows[i] in pairs,
-        )
+        self._match(rows[i], marks[i], coarse[i], sought, rows[i] in pairs)
         for i in np.argsort(-marks, kind='stable')[:k]
         if marks[i] >= least
       )
@@ -237,14 +233,14 @@ class Searcher:
       marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
-  def _match(self, row, score, coarse, asked, reranked) -> Match:
+  def _match(self, row, score, coarse, sought, reranked) -> Match:
     index, row = self._index, int(row)
     duration = float(index.table['duration'][row])
     where = ()
-    if reranked and asked:
+    if reranked and sought:
       times = index.times(row)
       target = Frames(index.fine(row), times, float(times[0]), duration)
-      query, views = asked
+      query, views = sought
       where = find_where(query, target, views if score >= LIKELY else ())
     return Match(
       name=index.names[row],
