@@ -12,7 +12,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from deltax import experiment, files, processes, report, tasks, training
+from deltax import experiment, files, processes, report
 from deltax.errors import parse_flags
 from deltax.progress import wants_bar
 from deltax.tasks.retrieval import report as retrieval_report
@@ -46,41 +46,11 @@ def _evaluate(config, workdir, path) -> None:
     files.write_json(workdir / 'results.json', report.to_json(page))
     report.write_retrieval_page(path, page)
     print(report.retrieval_text(page))
+    print(f'\nThe page: {path}')
   else:
-    page = _video(config, workdir)
-    if not first:
-      return
-    results = report.to_json(page.results)
-    files.write_json(workdir / 'results.json', results)
-    report.write(path, page)
-    print(report.table(page.results))
-    print(f'\n{report.details(page.results)}')
-  print(f'\nThe page: {path}')
-
-
-def _video(config, workdir):
-  """The page of a run; all processes take part in the evaluation."""
-  built = experiment.build(config)
-  checkpoint = training.find_checkpoint(workdir)
-  logging.info('evaluating %s', checkpoint)
-  dataset = experiment.dataset(config, 'evaluation')
-
-  def evaluate(task, params, model_state, whole_dataset):
-    del whole_dataset
-    return training.evaluate(
-      *(task, params, model_state, dataset), progress=wants_bar()
-    )
-
-  return tasks.make_report(
-    *training.restore_params(checkpoint),
-    title=config['title'],
-    options=built.options,
-    task=built.task,
-    evaluate=evaluate,
-    dataset=dataset.of_all_processes(),
-    data_name=config['data']['name'],
-    metrics=training.read_metrics(workdir),
-  )
+    page = experiment.evaluate(config, workdir)
+    if first:
+      experiment.write_page(page, workdir, path)
 
 
 if __name__ == '__main__':

@@ -5,13 +5,20 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
+from absl import logging
 
 from deltax import data, files, plain, tasks, training
+from deltax import report as pages
+from deltax.convert import weights
+from deltax.progress import wants_bar
+from deltax.report.contents import Page
 from deltax.systems import folder as retrieval_system
 from deltax.systems import runs
 from deltax.task import Task
-from deltax.tasks import parts
+from deltax.tasks import network, parts
 from deltax.tasks.retrieval import report
 from deltax.types import Batch
 
@@ -33,7 +40,8 @@ def build(config: Mapping[str, Any]) -> Experiment:
 
   Args:
     config: `task` (its name and options), `teacher` (folder of a run to start
-      from, or '') and `training`; see `configs/`. A delta network starts from
+      from, or ''; for imitation perhaps a file of weights, whose names are told
+      by `mapping`) and `training`; see `configs/`. A delta network starts from
       the students too of a run that has some, such as a converted delta
       checkpoint. `task.delta.costs` may name a file of costs that a checkpoint
       was converted with.
@@ -54,7 +62,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     costs = plain.read_json(path, {str: plain.NUMBER}) if path else None
     options['delta'] = {**options['delta'], 'costs': costs}
   if config['teacher']:
-    options |= _from_run(config['teacher'], options)
+    options |= _start(config, options)
   parallel = config['training']['parallel']
   options['axis_name'] = training.axis_name(parallel)
   return Experiment(
@@ -77,6 +85,42 @@ def _check_parts(config: Mapping[str, Any]) -> None:
 def _require(config: Mapping[str, Any], part: str, name: str) -> None:
   if name not in config[part]:
     raise ValueError(f'config.{part} has no {name!r}, which a run needs')
+
+
+def _start(
+  config: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The options that what a config starts from gives to its task."""
+  place = pathlib.Path(config['teacher'])
+  is_run = place.name.isdigit() or (place / 'checkpoints').is_dir()
+  if options['name'] != 'imitation' or is_run:
+    return _from_run(config['teacher'], options)
+  return {'teacher': read_teacher(options, place, config.get('mapping', ''))}
+
+
+def read_teacher(
+  options: Mapping[str, Any], path: str | os.PathLike, mapping: str = ''
+) -> Any:
+  """The variables of a network for imitation, from a file of weights.
+
+  Args:
+    options: of the task.
+    path: see `deltax.convert.weights.read_arrays`.
+    mapping: see `deltax.convert.weights.read_mapping`; '' for none.
+
+  Raises:
+    ValueError: lists whatever is missing, left over or of another shape.
+    FileNotFoundError: there is no such file.
+  """
+  brought = network.brought_by(options)
+  frame = jnp.zeros((1, *options['size'], 3), jnp.uint8)
+  shapes = brought.shapes(jax.eval_shape(brought.prepare, frame))
+  return weights.match(
+    weights.read_arrays(path),
+    shapes,
+    weights.read_mapping(mapping) if mapping else None,
+    name=options['model'],
+  )
 
 
 def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,6 +176,60 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
     ),
     **config['training'],
   )
+
+
+def evaluate(config: Mapping[str, Any], workdir: str | os.PathLike) -> Page:
+  """The page of a run on video; all processes take part in the evaluation.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+
+  Raises:
+    CheckpointError: the run has no checkpoint, or a broken one.
+    ValueError: see `build` and `dataset`.
+    FileNotFoundError: see `dataset`.
+  """
+  built = build(config)
+  checkpoint = training.find_checkpoint(workdir)
+  logging.info('evaluating %s', checkpoint)
+  batches = dataset(config, 'evaluation')
+
+  def scored(task, params, model_state, whole_dataset):
+    del whole_dataset
+    return training.evaluate(
+      *(task, params, model_state, batches), progress=wants_bar()
+    )
+
+  return tasks.make_report(
+    *training.restore_params(checkpoint),
+    title=config['title'],
+    options=built.options,
+    task=built.task,
+    evaluate=scored,
+    dataset=batches.of_all_processes(),
+    data_name=config['data']['name'],
+    metrics=training.read_metrics(workdir),
+  )
+
+
+def write_page(
+  page: Page, workdir: str | os.PathLike, path: str | os.PathLike
+) -> None:
+  """Writes and prints what an evaluation of a run on video found.
+
+  Args:
+    page: from `evaluate`.
+    workdir: of the run, where results.json goes.
+    path: of the page.
+  """
+  files.write_json(
+    pathlib.Path(workdir) / 'results.json', pages.to_json(page.results)
+  )
+  pages.write(path, page)
+  print(pages.table(page.results))
+  print(f'\n{pages.details(page.results)}')
+  print(f'\nThe page: {path}')
 
 
 def optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:

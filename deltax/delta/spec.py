@@ -278,6 +278,7 @@ def make_spec(
   *,
   layers: str = 'all_but_first_and_last',
   candidates: Sequence[Sequence] | None = None,
+  choices: Mapping[str, Sequence] | None = None,
   blocks: Sequence[str] = (),
   block_candidates: Sequence[Sequence] = (('residual', 4, 1),),
   **options,
@@ -288,6 +289,8 @@ def make_spec(
     layers: one of `RULES`.
     candidates: for each the name, one of `CANDIDATES`, and its arguments;
       those of `published` when absent.
+    choices: the one candidate of a layer, by its path, as a search has chosen
+      it; layers that are not named have `candidates`.
     blocks: names of the classes whose modules are blocks.
     block_candidates: as `candidates`, of `BLOCK_CANDIDATES`.
     **options: `spans`, `reference`, `temperature` and `initial_logit` of
@@ -307,15 +310,33 @@ def make_spec(
   known = set(Spec.__dataclass_fields__)
   if unknown := [str(name) for name in options if name not in known]:
     raise ValueError(f'a spec has no option {", ".join(unknown)}')
+  several = published
+  if candidates is not None:
+    several = _candidates(candidates, CANDIDATES)
+  if choices:
+    several = _chosen(choices, several)
   return Spec(
     layers=_entry('rule', layers, RULES),
-    candidates=published
-    if candidates is None
-    else _candidates(candidates, CANDIDATES),
+    candidates=several,
     blocks=blocks_of(*blocks) if blocks else no_blocks,
     block_candidates=_candidates(block_candidates, BLOCK_CANDIDATES),
     **options,
   )
+
+
+def _chosen(choices: Mapping[str, Sequence], others: Any) -> Callable:
+  """The candidates of a layer: the one that was chosen for it, or others."""
+  paths = list(choices)
+  one = dict(
+    zip(paths, _candidates(list(choices.values()), CANDIDATES), strict=True)
+  )
+
+  def candidates(layer):
+    if layer.path in one:
+      return (one[layer.path],)
+    return others(layer) if callable(others) else others
+
+  return candidates
 
 
 def _entry(what: str, name: Any, table: Mapping[str, Any]) -> Any:

@@ -67,6 +67,10 @@ class DeltaRow(NamedTuple):
     others: as the teacher's.
     per_distance: `interval` scores, 0, 1, ... frames after the key frame.
     teacher_per_distance: the teacher's on the same frames.
+    copied_score: of the teacher's answer on the key frame, in place of one on
+      each later frame, on the same frames.
+    copied_per_distance: `interval` scores of the same; empty where it was not
+      measured.
   """
 
   interval: int
@@ -79,6 +83,8 @@ class DeltaRow(NamedTuple):
   others: Mapping[str, Measured] = {}
   per_distance: Sequence[Measured] = ()
   teacher_per_distance: Sequence[Measured] = ()
+  copied_score: Measured = None
+  copied_per_distance: Sequence[Measured] = ()
 
 
 class Milliseconds(NamedTuple):
@@ -254,7 +260,22 @@ class BoxShot(NamedTuple):
   delta: Boxes
 
 
-Film = Sequence[LabelShot] | Sequence[BoxShot]
+class PictureShot(NamedTuple):
+  """A frame of the film, and pictures of whatever networks make of it.
+
+  Attributes:
+    frame: uint8 `[H, W, 3]`.
+    caption: text.
+    pictures: uint8 `[h, w, 3]` by what they show; all frames have the same.
+  """
+
+  frame: np.ndarray
+  caption: str
+  pictures: Mapping[str, np.ndarray]
+
+
+Shot = LabelShot | BoxShot | PictureShot
+Film = Sequence[Shot]
 
 
 class Page(NamedTuple):

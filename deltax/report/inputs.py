@@ -8,10 +8,11 @@ import numpy as np
 from deltax.report.contents import (
   BoxShot,
   DeltaRow,
-  LabelShot,
   Metric,
   Page,
+  PictureShot,
   Results,
+  Shot,
   TeacherRow,
 )
 
@@ -48,7 +49,9 @@ def _given(what: str, row: Metric | TeacherRow, names: Sequence[str]) -> None:
 
 
 def _check_results(results: Results) -> None:
-  _given('the metric', results.metric, Metric._fields)
+  # A metric without classes has no words for one of them.
+  words = Metric._fields if results.classes else ('name', 'text', 'about')
+  _given('the metric', results.metric, words)
   _given('the teacher', results.teacher, ['params'])
   classes = len(results.classes)
   _length('palette', results.palette, classes, 'classes')
@@ -71,14 +74,19 @@ def _same_others(row: DeltaRow, teacher: TeacherRow) -> None:
     )
 
 
-def _check_shot(shot: LabelShot | BoxShot) -> None:
-  frame: Any = shot.frame
-  if frame.dtype != np.uint8 or frame.shape[2:] != (3,):
-    raise ValueError(
-      f'frame {shot.caption!r} is {frame.dtype} {frame.shape}, expected '
-      'uint8 [H, W, 3]'
-    )
+def _check_shot(shot: Shot) -> None:
+  pictures = shot.pictures if isinstance(shot, PictureShot) else {}
+  for frame in (shot.frame, *pictures.values()):
+    _check_picture(frame, shot.caption)
   if isinstance(shot, BoxShot):
     for name in ('teacher', 'delta'):
       if getattr(shot, name).scores is None:
         raise ValueError(f'{name} of frame {shot.caption!r} lacks scores')
+
+
+def _check_picture(frame: Any, caption: str) -> None:
+  if frame.dtype != np.uint8 or frame.shape[2:] != (3,):
+    raise ValueError(
+      f'frame {caption!r} is {frame.dtype} {frame.shape}, expected uint8 '
+      '[H, W, 3]'
+    )

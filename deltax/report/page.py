@@ -32,7 +32,7 @@ def write(path: str | os.PathLike, page: Page) -> None:
     _head(results),
     section('Teacher and delta', tables.results_table(results)),
     section('Milliseconds', times.section_of(results)),
-    section('Classes', tables.class_table(results)),
+    section('Classes', results.classes and tables.class_table(results)),
     section(
       'Accuracy after a key frame', results.delta and _distances(results)
     ),
@@ -59,13 +59,16 @@ def _head(results: Results) -> str:
 
 
 METHODS = {'teacher, same frames': colour('teacher'), 'delta': colour('delta')}
+COPIED = {"the key frame's output copied": colour('muted')}
 
 
 def _distances(results: Results) -> str:
   metric = html.escape(sentence(results.metric.text))
+  copied = any(row.copied_per_distance for row in results.delta)
+  shown = METHODS | (COPIED if copied else {})
   return (
     f'<p class="about">{metric} in per cent, by the number of frames since the '
-    f'key frame.</p>{legend(METHODS)}{panels(plots.per_distance(results))}'
+    f'key frame.</p>{legend(shown)}{panels(plots.per_distance(results))}'
   )
 
 

@@ -76,12 +76,33 @@ def headline(results: Results) -> str:
   if not results.delta:
     score = number(points(teacher.score), 1)
     return f'{sentence(metric)} of {score} on every frame.'
+  if any(row.copied_score is not None for row in results.delta):
+    return _beside_copying(results)
   delta = results.delta[0]
   claims = _claim_macs(delta.share), _claim_score(_lost(delta), metric)
   needs = ' and '.join(filter(None, claims))
   parts = needs and f'delta {needs}', _claim_speed(ms.teacher, ms.later)
   said = '; '.join(filter(None, parts)) or 'nothing was measured'
   return f'With a key frame every {delta.interval} frames, {said}.'
+
+
+def _beside_copying(results: Results) -> str:
+  """Milliseconds and score at the middle interval, and what copying has."""
+  row = results.delta[len(results.delta) // 2]
+  took, whole = row.ms, results.teacher.ms
+  places = digits(whole)
+  said = [f'With a key frame every {row.interval} frames']
+  faster = number(ratio(whole, took), 1)
+  if faster != MISSING:
+    said.append(
+      f'a frame takes {number(took, places)} ms where the network takes '
+      f'{number(whole, places)} ({faster} times as fast)'
+    )
+  said.append(
+    f'{results.metric.text} is {number(points(row.score), 1)}, where copying '
+    f"the key frame's output has {number(points(row.copied_score), 1)}"
+  )
+  return f'{", ".join(said[:2])}{"; " if said[2:] else ""}{"".join(said[2:])}.'
 
 
 def _claim_macs(share: float | None) -> str:
@@ -157,7 +178,26 @@ def rows(results: Results) -> list[tuple[str, list[str]]]:
     lost = number(_lost(delta), 1)
     name = f'delta, interval {delta.interval}'
     lines.append((name, cells(delta, lost, delta.share)))
+    if delta.copied_score is not None:
+      copied = copied_row(results, delta)
+      lost = number(_lost(copied), 1)
+      name = f'copied, interval {delta.interval}'
+      lines.append((name, cells(copied, lost, copied.share)))
   return lines
+
+
+def copied_row(results: Results, delta: DeltaRow) -> DeltaRow:
+  """What it is to copy the key frame's output at the interval of a row."""
+  teacher, share = results.teacher, 1 / delta.interval
+  return DeltaRow(
+    interval=delta.interval,
+    score=delta.copied_score,
+    teacher_score=delta.teacher_score,
+    gmacs=None if teacher.gmacs is None else share * teacher.gmacs,
+    ms=None if teacher.ms is None else share * teacher.ms,
+    share=share,
+    others=dict.fromkeys(delta.others),
+  )
 
 
 def table(results: Results) -> str:
@@ -200,6 +240,7 @@ def details(results: Results) -> str:
     for name, scores in (
       ('teacher', row.teacher_per_distance),
       ('delta', row.per_distance),
+      *([('copied', copied)] if (copied := row.copied_per_distance) else []),
     ):
       cells = [number(points(score), 1) for score in scores]
       cells += [''] * (longest - len(cells))
@@ -214,7 +255,8 @@ def details(results: Results) -> str:
     )
     if took is not None
   ]
-  tables = [classes, distances, frames] if longest else [classes, frames]
+  tables = [classes] if results.classes else []
+  tables += [distances, frames] if longest else [frames]
   return '\n\n'.join(aligned(table) for table in tables)
 
 

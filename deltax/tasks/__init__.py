@@ -5,6 +5,8 @@ from typing import Any
 from deltax.task import Task
 from deltax.tasks.detection import report as detection_report
 from deltax.tasks.detection import task as detection
+from deltax.tasks.imitation import report as imitation_report
+from deltax.tasks.imitation import task as imitation
 from deltax.tasks.parts import check_options, options_of
 from deltax.tasks.retrieval import selection, similarity
 from deltax.tasks.segmentation import report as segmentation_report
@@ -12,14 +14,16 @@ from deltax.tasks.segmentation import task as segmentation
 
 TASKS = {
   'detection': detection.make_task,
+  'imitation': imitation.make_task,
   'segmentation': segmentation.make_task,
   'selection': selection.make_task,
   'similarity': similarity.make_task,
 }
 # Those whose networks can start from a run of the same network.
-WITH_TEACHER = ('detection', 'segmentation')
+WITH_TEACHER = ('detection', 'imitation', 'segmentation')
 REPORTS = {
   'detection': detection_report.make_report,
+  'imitation': imitation_report.make_report,
   'segmentation': segmentation_report.make_report,
 }
 

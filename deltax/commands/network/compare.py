@@ -37,19 +37,29 @@ def run(arguments: argparse.Namespace) -> None:
     FileNotFoundError: there are no results.
     ValueError: they are damaged, or cannot be compared.
   """
-  paths = [
-    path / 'results.json' if path.is_dir() else path
-    for path in arguments.results
-  ]
-  folders.check_apart(arguments.out, *paths)
-  folders.check_file(arguments.out)
+  write(arguments.results, arguments.out, arguments.title)
+
+
+def write(
+  results: Sequence[pathlib.Path], out: pathlib.Path, title: str
+) -> None:
+  """See `run`.
+
+  Args:
+    results: folders of runs, or files.
+    out: the page.
+    title: of the page.
+  """
+  paths = [path / 'results.json' if path.is_dir() else path for path in results]
+  folders.check_apart(out, *paths)
+  folders.check_file(out)
   runs = {
     name: _read(path) for name, path in zip(names_of(paths), paths, strict=True)
   }
   compared = pareto.compare(runs)
-  write_comparison(arguments.out, compared, arguments.title)
+  write_comparison(out, compared, title)
   print(pareto.text(compared))
-  print(f'\nThe page: {arguments.out}')
+  print(f'\nThe page: {out}')
 
 
 def names_of(paths: Sequence[str | os.PathLike]) -> list[str]:

@@ -16,16 +16,19 @@ forms of layers that suit their platforms, whatever machine exports them.
 
 import argparse
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from deltax import delta, models, training
+from deltax import delta, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.delta.export import PLATFORMS, export
 from deltax.files import write_json
 from deltax.models.inputs import MEAN, STD
+from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
@@ -60,14 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
       (out / f'{name}{suffix}').write_bytes(program.content)
     manifest = {
       'model': task['model'],
-      'num_classes': task['num_classes'],
+      'num_classes': task.get('num_classes'),
       'form': arguments.form,
       'platforms': PLATFORMS if arguments.form == 'stablehlo' else None,
-      'frame': {
-        'layout': 'batch, rows, columns, RGB; (value of 0 to 255 - mean) / std',
-        'mean': [255 * x for x in MEAN],
-        'std': [255 * x for x in STD],
-      },
+      'frame': _frame(task),
       'programs': {
         name: {
           'file': f'{name}{suffix}',
@@ -86,6 +85,21 @@ def run(arguments: argparse.Namespace) -> None:
   print(f'written to {arguments.out}')
 
 
+def _frame(task: Mapping[str, Any]) -> dict[str, Any]:
+  """What the programs take, and how it is made of pixels."""
+  if task.get('name') == 'imitation':
+    return {
+      'layout': "batch, rows, columns, channels; as the run's own preparation "
+      'makes them of uint8 RGB',
+      'preparation': task.get('preparation'),
+    }
+  return {
+    'layout': 'batch, rows, columns, RGB; (value of 0 to 255 - mean) / std',
+    'mean': [255 * x for x in MEAN],
+    'std': [255 * x for x in STD],
+  }
+
+
 def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
   """The deployed form of a run's network, and what its checkpoint says."""
   checkpoint = training.find_checkpoint(run)
@@ -93,8 +107,8 @@ def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
   params, model_state = training.restore_params(checkpoint)
   if not task.get('delta') or 'students' not in params:
     raise ValueError(f'{run} holds no delta network, which export takes')
-  net = models.create(task['model'], num_classes=task['num_classes'])
+  brought = brought_by(task)
   spec = delta.make_spec(**(task['delta'].get('spec') or {}))
   whole = delta_params(params, model_state)
   frame = jax.ShapeDtypeStruct(shape, jnp.float32)
-  return delta.distill(net, spec).freeze(whole, frame), task
+  return delta.distill(brought.net, spec).freeze(whole, frame), task

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import tqdm
 
-from deltax import delta, models
+from deltax import delta, models, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
 from deltax.delta.search import latency
@@ -25,11 +25,16 @@ from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.survey import survey
 from deltax.delta.units import Unit
 from deltax.progress import wants_bar
+from deltax.tasks.network import Brought, bring, brought_by
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
-  parser.add_argument('network', help=f'one of {", ".join(models.MODELS)}')
+  parser.add_argument(
+    'network',
+    help='the folder of a run, module:factory, file:factory, or one of '
+    f'{", ".join(models.MODELS)}',
+  )
   parser.add_argument(
     '--size', required=True, help='rows and columns of a frame, as 512x1024'
   )
@@ -90,9 +95,10 @@ def run(arguments: argparse.Namespace) -> None:
     spans=[_ends(text) for text in arguments.spans],
     block_candidates=[_candidate(text) for text in arguments.block_candidates],
   )
-  net = models.create(arguments.network, num_classes=arguments.num_classes)
-  frame = jax.ShapeDtypeStruct(shape, jnp.float32)
-  variables = jax.eval_shape(net.init, jax.random.key(0), frame)
+  brought = _network(arguments.network, arguments.num_classes)
+  pixels = jax.ShapeDtypeStruct(shape, jnp.uint8)
+  frame = jax.eval_shape(brought.prepare, pixels)
+  net, variables = brought.net, brought.shapes(frame)
   selected = spec.select(survey(net, variables, frame))
   with tqdm.tqdm(
     desc='compiling', unit='program', disable=not wants_bar()
@@ -103,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
       bar.update(done - bar.n)
 
     found = latency.measure(
-      *(net, variables, spec, shape),
+      *(net, variables, spec, frame.shape),
       name=arguments.network,
       dtype=arguments.dtype,
       progress=progress,
@@ -113,6 +119,15 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.out:
     latency.write(arguments.out, found)
     print(f'written to {arguments.out}')
+
+
+def _network(name: str, num_classes: int) -> Brought:
+  """A network by its name, or that of a run."""
+  if pathlib.Path(name).is_dir():
+    task = training.read_metadata(training.find_checkpoint(name)).get('task')
+    return brought_by(task or {})
+  options = {} if ':' in name else {'num_classes': num_classes}
+  return bring(name, options)
 
 
 def _choose(kind: str) -> None:

@@ -4,7 +4,8 @@
     deltax run runs/demo/delta drive.mp4 --out teacher.mp4 --every-frame
 
 MODEL is the folder of a run, for segmentation (class colours are laid over the
-frames) or detection (boxes with class and score). VIDEO may have any length,
+frames), detection (boxes with class and score) or imitation (the outputs by
+their kind, or as the run's own function draws them). VIDEO may have any length,
 size and codec; OUT is H.264 of the same size, without sound.
 """
 
@@ -148,9 +149,10 @@ def _described(run: pathlib.Path):
   _check_config(run, config)
   kind, data = run_video.kind_of(config)
   delta = (config.get('task') or {}).get('delta')
-  if kind not in ('detection', 'segmentation') or not data or delta is None:
+  known = ('detection', 'imitation', 'segmentation')
+  if kind not in known or not data or delta is None:
     raise ValueError(
-      f'{run} holds no delta network for segmentation or detection'
+      f'{run} holds no delta network for segmentation, detection or imitation'
     )
   return checkpoint, config
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from deltax.data import augment, images, pipeline
+from deltax.data import augment, images, motion, pipeline
 from deltax.data.own import choose
 from deltax.data.own.decode import FITS
 from deltax.data.own.prepare import Footage, prepare
@@ -34,6 +34,7 @@ def make_own_videos(
   flip: bool = True,
   jitter: float = 0.0,
   clips_per_video: int = 8,
+  flow: bool = False,
   max_bytes: int = 16 << 30,
   data_dir=None,
 ) -> pipeline.Batches:
@@ -77,6 +78,8 @@ def make_own_videos(
     jitter: strength of a random change of brightness, contrast and colour of
       training clips, the same for all frames of a clip; 0 is none.
     clips_per_video: in evaluation.
+    flow: whether evaluation clips have their motion, see
+      `deltax.data.motion.follow`.
     max_bytes: that the frames of all these videos may take on the disk. Longer
       videos than fit are thinned, which the log tells: stretches of up to 64
       consecutive frames stay, evenly in time.
@@ -85,7 +88,8 @@ def make_own_videos(
 
   Returns:
     Batches of 'frames' uint8 `[B, T, H, W, 3]` RGB, 'times' float32 `[B, T]`,
-    seconds since the video's first frame, 'mask' float32 `[B]`.
+    seconds since the video's first frame, 'mask' float32 `[B]`; and 'flow' and
+    'visible', see `flow`.
 
   Raises:
     FileNotFoundError: no such file or folder.
@@ -122,7 +126,8 @@ def make_own_videos(
 
   def read(element):
     name, numbers = element
-    return _read(footage[name], numbers)
+    clip = _read(footage[name], numbers)
+    return clip | motion.follow(clip['frames']) if flow else clip
 
   return pipeline.evaluation(elements, read, batch_size=batch_size)
 

@@ -1,23 +1,26 @@
 """Frames of the evaluation as pictures, side by side."""
 
+import functools
 import html
 from collections.abc import Sequence
 
 import numpy as np
 
-from deltax.report.contents import BoxShot, Film, LabelShot, Results
+from deltax.report.contents import BoxShot, Film, PictureShot, Results, Shot
 from deltax.report.pictures import labels
 from deltax.report.summary import number
 from deltax.report.tables import legend
 
 
 def strip(film: Film, results: Results) -> str:
-  """The film as HTML; of label maps or of boxes.
+  """The film as HTML; of label maps, of boxes or of pictures.
 
   Args:
     film: at least one frame.
     results: of the run, for the classes and their colours.
   """
+  if isinstance(film[0], PictureShot):
+    return _pictures(film)
   colours = {
     name: f'rgb({red},{green},{blue})'
     for name, (red, green, blue) in zip(
@@ -27,6 +30,15 @@ def strip(film: Film, results: Results) -> str:
   if isinstance(film[0], BoxShot):
     return _boxes(film, results, colours)
   return _labels(film, results.palette, colours)
+
+
+def _pictures(film) -> str:
+  """A column for each frame, the frame itself above."""
+  rows = {'frame': lambda shot: shot.frame} | {
+    name: functools.partial(lambda shot, name: shot.pictures[name], name=name)
+    for name in film[0].pictures
+  }
+  return _columns(film, rows)
 
 
 def _labels(film, palette, colours) -> str:
@@ -41,18 +53,23 @@ def _labels(film, palette, colours) -> str:
       shot.teacher, shot.delta
     ),
   }
+  return (
+    f'{legend({**colours, "no label": "#000000"})}{_columns(film, rows)}'
+    f'{legend(labels.ERRORS, "errors:")}'
+    f'{legend(labels.CHANGES, "delta against teacher:")}'
+  )
+
+
+def _columns(film, rows) -> str:
+  """A grid: a column for each shot, a row for each picture of it."""
   cells = ['<div class="corner"></div>', *(_caption(s) for s in film)]
   for name, paint in rows.items():
-    cells.append(f'<div class="row">{name}</div>')
+    cells.append(f'<div class="row">{html.escape(name)}</div>')
     for shot in film:
       picture = labels.thin(np.asarray(paint(shot), np.uint8))
       cells.append(_picture(picture, f'{name}: {shot.caption}'))
   columns = f'4.5rem repeat({len(film)},minmax(9.5rem,1fr))'
-  return (
-    f'{legend({**colours, "no label": "#000000"})}{_grid(cells, columns)}'
-    f'{legend(labels.ERRORS, "errors:")}'
-    f'{legend(labels.CHANGES, "delta against teacher:")}'
-  )
+  return _grid(cells, columns)
 
 
 def _boxes(film, results, colours) -> str:
@@ -77,7 +94,7 @@ def _boxes(film, results, colours) -> str:
   )
 
 
-def _caption(shot: LabelShot | BoxShot) -> str:
+def _caption(shot: Shot) -> str:
   return f'<div class="caption">{html.escape(shot.caption)}</div>'
 
 

@@ -17,7 +17,15 @@ def per_distance(results: Results) -> list[str]:
   """The score by distance to the key frame: a plot for every interval."""
   metric = sentence(results.metric.text)
   scores = [
-    100 * np.array([row.per_distance, row.teacher_per_distance], float)
+    100
+    * np.array(
+      [
+        row.per_distance,
+        row.teacher_per_distance,
+        row.copied_per_distance or [np.nan] * row.interval,
+      ],
+      float,
+    )
     for row in results.delta
   ]
   seen = np.concatenate([s[np.isfinite(s)] for s in scores] or [np.zeros(0)])
@@ -26,28 +34,30 @@ def per_distance(results: Results) -> list[str]:
 
   limits = low - margin, high + margin
   return [
-    _distance_plot(metric, row.interval, *pair, limits)
-    for row, pair in zip(results.delta, scores, strict=True)
+    _distance_plot(metric, row.interval, *lines, limits)
+    for row, lines in zip(results.delta, scores, strict=True)
   ]
 
 
-def _distance_plot(metric, interval, delta, teacher, limits) -> str:
-  """Scores in per cent of both networks, 0, 1, ... frames after a key frame."""
+def _distance_plot(metric, interval, delta, teacher, copied, limits) -> str:
+  """Scores in per cent, 0, 1, ... frames after a key frame."""
 
   def draw(figure):
     axes = figure.subplots()
     axes.plot(teacher, 'o--', color=LIGHT['teacher'], markerfacecolor='none')
     axes.plot(delta, 's-', color=LIGHT['delta'])
+    axes.plot(copied, '.:', color=LIGHT['muted'])
     axes.set_title(f'interval {interval}')
     axes.set_xlabel('frames after the key frame')
     axes.set_xlim(-0.3, len(delta) - 0.7)
-    axes.set_xticks(range(len(delta)))
+    axes.set_xticks(range(0, len(delta), -(-len(delta) // 10)))
     axes.set_ylim(*limits)
     return {}
 
   lines = ', '.join(
     f'{t}: teacher {number(a, 1)}, delta {number(b, 1)}'
-    for t, (a, b) in enumerate(zip(teacher, delta, strict=True))
+    + (f', copied {number(c, 1)}' if np.isfinite(c) else '')
+    for t, (a, b, c) in enumerate(zip(teacher, delta, copied, strict=True))
   )
   label = f'{metric} in per cent by distance to the key frame. {lines}'
   return svg.plot(

@@ -67,7 +67,7 @@ def make_report(
       *(np.asarray(x[0]) for x in (one.boxes, one.classes, one.scores))
     )
 
-  def shot(batch, row, t, caption, teacher_outs, delta_outs):
+  def shot(batch, row, t, caption, outs):
     if not batch['real'][row, t]:
       return None
     size = batch['size'][row]
@@ -75,8 +75,8 @@ def make_report(
       batch['frames'][row, t],
       caption,
       truth=Boxes(batch['boxes'][row, t], batch['classes'][row, t]),
-      teacher=detections(teacher, teacher_outs, size),
-      delta=detections(own, delta_outs, size),
+      teacher=detections(teacher, outs.teacher, size),
+      delta=detections(own, outs.delta, size),
     )
 
   classes = options['num_classes']

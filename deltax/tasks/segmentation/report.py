@@ -92,10 +92,10 @@ def _clips(_, dataset: Sequence[Batch]) -> list[int]:
   return sorted({0, (len(dataset) - 1) * len(dataset[0]['mask'])})
 
 
-def _shot(batch, row, t, caption, teacher, delta) -> LabelShot:
+def _shot(batch, row, t, caption, outs) -> LabelShot:
   label = batch['labels'][row, t]
   seen = (
     np.asarray(predict(out[None], label.shape)[0, 0], np.uint8)
-    for out in (teacher, delta)
+    for out in (outs.teacher, outs.delta)
   )
   return LabelShot(batch['frames'][row, t], caption, label, *seen)

@@ -1,6 +1,7 @@
 """Deployed networks side by side: how long a frame takes, and should take."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,10 +25,12 @@ class OfPixels:
   """A deployed network that takes uint8 frames, as a video has them.
 
   Attributes:
-    frozen: the same of normalised frames.
+    frozen: the same of prepared frames.
+    prepare: from uint8 RGB frames to those.
   """
 
   frozen: Frozen
+  prepare: Callable[[Array], Array] = normalise
 
   @property
   def params(self) -> Params:
@@ -36,13 +39,13 @@ class OfPixels:
 
   def keyframe(self, params: Params, frame: Array) -> tuple[Carry, Any]:
     """The carry and the output of a key frame, uint8 `[B, H, W, 3]`."""
-    return self.frozen.keyframe(params, normalise(frame))
+    return self.frozen.keyframe(params, self.prepare(frame))
 
   def step(
     self, params: Params, carry: Carry, frame: Array
   ) -> tuple[Carry, Any]:
     """The next carry and the output of a later frame, uint8 `[B, H, W, 3]`."""
-    return self.frozen.step(params, carry, normalise(frame))
+    return self.frozen.step(params, carry, self.prepare(frame))
 
 
 @dataclasses.dataclass(frozen=True)

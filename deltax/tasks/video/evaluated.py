@@ -6,8 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deltax.report.contents import BoxShot, LabelShot, Metric
+from deltax.data.labels import DataInfo
+from deltax.report.contents import Metric, Shot
 from deltax.types import Batch
+
+
+class Seen(NamedTuple):
+  """Outputs on a frame, of batch 1.
+
+  Attributes:
+    teacher: of the network itself.
+    delta: of the delta network.
+    copied: of the network on the key frame before, in place of its own.
+  """
+
+  teacher: Any
+  delta: Any
+  copied: Any
 
 
 class Kind(NamedTuple):
@@ -23,9 +38,10 @@ class Kind(NamedTuple):
       '<name>/<score>_<d>' at distance d to the key frame.
     by_class: `(name, counts) -> [K]` scores.
     clips: `(counts, dataset) -> numbers` of the clips to show.
-    shot: `(batch, row, t, caption, teacher, delta) -> shot`, frame t of a clip
-      for the film, from the outputs of both networks on it (batch 1); None for
-      a frame that does not count.
+    shot: `(batch, row, t, caption, seen) -> shot`, frame t of a clip for the
+      film, from what the networks make of it; None for a frame that does not
+      count.
+    info: of classes and their colours; None for those of the data set.
   """
 
   metric: Metric
@@ -35,7 +51,8 @@ class Kind(NamedTuple):
   scores: Callable[[str, Mapping, int], dict[str, float]]
   by_class: Callable[[str, Mapping], Sequence[float]]
   clips: Callable[[Mapping, Sequence[Batch]], Sequence[int]]
-  shot: Callable[[Batch, int, int, str, Any, Any], LabelShot | BoxShot | None]
+  shot: Callable[[Batch, int, int, str, Seen], Shot | None]
+  info: DataInfo | None = None
 
 
 class Evaluated(NamedTuple):
@@ -83,8 +100,13 @@ class Evaluated(NamedTuple):
       names = [f'{network}/{kind.score}_{d}' for d in range(interval)]
       return [scores.get(name, math.nan) for name in names]
 
-    return {
+    found = {
       'teacher_score': teacher[f'teacher/{kind.score}'],
       'per_distance': at(f'delta_{interval}', self.scores),
       'teacher_per_distance': at('teacher', teacher),
     }
+    copied = f'copied_{interval}'
+    if f'{copied}/{kind.score}' in self.scores:
+      found['copied_score'] = self.scores[f'{copied}/{kind.score}']
+      found['copied_per_distance'] = at(copied, self.scores)
+    return found

@@ -40,7 +40,7 @@ def gather(
   *,
   kind: Kind,
   net: Any,
-  baseline: Task,
+  baseline: Task | None,
   title: str,
   options: Mapping[str, Any],
   task: Task,
@@ -48,6 +48,7 @@ def gather(
   dataset: Sequence[Batch],
   data_name: str,
   metrics: history.Metrics = (),
+  prepare: Callable[[Array], Array] = normalise,
 ) -> Page:
   """Evaluates a run, and gathers its page.
 
@@ -59,7 +60,8 @@ def gather(
     model_state: of the run.
     kind: of its task.
     net: the network.
-    baseline: the task of the network without its delta.
+    baseline: the task of the network without its delta; None where that is
+      evaluated with the task itself.
     title: of the page.
     options: keyword arguments of the task's `make_task`; the `latency` of its
       `delta` may name a file of the network's latencies.
@@ -69,6 +71,7 @@ def gather(
     dataset: evaluation batches.
     data_name: of the data set, for classes and colours.
     metrics: lines of the run's metrics.
+    prepare: from uint8 frames to what the network takes.
 
   Returns:
     The page.
@@ -83,10 +86,10 @@ def gather(
     net,
     variables_of(params, model_state),
     teacher_beside(options),
-    normalise(jnp.asarray(dataset[0]['frames'][:1, 0])),
+    prepare(jnp.asarray(dataset[0]['frames'][:1, 0])),
   )
   scores, counts = evaluate(task, params, model_state, dataset)
-  if run.started_from is not None:
+  if run.started_from is not None and baseline is not None:
     # The network itself, as it was before its deltas were distilled.
     before = evaluate(
       baseline,
@@ -126,6 +129,7 @@ def gather(
       dataset,
       max(row.interval for row in results.delta),
       (alone, stream),
+      prepare,
     ),
   )
 
@@ -155,7 +159,8 @@ def _results(
   run: _Run, evaluated: Evaluated, title: str, model: str, data_name: str
 ) -> Results:
   """Of the teacher, before anything is timed or counted."""
-  info, kind = describe(data_name), evaluated.kind
+  kind = evaluated.kind
+  info = kind.info or describe(data_name)
   row = evaluated.row('teacher')
   return Results(
     title=title,

@@ -16,8 +16,12 @@ from deltax.data.prefetch import ahead
 from deltax.data.video import frames as video_frames
 from deltax.delta import Frozen
 from deltax.delta.run.streamer import Streamer
+from deltax.models.inputs import normalise
 from deltax.report.pictures import overlay
 from deltax.tasks.detection.detectors import FAMILIES, make_detector
+from deltax.tasks.imitation.drawing import make_drawing
+from deltax.tasks.imitation.task import kinds_of
+from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.parts import predict
 from deltax.tasks.video.deployed import EveryFrame, OfPixels
@@ -121,7 +125,10 @@ def make_viewer(
   """
   kind, data = kind_of(config)
   task, whole = config['task'], delta_params(params, model_state)
-  if kind == 'detection':
+  prepare = normalise
+  if kind == 'imitation':
+    *parts, prepare = _imitation(task, whole['teacher'], size)
+  elif kind == 'detection':
     parts = _detection(task, describe(data), whole['teacher'], size, shape)
   else:
     parts = _segmentation(task, describe(data), size, shape, share)
@@ -138,7 +145,7 @@ def make_viewer(
     odd = [(0, side % 2) for side in frame.shape[:2]]
     return np.pad(frame, (*odd, (0, 0)), 'edge')
 
-  return Viewer(OfPixels(frozen), size, fit, drawn)
+  return Viewer(OfPixels(frozen, prepare), size, fit, drawn)
 
 
 def teacher_of(deployed: Frozen | OfPixels) -> EveryFrame:
@@ -201,6 +208,15 @@ def _segmentation(
     return overlay.lay(frame, panel, right=False, top=False)
 
   return net, functools.partial(video_frames.resize, size=size), draw
+
+
+def _imitation(task: Mapping[str, Any], variables: Any, size: Size):
+  """The network, `fit`, `draw` without its key mark, and `prepare`."""
+  brought = brought_by(task)
+  kinds = kinds_of(brought, task.get('outputs'), size, variables)
+  draw = make_drawing(task.get('draw', ''), kinds)
+  fit = functools.partial(video_frames.resize, size=size)
+  return brought.net, fit, draw, brought.prepare
 
 
 def _detection(

@@ -1,0 +1,23 @@
+"""A trained network of your own, on videos of your own, without labels.
+
+Paper: Habibian et al., ECCV 2022, section 3; what a later frame should give,
+the network itself tells. `deltax distill` fills this in, and starts it.
+
+    python train.py --config=configs/own_videos.py --workdir=runs/mine \
+      --config.task.model=examples/hed.py:hed --config.teacher=hed.h5 \
+      --config.mapping=examples/hed.py:key \
+      --config.task.preparation.function=examples/hed.py:prepare \
+      --config.data.options.videos="('videos',)"
+"""
+
+import ml_collections
+
+from configs import common
+from deltax.tasks.imitation.recipe import SIZE, recipe
+
+
+def get_config(variant: str = ''):
+  # One value: the network sees the frames as the store has them.
+  size = ml_collections.FieldReference(SIZE)
+  config = ml_collections.ConfigDict(recipe(size), convert_dict=True)
+  return common.variant(config, variant)

@@ -1,0 +1,1 @@
+"""Agreement with a network on videos that nobody labelled."""

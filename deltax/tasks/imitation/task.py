@@ -1,0 +1,176 @@
+"""Imitation: a delta network of any network, on videos without labels.
+
+What it should give on a later frame, the network itself tells.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from deltax.task import Task
+from deltax.tasks.imitation import outputs as outputs_of
+from deltax.tasks.network import Brought, bring
+from deltax.tasks.parts import delta_params
+from deltax.tasks.video.objective import Objective, make_objective
+from deltax.types import Array
+
+
+def make_task(
+  *,
+  model: str,
+  size: Sequence[int],
+  options: Mapping[str, Any] | None = None,
+  preparation: Mapping[str, Any] | None = None,
+  outputs: Mapping[str, str] | None = None,
+  draw: str = '',
+  delta: Mapping[str, Any],
+  teacher: Any = None,
+  axis_name: str | None = None,
+) -> Task:
+  """The task of a delta network that agrees with its teacher, which stays.
+
+  Batches hold 'frames' uint8 `[B, T, H, W, 3]`; frame 0 is the key frame.
+
+  Args:
+    model: the network, see `deltax.models.brought.load`.
+    size: (H, W) of the frames of an evaluation.
+    options: keyword arguments of what makes the network.
+    preparation: options of `deltax.models.inputs.make_preparation`: from uint8
+      frames to what the network takes.
+    outputs: kinds by output, of which the first stands for all; see
+      `deltax.tasks.imitation.kinds.KINDS`. Absent or empty, guessed.
+    draw: what draws the outputs in a report and in `deltax run`, see
+      `deltax.tasks.imitation.drawing`; '' for a drawing by their kind.
+    delta: options of the delta network: `intervals` of key frames to evaluate;
+      `imitation_weight` of the losses of the outputs; and see
+      `deltax.tasks.video.objective.make_objective`.
+    teacher: the network's variables; None draws them.
+    axis_name: mapped axis of the devices.
+
+  Returns:
+    The task. Its scores are agreement with the teacher on later frames, of the
+    delta network ('delta_<interval>') and of the key frame's outputs in place
+    of the later frame's own ('copied_<interval>').
+
+  Raises:
+    ValueError: for options that do not go together, or an output or a kind that
+      there is not.
+  """
+  del draw
+  brought = bring(model, options, preparation)
+  kinds = kinds_of(brought, outputs, size, teacher)
+  return _task(brought, kinds, teacher, axis_name, **delta)
+
+
+def kinds_of(
+  brought: Brought,
+  outputs: Mapping[str, str] | None,
+  size: Sequence[int],
+  teacher: Any,
+) -> dict[str, str]:
+  """The kinds of a network's outputs: those that were told, or a guess.
+
+  Args:
+    brought: the network.
+    outputs: kinds by output, or nothing.
+    size: (H, W) of frames that it takes.
+    teacher: its variables; None for such as it starts with.
+
+  Raises:
+    ValueError: an output or a kind that there is not.
+  """
+  # Soft blobs, the same in every process: outputs of noise say little.
+  coarse = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), np.uint8)
+  frame = jax.image.resize(coarse.astype(np.float32), (1, *size, 3), 'linear')
+  frame = brought.prepare(jnp.asarray(frame, jnp.uint8))
+  if teacher is None:
+    teacher = brought.variables(jax.random.key(0), frame)
+  if outputs:
+    outputs_of.check(outputs, jax.eval_shape(brought.net.run, teacher, frame))
+    return dict(outputs)
+  kinds = outputs_of.guessed(jax.jit(brought.net.run)(teacher, frame))
+  logging.info('the kinds of the outputs are a guess: %s', kinds)
+  return kinds
+
+
+def _task(
+  brought: Brought,
+  kinds: Mapping[str, str],
+  teacher: Any,
+  axis_name: str | None,
+  *,
+  intervals: Sequence[int] = (3, 10, 30),
+  imitation_weight: float = 1.0,
+  **options: Any,
+) -> Task:
+  """See `make_task`."""
+  objective = make_objective(
+    *(brought.net, brought.net),
+    axis_name=axis_name,
+    **{'batch_statistics': False, **options, 'train_teacher': False},
+  )
+  prepare = brought.prepare
+
+  def init(key, batch):
+    frame = prepare(jnp.asarray(batch['frames'][:1, 0]))
+    variables = teacher
+    if variables is None:
+      variables = brought.variables(jax.random.fold_in(key, 1), frame)
+    return objective.init(key, variables, frame)
+
+  def losses(params, model_state, batch, key):
+    clip = prepare(batch['frames'])
+    passed = objective.losses(params, model_state, clip, key)
+    own, target = (
+      jax.tree.map(lambda x: x[:, 1:], outs)
+      for outs in (passed.outs, passed.targets)
+    )
+    named = outputs_of.losses(kinds, own, target, axis_name)
+    imitated = {
+      f'imitation/{name}': imitation_weight * loss
+      for name, loss in named.items()
+    }
+    return {**imitated, **passed.losses}, passed.model_state
+
+  def evaluate(params, model_state, batch):
+    whole = delta_params(params, model_state)
+    clip = prepare(batch['frames'])
+    runs = _runs(objective, intervals, whole, clip)
+    counts = {}
+    for name, own in runs.items():
+      counts |= outputs_of.judge(name, kinds, own, runs['teacher'])
+      counts |= outputs_of.follow(name, kinds, own, batch)
+    return counts
+
+  def summarise(counts):
+    scores = outputs_of.scores_of('teacher', kinds, counts)
+    for interval in intervals:
+      for name in (f'delta_{interval}', f'copied_{interval}'):
+        scores |= outputs_of.scores_of(name, kinds, counts, interval)
+    return scores
+
+  return Task(init, losses, evaluate, summarise, objective.watch)
+
+
+def _runs(
+  objective: Objective, intervals: Sequence[int], whole: Any, clip: Array
+) -> dict[str, Any]:
+  """Outputs `[B, T, ...]` on a clip, by network and interval."""
+  # All rollouts are one compiled program; the first is the teacher's own.
+  outs = jax.lax.map(
+    lambda interval: objective.delta.rollout(whole, clip, interval),
+    jnp.array((1, *intervals)),
+  )
+  exact, *others = (
+    jax.tree.map(lambda x, place=place: x[place], outs)
+    for place in range(1 + len(intervals))
+  )
+  runs = {'teacher': exact}
+  for interval, own in zip(intervals, others, strict=True):
+    runs[f'delta_{interval}'] = own
+    runs[f'copied_{interval}'] = outputs_of.copied(exact, interval)
+  return runs
