@@ -1,0 +1,178 @@
+"""Which array of a file belongs where in a network, told by names.
+
+A name is taken apart into words: `layer1.0.conv1.weight` and
+`params/layer1_0/Conv1/kernel` have the same.
+"""
+
+import collections
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from deltax.convert.state_dict import best_prefixes
+
+_KINDS = {
+  'weight': ('kernel', 'weight', 'weights', 'scale', 'gamma', 'embedding')
+  + ('depthwise_kernel', 'embeddings', 'w'),
+  'bias': ('bias', 'biases', 'beta', 'b'),
+  'mean': ('mean', 'running_mean', 'moving_mean'),
+  'var': ('var', 'running_var', 'moving_variance', 'moving_var', 'variance'),
+}
+_KIND = {name: kind for kind, names in _KINDS.items() for name in names}
+_COLLECTIONS = {'params', 'batch_stats'}
+_NUMBERED = 'vars'  # where Keras has the arrays of a layer, in this order:
+_ORDERS = {
+  1: ('weight',),
+  2: ('weight', 'bias'),
+  4: ('weight', 'bias', 'mean', 'var'),
+}
+_VALUE = 'value'  # below which orbax has the array of an nnx variable
+
+
+def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
+  """Keys of a file by the paths of a network that they are of.
+
+  A key is that of a path if it is the same text, or if it has the same words
+  and no other key or path has. All keys may have a prefix that the paths lack,
+  or the paths one that the keys lack.
+
+  Args:
+    paths: of the network's arrays, such as `params/conv1/kernel`.
+    keys: of the file.
+
+  Returns:
+    Pairs that are sure; a path or key without one is left out.
+
+  Raises:
+    ValueError: the network is there twice, under two prefixes.
+
+  Example:
+    >>> pairs_by_name(
+    ...   ['params/layer1_0/conv/kernel', 'batch_stats/bn/mean'],
+    ...   ['net.layer1.0.conv.weight', 'net.bn.running_mean', 'net.fc.bias'],
+    ... )
+    {'params/layer1_0/conv/kernel': 'net.layer1.0.conv.weight', \
+'batch_stats/bn/mean': 'net.bn.running_mean'}
+  """
+  paths, keys = list(paths), list(keys)
+  exact = {path: path for path in set(paths).intersection(keys)}
+  wanted = _unique({path: _words(_parts(path)) for path in paths})
+  numbered, best = _numbered(keys), {}
+  for shared in ('', _shared(paths)):  # a part of a network is brought, or not
+    ours = {words.removeprefix(shared): p for words, p in wanted.items()}
+    for taken in (_parts, _repeated):  # older Keras says each layer twice
+      theirs = _unique({key: _words(taken(key), numbered) for key in keys})
+      best = max(best, _paired(ours, theirs), key=len)
+    if best:
+      break
+  best = {p: key for p, key in best.items() if key not in exact}
+  known = {**best, **exact}
+  return {path: known[path] for path in paths if path in known}
+
+
+def _paired(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict:
+  """Keys by paths, from both by their words."""
+  prefixes, count = best_prefixes(theirs, ours.__contains__)
+  if len(prefixes) > 1 and 2 * count >= len(ours):
+    raise ValueError(
+      f'the weights hold the network {len(prefixes)} times, under '
+      f'{" and ".join(sorted(prefixes)[:4])}: a mapping must say which is meant'
+    )
+  return {
+    path: theirs[prefixes[0] + words]
+    for words, path in ours.items()
+    if prefixes[0] + words in theirs
+  }
+
+
+def is_beside_weights(key: str) -> bool:
+  """Whether an array of a file is no weight: counts, states of optimizers."""
+  parts = _parts(key)
+  return (
+    not _BESIDE.isdisjoint((parts[0], parts[-1]))
+    or 'seed_generator' in parts
+    or bool(_OPTIMIZER.match(key))
+  )
+
+
+_BESIDE = {'num_batches_tracked', 'step', 'epoch', 'iteration'}
+_OPTIMIZER = re.compile(
+  r'(opt_state|optimizer|optimizer_weights|optimizer_state|_*optimizer)[/.]'
+)
+
+
+def leaf(name: str) -> str:
+  """The last part of a path or key.
+
+  Example:
+    >>> leaf('params/conv/kernel'), leaf('conv/conv/kernel:0')
+    ('kernel', 'kernel')
+  """
+  return _parts(name)[-1]
+
+
+def _parts(name: str) -> list[str]:
+  parts = re.split(r'[/.]', re.sub(r':\d+$', '', name))
+  if parts[-1] == _VALUE and len(parts) > 1:
+    parts.pop()
+  return parts
+
+
+def _repeated(name: str) -> list[str]:
+  """The parts from where the last module of a name is first named."""
+  parts = _parts(name)
+  if len(parts) < 3 or parts[-2] not in parts[:-2]:
+    return parts
+  return [*parts[: parts.index(parts[-2])], *parts[-2:]]
+
+
+def _words(
+  parts: Sequence[str], numbered: Mapping[str, Sequence[str]] | None = None
+) -> str:
+  """The words of a name, joined with dots."""
+  *modules, last = parts
+  kind = _KIND.get(last.lower(), last)
+  if numbered and modules and modules[-1] == _NUMBERED:
+    order = numbered.get('/'.join(modules), ())
+    kind = order[int(last)] if last.isdigit() and int(last) < len(order) else ''
+    modules = modules[:-1]
+  words = [
+    word
+    for module in modules
+    if module not in _COLLECTIONS
+    for word in re.findall(r'[a-z]+|\d+|[^a-z\d_]+', module.lower())
+  ]
+  return '.'.join([*words, kind]) if kind else ''
+
+
+def _numbered(keys: Iterable[str]) -> dict[str, Sequence[str]]:
+  """Kinds of arrays that only have numbers, by the place where these are."""
+  counts = collections.Counter(
+    '/'.join(parts[:-1])
+    for parts in map(_parts, keys)
+    if parts[-2:-1] == [_NUMBERED]
+  )
+  return {place: _ORDERS.get(count, ()) for place, count in counts.items()}
+
+
+def _unique(words: Mapping[str, str]) -> dict[str, str]:
+  """Names by their words, without those whose words another has too."""
+  counts = collections.Counter(words.values())
+  return {w: name for name, w in words.items() if w and counts[w] == 1}
+
+
+def _shared(paths: Sequence[str]) -> str:
+  """The words of the modules that all paths lie in, each with a dot.
+
+  As in a network that has another, which was trained alone, as its only part.
+  """
+  modules = [
+    [part for part in _parts(path)[:-1] if part not in _COLLECTIONS]
+    for path in paths
+  ]
+  shared, most = modules[0], min(map(len, modules)) - 1
+  for other in modules:
+    same = [a == b for a, b in zip(shared, other, strict=False)]
+    shared = shared[: [*same, False].index(False)]
+  if not shared or len(shared) > most:
+    return ''
+  return f'{_words([*shared, ""])}.'
