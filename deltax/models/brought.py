@@ -108,16 +108,9 @@ def _of_ours(name: str, options: Mapping[str, Any]) -> Net:
 
 
 def _made(name: str, factory: Callable[..., Any], options: dict) -> Any:
+  if _wants_rngs(factory):
+    options.setdefault('rngs', nnx.Rngs(0))
   try:
-    signature = inspect.signature(factory)
-  except (TypeError, ValueError):  # of some that are written in C
-    signature = None
-  try:
-    if signature is not None:
-      rngs = signature.parameters.get('rngs')
-      if rngs is not None and rngs.default is rngs.empty:
-        options.setdefault('rngs', nnx.Rngs(0))
-      signature.bind(**options)
     return factory(**options)
   # The first of a wrong name, both of a value that it cannot take.
   except (TypeError, ValueError) as error:
@@ -126,6 +119,16 @@ def _made(name: str, factory: Callable[..., Any], options: dict) -> Any:
     raise DeltaxError(
       f'{name} cannot be made with {told}: {_line(error)}'
     ) from error
+
+
+def _wants_rngs(factory: Callable[..., Any]) -> bool:
+  # The signature of a class of nnx is that of all classes.
+  target = factory.__init__ if inspect.isclass(factory) else factory
+  try:
+    rngs = inspect.signature(target).parameters.get('rngs')
+  except (TypeError, ValueError):  # of some that are written in C
+    return False
+  return rngs is not None and rngs.default is rngs.empty
 
 
 def _split(name: str) -> tuple[str, str]:

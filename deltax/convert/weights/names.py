@@ -1,12 +1,13 @@
 """Which array of a file belongs where in a network, told by names.
 
-A name is taken apart into words: `layer1.0.conv1.weight` and
+A name is taken apart into words: `layer1.0.conv_1.weight` and
 `params/layer1_0/Conv1/kernel` have the same.
 """
 
 import collections
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deltax.convert.state_dict import best_prefixes
 
@@ -55,12 +56,17 @@ def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
   """
   paths, keys = list(paths), list(keys)
   exact = {path: path for path in set(paths).intersection(keys)}
-  wanted = _unique({path: _words(_parts(path)) for path in paths})
   numbered, best = _numbered(keys), {}
-  for shared in ('', _shared(paths)):  # a part of a network is brought, or not
-    ours = {words.removeprefix(shared): p for words, p in wanted.items()}
-    for taken in (_parts, _repeated):  # older Keras says each layer twice
-      theirs = _unique({key: _words(taken(key), numbered) for key in keys})
+  for shared in ([], _shared(paths)):  # a part of a network is brought, or not
+    # Digits apart from letters, if that tells more: `layer3` and `layer3_` may
+    # be two modules. Older Keras says each layer twice.
+    for split, taken in itertools.product(
+      (_fields, _tokens), (_parts, _single)
+    ):
+      ours = _unique({p: _words(_parts(p), split) for p in paths})
+      start = ''.join(f'{word}.' for word in split(shared))
+      ours = {words.removeprefix(start): p for words, p in ours.items()}
+      theirs = _unique({k: _words(taken(k), split, numbered) for k in keys})
       best = max(best, _paired(ours, theirs), key=len)
     if best:
       break
@@ -117,7 +123,7 @@ def _parts(name: str) -> list[str]:
   return parts
 
 
-def _repeated(name: str) -> list[str]:
+def _single(name: str) -> list[str]:
   """The parts from where the last module of a name is first named."""
   parts = _parts(name)
   if len(parts) < 3 or parts[-2] not in parts[:-2]:
@@ -125,23 +131,30 @@ def _repeated(name: str) -> list[str]:
   return [*parts[: parts.index(parts[-2])], *parts[-2:]]
 
 
+def _fields(modules: Sequence[str]) -> list[str]:
+  """Words of modules, each less than a module where it has underscores."""
+  return '_'.join(modules).lower().split('_') if modules else []
+
+
+def _tokens(modules: Sequence[str]) -> list[str]:
+  """The same, letters and digits apart."""
+  return re.findall(r'[^\W\d_]+|\d+', '_'.join(modules).lower())
+
+
 def _words(
-  parts: Sequence[str], numbered: Mapping[str, Sequence[str]] | None = None
+  parts: Sequence[str],
+  split: Callable[[Sequence[str]], list[str]],
+  numbered: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-  """The words of a name, joined with dots."""
+  """The words of a name, joined with dots; '' where they are not known."""
   *modules, last = parts
   kind = _KIND.get(last.lower(), last)
   if numbered and modules and modules[-1] == _NUMBERED:
     order = numbered.get('/'.join(modules), ())
     kind = order[int(last)] if last.isdigit() and int(last) < len(order) else ''
     modules = modules[:-1]
-  words = [
-    word
-    for module in modules
-    if module not in _COLLECTIONS
-    for word in re.findall(r'[a-z]+|\d+|[^a-z\d_]+', module.lower())
-  ]
-  return '.'.join([*words, kind]) if kind else ''
+  modules = [module for module in modules if module not in _COLLECTIONS]
+  return '.'.join([*split(modules), kind]) if kind else ''
 
 
 def _numbered(keys: Iterable[str]) -> dict[str, Sequence[str]]:
@@ -160,8 +173,8 @@ def _unique(words: Mapping[str, str]) -> dict[str, str]:
   return {w: name for name, w in words.items() if w and counts[w] == 1}
 
 
-def _shared(paths: Sequence[str]) -> str:
-  """The words of the modules that all paths lie in, each with a dot.
+def _shared(paths: Sequence[str]) -> list[str]:
+  """The modules that all paths lie in, but none that holds an array.
 
   As in a network that has another, which was trained alone, as its only part.
   """
@@ -173,6 +186,4 @@ def _shared(paths: Sequence[str]) -> str:
   for other in modules:
     same = [a == b for a, b in zip(shared, other, strict=False)]
     shared = shared[: [*same, False].index(False)]
-  if not shared or len(shared) > most:
-    return ''
-  return f'{_words([*shared, ""])}.'
+  return shared if len(shared) <= most else []

@@ -33,7 +33,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     kinds = jax.tree.map(
       lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known
     )
-    tree = handler.restore(folder, ocp.args.PyTreeRestore(restore_args=kinds))
+    told = ocp.args.PyTreeRestore(restore_args=kinds)
+    tree = handler.restore(folder, args=told)
   except Exception as error:  # of orbax, tensorstore or the file system
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise DeltaxError(
