@@ -190,31 +190,36 @@ def _file(place: str) -> Any:
   module = importlib.util.module_from_spec(spec)
   sys.modules[name] = module  # dataclasses look themselves up there
   try:
-    spec.loader.exec_module(module)
-  except BaseException as error:
+    with _told(place):
+      spec.loader.exec_module(module)
+  except BaseException:
     del sys.modules[name]
-    raise _not_imported(place, error) from error
+    raise
   return module
 
 
 def _module(name: str) -> Any:
   try:
-    return importlib.import_module(name)
-  except BaseException as error:
-    absent = getattr(error, 'name', None)
-    if isinstance(error, ModuleNotFoundError) and (
+    with _told(name):
+      return importlib.import_module(name)
+  except DeltaxError as error:
+    absent = getattr(error.__cause__, 'name', None)
+    if isinstance(error.__cause__, ModuleNotFoundError) and (
       name == absent or name.startswith(f'{absent}.')
     ):
       raise DeltaxError(f'there is no module {name!r}') from error
-    raise _not_imported(name, error) from error
+    raise
 
 
-def _not_imported(place: str, error: BaseException) -> BaseException:
-  if not isinstance(error, Exception | SystemExit):
-    return error  # Ctrl-C
-  return DeltaxError(
-    f'{place} cannot be imported: {type(error).__name__}: {_line(error)}'
-  )
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
+  """What is wrong with code that is imported, in a sentence."""
+  try:
+    yield
+  except (Exception, SystemExit) as error:
+    raise DeltaxError(
+      f'{place} cannot be imported: {type(error).__name__}: {_line(error)}'
+    ) from error
 
 
 @contextlib.contextmanager

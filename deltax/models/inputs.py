@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import jax
@@ -119,7 +120,7 @@ bgr=True)
 
 def _three(name, given, *, zero: bool = True, most: int = 3):
   """Three floats, from one or three numbers."""
-  single = isinstance(given, int | float)
+  single = isinstance(given, numbers.Real)
   values = [given] if single else list(given)
   if len(values) not in {1, most}:
     counts = 'one number' if most == 1 else 'one number or three'

@@ -224,6 +224,16 @@ def test_a_transposed_convolution_of_pytorch_is_not_guessed():
   ]
 
 
+@pytest.mark.parametrize('key', ['up_transpose.weight', 'up_transpose/vars/0'])
+def test_not_even_where_its_shape_does_not_tell(key):
+  shapes = network(up_transpose__kernel=(2, 2, 3, 3))
+  kernel = draw(3, 3, 2, 2) if 'weight' in key else draw(2, 2, 3, 3)
+  (line,) = refused({key: kernel}, shapes)
+  assert line.startswith('wrong layout: params/up_transpose/kernel')
+  found = weights.match({'a.up_transpose.kernel': draw(2, 2, 3, 3)}, shapes)
+  np.testing.assert_array_equal(jax.tree.leaves(found)[0], draw(2, 2, 3, 3))
+
+
 # Types of numbers.
 
 
@@ -253,7 +263,7 @@ def test_weights_that_are_not_finite_are_told_in_a_sentence(wrong):
   with pytest.raises(ValueError) as error:
     weights.match(arrays, shapes)
   assert str(error.value) == (
-    '4 arrays of the weights are not finite: b.bias, c.bias, d.bias, ...'
+    'the weights are not finite in 4 of 5 arrays: b.bias, c.bias, d.bias, ...'
   )
 
 
@@ -277,12 +287,29 @@ def test_all_that_is_wrong_is_listed():
 
 def test_what_is_no_weight_may_be_left_over():
   beside = (
-    *('opt_state/0/mu/stem/bias', 'optimizer/vars/0', 'step', 'epoch'),
+    *('opt_state/0/mu/stem/bias', 'optimizer/vars/0', 'x.optimizer.stem.bias'),
     *('optimizer_weights/a:0', 'x/bn.num_batches_tracked'),
     'layers/dropout/seed_generator/vars/0',
   )
   arrays = {'stem.kernel': STEM, 'stem.bias': BIAS, 'head.kernel': HEAD}
-  check(weights.match(arrays | {key: draw(2) for key in beside}, NET))
+  more = {key: draw(2) for key in beside} | {'state/step': np.array(3)}
+  check(weights.match(arrays | more, NET))
+  assert refused(arrays | {'scale': np.array(3.0)}, NET) == [
+    'left over: scale ()'
+  ]
+
+
+def test_two_layers_of_older_keras_are_not_one_network_twice():
+  shapes = network(
+    a__kernel=(2, 3), a__bias=(3,), b__kernel=(3, 4), b__bias=(4,)
+  )
+  arrays = {
+    f'{name}/{name}/{leaf}:0': draw(*shapes['params'][name][leaf].shape)
+    for name in 'ab'
+    for leaf in ('kernel', 'bias')
+  }
+  found = weights.match(arrays, shapes)
+  np.testing.assert_array_equal(found['params']['b']['kernel'], draw(3, 4))
 
 
 ODD = {'w1': STEM, 'b1': BIAS, 'w2': HEAD}

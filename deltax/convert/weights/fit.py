@@ -1,7 +1,8 @@
 """Arrays of a file fitted to a network: every one of them, or none."""
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,7 +43,9 @@ def match(
   transposed where they come from PyTorch (`[N, C, ...]`), and depthwise kernels
   of Keras (`[h, w, C, M]`) reshaped. Whether they do, the shapes of the file's
   kernels tell, and where all of these are square, their being called `weight`.
-  Transposed convolutions of PyTorch are mirrored, which nothing here undoes.
+  Kernels of transposed convolutions are taken from files of flax alone: others
+  have them in another order, which shows in their shapes, or else only in their
+  names.
 
   Args:
     arrays: as `read_arrays` gives them.
@@ -74,8 +77,14 @@ def match(
     for keys, like in leaves
   }
   told, unused = keys_told(list(wanted), mapping)
-  weights = [key for key in arrays if not is_beside_weights(key)]
-  pairs = _pairs(list(wanted), weights, told)
+  weights = [
+    k for k, array in arrays.items() if not is_beside_weights(k, array)
+  ]
+  pairs = {p: told[p] for p in wanted if told.get(p) in arrays}
+  left = [path for path in wanted if path not in told]
+  if left:
+    keys = set(weights).difference(pairs.values())
+    pairs |= pairs_by_name(left, [key for key in weights if key in keys])
   is_torch = _is_torch(wanted, arrays, pairs)
   found, problems = {}, []
   for path, key in pairs.items():
@@ -98,18 +107,7 @@ def match(
   return structure.unflatten(jax.device_put(found[path]) for path in wanted)
 
 
-def _pairs(
-  paths: Sequence[str], weights: Sequence[str], told: Mapping[str, str]
-) -> dict[str, str]:
-  """Keys by paths: those that are told, and others by name."""
-  pairs = {p: told[p] for p in paths if told.get(p) in weights}
-  left = [path for path in paths if path not in told]
-  keys = set(pairs.values())
-  keys = [key for key in weights if key not in keys]
-  return pairs | (pairs_by_name(left, keys) if left else {})
-
-
-def _layouts(key: str, array: np.ndarray, shape: tuple[int, ...]) -> dict:
+def _layouts(array: np.ndarray, shape: tuple[int, ...]) -> dict:
   """An array in the layouts that give it a shape, by whose they are."""
   found = {}
   if array.shape == shape:
@@ -133,7 +131,7 @@ def _is_torch(wanted, arrays, pairs) -> bool | None:
     next(iter(found))
     for path, key in pairs.items()
     if leaf(path) == 'kernel'
-    and len(found := _layouts(key, arrays[key], tuple(wanted[path].shape))) == 1
+    and len(found := _layouts(arrays[key], tuple(wanted[path].shape))) == 1
   }
   return 'torch' in told if len(told) == 1 else None
 
@@ -141,7 +139,7 @@ def _is_torch(wanted, arrays, pairs) -> bool | None:
 def _fitted(path, key, array, like, is_torch) -> tuple[Any, list[str]]:
   """An array as the network has it, and what is wrong with it."""
   shape, what = tuple(like.shape), plain.written(key)
-  found = _layouts(key, array, shape)
+  found = _layouts(array, shape)
   if leaf(path) != 'kernel':
     found.pop('torch', None)  # PyTorch transposes nothing else
   if not found:
@@ -149,6 +147,11 @@ def _fitted(path, key, array, like, is_torch) -> tuple[Any, list[str]]:
   if is_torch is None:
     is_torch = leaf(key) == 'weight'
   value = found.get('torch' if is_torch else 'ours', next(iter(found.values())))
+  if value.ndim > 2 and _is_mirrored(path, key):
+    return None, [
+      f'wrong layout: {path} {shape}: {what} is of a transposed convolution, '
+      'which only flax has in this order'
+    ]
   kinds = (jnp.floating, jnp.complexfloating, jnp.integer, jnp.bool_)
   kind = next(kind for kind in kinds if jnp.issubdtype(like.dtype, kind))
   if not jnp.issubdtype(value.dtype, kind):
@@ -157,6 +160,16 @@ def _fitted(path, key, array, like, is_torch) -> tuple[Any, list[str]]:
     ]
   with np.errstate(over='ignore', under='ignore'):
     return np.array(value, like.dtype, order='C'), []
+
+
+def _is_mirrored(path: str, key: str) -> bool:
+  """Whether a kernel is of a transposed convolution not written by flax.
+
+  Those of others have its axes in another order, which no shape shows where as
+  many channels come in as go out.
+  """
+  is_flax = leaf(key) == leaf(path) and not re.search(r':\d+$', key)
+  return not is_flax and 'transpose' in f'{path} {key}'.lower()
 
 
 def _check_finite(values: Mapping[str, np.ndarray]) -> None:
@@ -168,6 +181,6 @@ def _check_finite(values: Mapping[str, np.ndarray]) -> None:
   if wrong:
     more = ', ...' if len(wrong) > _SHOWN else ''
     raise DeltaxError(
-      f'{len(wrong)} arrays of the weights are not finite: '
+      f'the weights are not finite in {len(wrong)} of {len(values)} arrays: '
       f'{", ".join(wrong[:_SHOWN])}{more}'
     )

@@ -9,7 +9,9 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from deltax.convert.state_dict import best_prefixes
+import numpy as np
+
+from deltax.convert.state_dict import UNREAD, best_prefixes
 
 _KINDS = {
   'weight': ('kernel', 'weight', 'weights', 'scale', 'gamma', 'embedding')
@@ -26,6 +28,8 @@ _ORDERS = {
   2: ('weight', 'bias'),
   4: ('weight', 'bias', 'mean', 'var'),
 }
+_BESIDE = {'opt_state', 'optimizer', 'optimizer_state', 'optimizer_weights'}
+_BESIDE |= {'seed_generator', UNREAD}
 _VALUE = 'value'  # below which orbax has the array of an nnx variable
 
 
@@ -56,7 +60,7 @@ def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
   """
   paths, keys = list(paths), list(keys)
   exact = {path: path for path in set(paths).intersection(keys)}
-  numbered, best = _numbered(keys), {}
+  numbered, best, most, twice = _numbered(keys), {}, 0, []
   for shared in ([], _shared(paths)):  # a part of a network is brought, or not
     # Digits apart from letters, if that tells more: `layer3` and `layer3_` may
     # be two modules. Older Keras says each layer twice.
@@ -67,43 +71,46 @@ def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
       start = ''.join(f'{word}.' for word in split(shared))
       ours = {words.removeprefix(start): p for words, p in ours.items()}
       theirs = _unique({k: _words(taken(k), split, numbered) for k in keys})
-      best = max(best, _paired(ours, theirs), key=len)
+      prefixes, count = best_prefixes(theirs, ours.__contains__)
+      if len(prefixes) == 1:
+        best = max(best, _paired(ours, theirs, prefixes[0]), key=len)
+      elif count > most:
+        most, twice = count, sorted(prefixes)
     if best:
       break
+  # Some names fit somewhere by chance: not so those of half a network.
+  if most > len(best) and 2 * most >= len(paths):
+    raise ValueError(
+      f'the weights hold the network {len(twice)} times, under '
+      f'{" and ".join(twice[:4])}: a mapping must say which is meant'
+    )
   best = {p: key for p, key in best.items() if key not in exact}
   known = {**best, **exact}
   return {path: known[path] for path in paths if path in known}
 
 
-def _paired(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict:
+def _paired(
+  ours: Mapping[str, str], theirs: Mapping[str, str], prefix: str
+) -> dict[str, str]:
   """Keys by paths, from both by their words."""
-  prefixes, count = best_prefixes(theirs, ours.__contains__)
-  if len(prefixes) > 1 and 2 * count >= len(ours):
-    raise ValueError(
-      f'the weights hold the network {len(prefixes)} times, under '
-      f'{" and ".join(sorted(prefixes)[:4])}: a mapping must say which is meant'
-    )
   return {
-    path: theirs[prefixes[0] + words]
+    path: theirs[prefix + words]
     for words, path in ours.items()
-    if prefixes[0] + words in theirs
+    if prefix + words in theirs
   }
 
 
-def is_beside_weights(key: str) -> bool:
-  """Whether an array of a file is no weight: counts, states of optimizers."""
-  parts = _parts(key)
-  return (
-    not _BESIDE.isdisjoint((parts[0], parts[-1]))
-    or 'seed_generator' in parts
-    or bool(_OPTIMIZER.match(key))
-  )
+def is_beside_weights(key: str, array: np.ndarray) -> bool:
+  """Whether an array of a file is no weight: a count, or of an optimizer.
 
-
-_BESIDE = {'num_batches_tracked', 'step', 'epoch', 'iteration'}
-_OPTIMIZER = re.compile(
-  r'(opt_state|optimizer|optimizer_weights|optimizer_state|_*optimizer)[/.]'
-)
+  Example:
+    >>> is_beside_weights('opt_state/0/mu/conv/kernel', np.ones((3, 3, 3, 8)))
+    True
+    >>> is_beside_weights('bn1.num_batches_tracked', np.array(100))
+    True
+  """
+  is_count = np.ndim(array) == 0 and np.asarray(array).dtype.kind in 'iu'
+  return is_count or not _BESIDE.isdisjoint(_parts(key))
 
 
 def leaf(name: str) -> str:
