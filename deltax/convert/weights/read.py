@@ -65,12 +65,8 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _read_hdf5(path: pathlib.Path) -> dict[str, np.ndarray]:
   with Hdf5Arrays(path) as stored:
-    return {
-      name: stored[name]
-      for name in stored.names
-      # Others are texts, such as the words that a layer knows.
-      if (dtype := stored.dtype(name)) is not None and dtype.kind in 'biufV'
-    }
+    # Others are texts, such as the words that a layer knows.
+    return {n: stored[n] for n in stored.names if stored.is_number(n)}
 
 
 def _is_npz(path: pathlib.Path) -> bool:

@@ -92,11 +92,13 @@ class Hdf5Arrays:
       raise KeyError(f'{self.path} has no array {name!r}')
     return self._read(dataset, f'the array {name!r:.80} is')
 
-  def dtype(self, name: str) -> np.dtype | None:
-    """Of an array, without reading it; None where there is no such array."""
+  def is_number(self, name: str) -> bool:
+    """Whether an array is of numbers, or of two bytes, as a bfloat16 is."""
     dataset = self._dataset(name)
     with self._reading(f': the array {name!r:.80} is damaged'):
-      return None if dataset is None else dataset.dtype
+      return dataset is not None and (
+        dataset.dtype.kind in 'biuf' or dataset.dtype == np.dtype('V2')
+      )
 
   def close(self) -> None:
     self._file.close()
@@ -196,6 +198,8 @@ class Hdf5Features(Hdf5Arrays):
     return dataset
 
   def _attribute(self, name: str) -> str | None:
+    import h5py
+
     with self._reading(f': its {name} is damaged'):
       _check_heaps(self.path)
       if name not in self._file.attrs:
@@ -203,6 +207,9 @@ class Hdf5Features(Hdf5Arrays):
       stored = self._file.attrs.get_id(name)
       if stored.shape != () or stored.get_storage_size() > _SEARCHED:
         raise ValueError('it is an array, or too long')
+      # Lists of other kinds would end the process where they are damaged.
+      if not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
+        raise ValueError(f'it is {stored.dtype}, expected a text')
       value = self._file.attrs[name]
       if not isinstance(value, str):
         raise ValueError(f'it is {type(value).__name__}, expected a text')
