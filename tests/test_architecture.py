@@ -35,7 +35,10 @@ TRAINER_KNOWS_NOT = {'delta', 'retrieval', 'models', 'convert', 'report'}
 # A task is handed to the trainer; of it, tasks know sums over devices alone.
 TASKS_KNOW = {'parallel'}
 FENCES = {
-  'orbax': {'deltax/training/checkpoints.py'},
+  'orbax': {
+    'deltax/training/checkpoints.py',
+    'deltax/convert/weights/orbax_folder.py',
+  },
   'clu': {'deltax/training/writers.py'},
   'tensorboard': {'deltax/training/writers.py'},
   'tensorboardX': {'deltax/training/writers.py'},

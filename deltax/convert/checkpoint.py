@@ -12,6 +12,7 @@ from deltax.convert import torch_file
 from deltax.convert.delta import delta_from_state_dict
 from deltax.convert.state_dict import (
   FRAME,
+  UNREAD,
   fits_network,
   from_state_dict,
   module_path,
@@ -103,11 +104,11 @@ def read_checkpoint(
     ValueError: it holds no state dict, or two arrays of one name.
   """
   held = torch_file.read(path)
-  found, state = _state_dict(held, path), {}
+  found, state = state_dict_of(held, path), {}
   ignored = [f'{place} ({name})' for place, name in inert_objects(held)]
   for key, array in found.items():
     name = _PREFIX.sub('', key.replace(_COMPILED, ''))
-    if _WRAPPING.match(name) or name.endswith('num_batches_tracked'):
+    if _WRAPPING.match(name) or name.endswith(UNREAD):
       ignored.append(key)
     elif name in state:
       raise ValueError(f'{path} holds {name} twice, under different prefixes')
@@ -227,7 +228,16 @@ def read_costs(
   return dict(zip(paths, costs.tolist(), strict=True))
 
 
-def _state_dict(found: Any, path: str | os.PathLike) -> dict[str, np.ndarray]:
+def state_dict_of(found: Any, path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """The state dict among what a PyTorch file holds.
+
+  Args:
+    found: what `torch_file.read` gives.
+    path: of the file, for messages.
+
+  Raises:
+    ValueError: there is none.
+  """
   for _ in _PLACES:  # a state dict may lie in a dict, and that in another
     place = next((key for key in _PLACES if _is_dict(found, key)), None)
     if place is None:

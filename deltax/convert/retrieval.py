@@ -12,6 +12,7 @@ from flax import traverse_util
 from deltax import retrieval
 from deltax.convert import torch_file
 from deltax.convert.state_dict import (
+  UNREAD,
   StateDict,
   refuse,
   shown_keys,
@@ -19,7 +20,6 @@ from deltax.convert.state_dict import (
   without_prefix,
 )
 
-_UNREAD = 'num_batches_tracked'
 _LEAVES = {
   'kernel': 'weight',
   'scale': 'weight',
@@ -84,7 +84,7 @@ def retrieval_variables(
   problems += [
     f'left over: {key} {tuple(np.shape(array))}'
     for key, array in state_dict.items()
-    if key not in read and not key.endswith(_UNREAD)
+    if key not in read and not key.endswith(UNREAD)
   ]
   refuse(problems, name)
   return traverse_util.unflatten_dict(found)

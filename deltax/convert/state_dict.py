@@ -21,8 +21,8 @@ from deltax import models
 FRAME = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 StateDict = Mapping[str, np.ndarray]
 _SHOWN = 8  # keys that a message names
-_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}  # of PyTorch's kernels, in the order here
-_IGNORED = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
+_KERNELS = (2, 4)  # axes of PyTorch's, of layers and convolutions
+UNREAD = 'num_batches_tracked'  # PyTorch's count of updates; nothing reads it
 
 
 def module_path(name: str) -> tuple[str, ...]:
@@ -59,27 +59,44 @@ def without_prefix(
   Raises:
     ValueError: the network is there twice.
   """
-  counts = collections.Counter()
-  for key in state_dict:
-    parts = key.split('.')
-    for start in range(len(parts)):
-      if fits('.'.join(parts[start:])):
-        counts['.'.join([*parts[:start], ''])] += 1
-  most = max(counts.values(), default=0)
-  if counts[''] == most:
-    return dict(state_dict), ()
-  best = [prefix for prefix, count in counts.items() if count == most]
+  best, _ = best_prefixes(state_dict, fits)
   if len(best) > 1:
     raise ValueError(
       f'the state dict holds {name} twice, under {" and ".join(best)}'
     )
   prefix = best[0]
+  if not prefix:
+    return dict(state_dict), ()
   kept = {
     key.removeprefix(prefix): array
     for key, array in state_dict.items()
     if key.startswith(prefix)
   }
   return kept, tuple(key for key in state_dict if not key.startswith(prefix))
+
+
+def best_prefixes(
+  keys: Iterable[str], fits: Callable[[str], bool]
+) -> tuple[list[str], int]:
+  """The prefixes with which most keys fit, and how many do.
+
+  Args:
+    keys: names of parts with dots between them.
+    fits: whether a key less a prefix is one that is looked for.
+
+  Returns:
+    The prefixes, each with its dot; where '' is as good as others, it alone.
+  """
+  counts = collections.Counter()
+  for key in keys:
+    parts = key.split('.')
+    for start in range(len(parts)):
+      if fits('.'.join(parts[start:])):
+        counts['.'.join([*parts[:start], ''])] += 1
+  most = max(counts.values(), default=0)
+  if counts[''] == most:
+    return [''], most
+  return [prefix for prefix, count in counts.items() if count == most], most
 
 
 def fits_network(name: str, *, num_classes: int = 1) -> Callable[[str], bool]:
@@ -200,15 +217,15 @@ def shapes_by_kind(state_dict: StateDict) -> Any:
   shapes = {}
   for key, array in state_dict.items():
     module, _, leaf = key.rpartition('.')
-    axes = _AXES.get(array.ndim)
+    is_kernel = array.ndim in _KERNELS
     kind = {
-      'weight': ('params', 'kernel' if axes else 'scale'),
+      'weight': ('params', 'kernel' if is_kernel else 'scale'),
       'bias': ('params', 'bias'),
       'running_mean': ('batch_stats', 'mean'),
       'running_var': ('batch_stats', 'var'),
     }.get(leaf)
     if kind:
-      shape = [array.shape[axis] for axis in axes] if axes else array.shape
+      shape = (kernel_here(array) if is_kernel else array).shape
       path = (kind[0], *module_path(module), kind[1])
       shapes[path] = jax.ShapeDtypeStruct(shape, jnp.float32)
   return traverse_util.unflatten_dict(shapes)
@@ -231,7 +248,7 @@ def fill(
   found, problems = {}, []
   for key, array in state_dict.items():
     module, _, leaf = key.rpartition('.')
-    if leaf == _IGNORED:
+    if leaf == UNREAD:
       continue
     target = _leaf(wanted, module_path(module), leaf)
     if target is None:
@@ -263,8 +280,7 @@ def to_flax(
     The float32 array (None if its shape is wrong), and a list of problems.
   """
   array = np.asarray(array)
-  axes = _AXES.get(array.ndim)
-  value = array.transpose(axes) if axes else array
+  value = kernel_here(array) if array.ndim in _KERNELS else array
   if len(shape) == 2 and value.shape[:-2] == (1, 1):
     value = value[0, 0]
   if value.shape != tuple(shape):
@@ -279,12 +295,24 @@ def to_flax(
   return jax.device_put(value), problems
 
 
-def refuse(problems: list[str], name: str) -> None:
+def kernel_here(array: np.ndarray) -> np.ndarray:
+  """A kernel of PyTorch, `[N, C, ...]`, as flax has it, `[..., C, N]`.
+
+  Example:
+    >>> kernel_here(np.zeros((8, 3, 5, 7))).shape
+    (5, 7, 3, 8)
+  """
+  return array.transpose(*range(2, array.ndim), 1, 0)
+
+
+def refuse(
+  problems: list[str], name: str, what: str = 'the state dict'
+) -> None:
   """Raises one ValueError that lists `problems`, if there are any."""
   if problems:
+    count = f'{len(problems)} problem{"s" * (len(problems) > 1)}'
     raise ValueError(
-      f'the state dict does not fit {name}: {len(problems)} problems\n  '
-      + '\n  '.join(problems)
+      f'{what} does not fit {name}: {count}\n  ' + '\n  '.join(problems)
     )
 
 

@@ -7,8 +7,11 @@ import json
 import pathlib
 import pickle
 import sys
+from unittest import mock
 
 import av
+import flax.serialization
+import h5py
 import jax
 import jax.numpy as jnp
 import mutators
@@ -22,7 +25,7 @@ from deltax import experiment, training
 from deltax.commands.network import compare
 from deltax.commands.network import run as run_command
 from deltax.commands.videos import info
-from deltax.convert import read_checkpoint, torch_file
+from deltax.convert import read_checkpoint, torch_file, weights
 from deltax.data.features import annotations, similarities
 from deltax.data.features.hdf5 import Hdf5Features, write_hdf5
 from deltax.data.features.store import FeatureStore
@@ -82,6 +85,25 @@ def read_torch(path):
     torch_file.read(path)
 
 
+# Weights of other forms.
+
+
+def make_weights(folder):
+  tree = {'params': {'conv': {'kernel': floats(3, 3, 2, 4), 'bias': floats(4)}}}
+  np.savez(folder / 'a.npz', **{'params/conv/bias': floats(4), 'x': floats(2)})
+  state = {**tree, 'opt_state': [tree, None], 'step': 3, 'rate': 0.5j}
+  with mock.patch.object(flax.serialization, 'MAX_CHUNK_SIZE', 64):
+    content = flax.serialization.msgpack_serialize(
+      flax.serialization.to_state_dict(state)
+    )
+  (folder / 'a.msgpack').write_bytes(content)
+
+
+def read_weights(path):
+  for array in weights.read_arrays(path).values():
+    np.array(array)
+
+
 # Features, and what is known of videos.
 
 
@@ -99,9 +121,16 @@ def make_hdf5(folder):
   )
   write_hdf5(folder / 'packed.hdf5', features)
   write_hdf5(folder / 'plain.hdf5', features, gzip=None)
+  with h5py.File(folder / 'keras.h5', 'w') as file:
+    file['layers/conv/vars/0'] = floats(3, 3, 2, 4)
+    file['layers/conv/vars/1'] = floats(4).astype(np.float16)
+    file['layers/words/vars/0'] = np.array([b'a', b'bc'])
 
 
 def read_hdf5(path):
+  if path.name == 'keras.h5':
+    read_weights(path)
+    return
   with Hdf5Features(path) as features:
     _read_features(features)
 

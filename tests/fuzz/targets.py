@@ -139,6 +139,12 @@ TARGETS = {
       _one({'.pth': mutators.damage_zip}),
     ),
     Target(
+      'weights',
+      inputs.make_weights,
+      _each(inputs.read_weights),
+      _one(_NPZ),
+    ),
+    Target(
       'hdf5',
       inputs.make_hdf5,
       _each(inputs.read_hdf5),

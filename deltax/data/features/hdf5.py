@@ -1,7 +1,8 @@
-"""Features of videos in the published HDF5 layout.
+"""Arrays of HDF5 files, and features of videos in the published layout.
 
-One data set a video, float32 `[T, R, D]`, at its id; an id with a slash lies in
-groups. Source: the files released with Distill-and-Select, IJCV 2022.
+The latter has one data set a video, float32 `[T, R, D]`, at its id; an id with
+a slash lies in groups. Source: the files released with Distill-and-Select, IJCV
+2022.
 """
 
 import contextlib
@@ -10,12 +11,13 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from deltax import files, plain
 from deltax.data.features.shards.records import FeatureError
+from deltax.errors import DeltaxError
 
 # How h5py tells what HDF5 finds damaged.
 _DAMAGE = (
@@ -31,8 +33,10 @@ _DENSEST = 1032  # times that deflate packs at best
 _ALWAYS, _PACKED = 256 << 20, 4
 
 
-class Hdf5Features:
-  """Reads a file; `name in features`, `features[name]`, `len(features)`.
+class Hdf5Arrays:
+  """Reads a file; `name in arrays`, `arrays[name]`, `len(arrays)`.
+
+  Nothing is read but what the file itself holds: no link is followed.
 
   Args:
     path: the file.
@@ -42,6 +46,8 @@ class Hdf5Features:
     ValueError: it is no HDF5 file.
   """
 
+  damaged: type[DeltaxError] = DeltaxError  # what is raised for such a file
+
   def __init__(self, path: str | os.PathLike):
     import h5py
 
@@ -50,20 +56,6 @@ class Hdf5Features:
       raise FileNotFoundError(f'{path}: no such file')
     with self._reading(' is no readable HDF5 file'):
       self._file = h5py.File(self.path, 'r')
-
-  @property
-  def fingerprint(self) -> str | None:
-    """Of what made the features; None where the file does not tell."""
-    return self._attribute('fingerprint')
-
-  @property
-  def description(self) -> dict[str, Any]:
-    """What made the features, as plain values; empty if the file is silent."""
-    text = self._attribute('description')
-    if text is None:
-      return {}
-    with self._reading(': its description is damaged'):
-      return plain.check(plain.loads(text), plain.DICT, 'the description')
 
   @functools.cached_property
   def names(self) -> tuple[str, ...]:
@@ -88,47 +80,39 @@ class Hdf5Features:
   def __len__(self) -> int:
     return len(self.names)
 
-  def shape(self, name: str) -> tuple[int, int, int]:
-    """(T, R, D) of a video, without reading it."""
-    return _three(self._features(name).shape)
-
   def __getitem__(self, name: str) -> np.ndarray:
-    """Regions of a video, float32 `[T, R, D]`; R is 1 where it is not stored.
+    """An array as it is stored.
 
     Raises:
-      KeyError: there is no such video.
-      FeatureError: it cannot be read.
+      KeyError: there is no such array.
+      DeltaxError: it cannot be read.
     """
-    dataset = self._features(name)
-    with self._reading(f': the features of {name!r:.80} are damaged'):
-      _check_stored(dataset, self.path.stat().st_size)
-      values = dataset[()]
-    with np.errstate(over='ignore'):  # of float64 and wider
-      return values.reshape(_three(values.shape)).astype(np.float32)
+    dataset = self._dataset(name)
+    if dataset is None:
+      raise KeyError(f'{self.path} has no array {name!r}')
+    return self._read(dataset, f'the array {name!r:.80} is')
+
+  def is_number(self, name: str) -> bool:
+    """Whether an array is of numbers, or of two bytes, as a bfloat16 is."""
+    dataset = self._dataset(name)
+    with self._reading(f': the array {name!r:.80} is damaged'):
+      return dataset is not None and (
+        dataset.dtype.kind in 'biuf' or dataset.dtype == np.dtype('V2')
+      )
 
   def close(self) -> None:
     self._file.close()
 
-  def __enter__(self) -> 'Hdf5Features':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, *error: object) -> None:
     self.close()
 
-  def _features(self, name: str):
-    """The data set of a video, of a type and shape that features may have."""
-    dataset = self._dataset(name)
-    if dataset is None:
-      raise KeyError(f'{self.path} has no features of {name!r}')
-    with self._reading(f': the features of {name!r:.80} are damaged'):
-      shape, dtype = dataset.shape, dataset.dtype
-    if dtype.kind != 'f' or shape is None or len(shape) not in (2, 3):
-      raise FeatureError(
-        f'{self.path}: {name!r:.80} is {dtype} '
-        f'{"without a shape" if shape is None else list(shape)}, expected '
-        'float [T, R, D]'
-      )
-    return dataset
+  def _read(self, dataset: Any, what: str) -> np.ndarray:
+    with self._reading(f': {what} damaged'):
+      _check_stored(dataset, self.path.stat().st_size)
+      return dataset[()]
 
   def _dataset(self, name):
     import h5py
@@ -145,19 +129,6 @@ class Hdf5Features:
       item = self._file.get(name)
       return item if isinstance(item, h5py.Dataset) else None
 
-  def _attribute(self, name: str) -> str | None:
-    with self._reading(f': its {name} is damaged'):
-      _check_heaps(self.path)
-      if name not in self._file.attrs:
-        return None
-      stored = self._file.attrs.get_id(name)
-      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
-        raise ValueError('it is an array, or too long')
-      value = self._file.attrs[name]
-      if not isinstance(value, str):
-        raise ValueError(f'it is {type(value).__name__}, expected a text')
-      return value
-
   @contextlib.contextmanager
   def _reading(self, problem: str) -> Iterator[None]:
     """Tells what the library finds damaged, in whatever way, as one error."""
@@ -165,7 +136,84 @@ class Hdf5Features:
       yield
     except _DAMAGE as error:
       reason = (str(error) or type(error).__name__).splitlines()[0]
-      raise FeatureError(f'{self.path}{problem}: {reason}') from error
+      raise self.damaged(f'{self.path}{problem}: {reason}') from error
+
+
+class Hdf5Features(Hdf5Arrays):
+  """Reads a file; `name in features`, `features[name]`, `len(features)`.
+
+  Args:
+    path: the file.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is no HDF5 file.
+  """
+
+  damaged = FeatureError
+
+  @property
+  def fingerprint(self) -> str | None:
+    """Of what made the features; None where the file does not tell."""
+    return self._attribute('fingerprint')
+
+  @property
+  def description(self) -> dict[str, Any]:
+    """What made the features, as plain values; empty if the file is silent."""
+    text = self._attribute('description')
+    if text is None:
+      return {}
+    with self._reading(': its description is damaged'):
+      return plain.check(plain.loads(text), plain.DICT, 'the description')
+
+  def shape(self, name: str) -> tuple[int, int, int]:
+    """(T, R, D) of a video, without reading it."""
+    return _three(self._features(name).shape)
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    """Regions of a video, float32 `[T, R, D]`; R is 1 where it is not stored.
+
+    Raises:
+      KeyError: there is no such video.
+      FeatureError: it cannot be read.
+    """
+    dataset = self._features(name)
+    values = self._read(dataset, f'the features of {name!r:.80} are')
+    with np.errstate(over='ignore'):  # of float64 and wider
+      return values.reshape(_three(values.shape)).astype(np.float32)
+
+  def _features(self, name: str):
+    """The data set of a video, of a type and shape that features may have."""
+    dataset = self._dataset(name)
+    if dataset is None:
+      raise KeyError(f'{self.path} has no features of {name!r}')
+    with self._reading(f': the features of {name!r:.80} are damaged'):
+      shape, dtype = dataset.shape, dataset.dtype
+    if dtype.kind != 'f' or shape is None or len(shape) not in (2, 3):
+      raise FeatureError(
+        f'{self.path}: {name!r:.80} is {dtype} '
+        f'{"without a shape" if shape is None else list(shape)}, expected '
+        'float [T, R, D]'
+      )
+    return dataset
+
+  def _attribute(self, name: str) -> str | None:
+    import h5py
+
+    with self._reading(f': its {name} is damaged'):
+      _check_heaps(self.path)
+      if name not in self._file.attrs:
+        return None
+      stored = self._file.attrs.get_id(name)
+      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
+        raise ValueError('it is an array, or too long')
+      # Lists of other kinds would end the process where they are damaged.
+      if not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
+        raise ValueError(f'it is {stored.dtype}, expected a text')
+      value = self._file.attrs[name]
+      if not isinstance(value, str):
+        raise ValueError(f'it is {type(value).__name__}, expected a text')
+      return value
 
 
 def _check_heaps(path: pathlib.Path) -> None:

@@ -186,6 +186,18 @@ def test_attributes_are_texts_or_refused(published, attribute, value):
       getattr(features, attribute)
 
 
+def test_a_list_of_no_known_kind_does_not_end_the_process(published):
+  with h5py.File(published, 'a') as file:
+    file.attrs['fingerprint'] = 'ab12'
+  content = bytearray(published.read_bytes())
+  kind = content.index(b'\x19\x01\x01', content.index(b'fingerprint'))
+  content[kind + 1] = 0x09  # a text is 1, a list 0
+  published.write_bytes(content)
+  with Hdf5Features(published) as features:
+    with pytest.raises(FeatureError, match='its fingerprint is damaged'):
+      print(features.fingerprint)
+
+
 def test_a_damaged_list_of_names_is_refused(published):
   content = published.read_bytes()
   published.write_bytes(content.replace(b'SNOD', b'SNOX'))
