@@ -19,6 +19,7 @@ COMMANDS = {
   'network': (
     'your network',
     {
+      'distill': 'a network that is trained already, on videos without labels',
       'run': 'a trained network on a video: the video annotated, and its speed',
       'label': 'labels for the frames of a data set, to train on',
       'profile': 'milliseconds of every layer and student, measured here',
@@ -52,7 +53,6 @@ COMMANDS = {
     },
   ),
 }
-RENAMED = {'distill': 'iterate'}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -112,7 +112,7 @@ def _named(first: str) -> tuple[str, str]:
   }
   if name not in folders:
     near = difflib.get_close_matches(name, folders, 1)
-    meant = RENAMED.get(name) or ''.join(near)
+    meant = ''.join(near)
     parser.error(
       f'there is no command {name!r}; '
       + (f'is {meant!r} meant?' if meant else f'known: {", ".join(folders)}')

@@ -69,7 +69,7 @@ class DeltaRow(NamedTuple):
     teacher_per_distance: the teacher's on the same frames.
     copied_score: of the teacher's answer on the key frame, in place of one on
       each later frame, on the same frames.
-    copied_per_distance: `interval` scores of the same; empty where it was not
+    copied_per_distance: `interval` scores of the same; None where they were not
       measured.
   """
 
@@ -84,7 +84,7 @@ class DeltaRow(NamedTuple):
   per_distance: Sequence[Measured] = ()
   teacher_per_distance: Sequence[Measured] = ()
   copied_score: Measured = None
-  copied_per_distance: Sequence[Measured] = ()
+  copied_per_distance: Sequence[Measured] | None = None
 
 
 class Milliseconds(NamedTuple):
@@ -267,11 +267,13 @@ class PictureShot(NamedTuple):
     frame: uint8 `[H, W, 3]`.
     caption: text.
     pictures: uint8 `[h, w, 3]` by what they show; all frames have the same.
+    colours: what those in the pictures mean, by a name.
   """
 
   frame: np.ndarray
   caption: str
   pictures: Mapping[str, np.ndarray]
+  colours: Mapping[str, str] = {}
 
 
 Shot = LabelShot | BoxShot | PictureShot

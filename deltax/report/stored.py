@@ -41,6 +41,7 @@ _FORMS = {
   Sequence[int]: [plain.COUNT],
   Sequence[Sequence[int]]: [[plain.COUNT]],
   Sequence[Measured]: [_MEASURED],
+  Sequence[Measured] | None: [_MEASURED],
   Mapping[str, Measured]: {str: _MEASURED},
 }
 

@@ -235,15 +235,17 @@ def details(results: Results) -> str:
   ]
   longest = max((row.interval for row in results.delta), default=0)
   head = f'{metric.text} at distance'
-  distances = [(head, [str(d) for d in range(longest)])]
+  shown = [d for d in range(longest) if d < 10 or d % 5 == 4]
+  distances = [(head, [str(d) for d in shown])]
   for row in results.delta:
     for name, scores in (
       ('teacher', row.teacher_per_distance),
       ('delta', row.per_distance),
       *([('copied', copied)] if (copied := row.copied_per_distance) else []),
     ):
-      cells = [number(points(score), 1) for score in scores]
-      cells += [''] * (longest - len(cells))
+      cells = [
+        number(points(scores[d]), 1) if d < len(scores) else '' for d in shown
+      ]
       distances.append((f'interval {row.interval}, {name}', cells))
   ms, gmacs = results.ms, results.gmacs
   frames = [('one frame', ['ms', 'GMACs'])] + [

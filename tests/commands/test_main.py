@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_library(capsys):
 
 @pytest.mark.parametrize(
   ('typed', 'meant'),
-  [('serch', 'search'), ('Index', 'index'), ('distill', 'iterate')],
+  [('serch', 'search'), ('Index', 'index'), ('distil', 'distill')],
 )
 def test_a_command_that_does_not_exist_suggests_one(capsys, typed, meant):
   status, told = ended(capsys, typed)

@@ -27,12 +27,14 @@ from deltax import experiment, plain, training
 from deltax.commands import folders
 from deltax.commands.network import compare
 from deltax.commands.sizes import read_size
+
 # CHOOSING
 from deltax.tasks.imitation.kinds import KINDS
 from deltax.tasks.imitation.recipe import recipe
 
 PROBE = 12  # steps that tell how many there are in a minute
 LEAST = 20  # steps of a training by minutes
+FARTHEST = 30  # frames from a key frame that the drift is shown to
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--weights',
     required=True,
-    help='file of safetensors, npz, msgpack, HDF5 or PyTorch, folder of orbax or '
-    'of a run',
+    help='file (safetensors, npz, msgpack, HDF5, PyTorch), or folder of orbax '
+    'or of a run',
   )
   parser.add_argument(
     '--mapping',
@@ -139,8 +141,11 @@ def run(arguments: argparse.Namespace) -> None:
     FileNotFoundError: there is no such file or folder.
   """
   folders.check_folder(arguments.out)
+  if arguments.interval < 2:
+    raise ValueError(f'--interval is at least 2, got {arguments.interval}')
   config = _filled(arguments)
   experiment.build(config)  # before any video is read
+  _fit_clips(config, arguments.interval)
   if not arguments.target:
     return _one(arguments.out, config, arguments.minutes)
   named = {arguments.out / f'target_{x:g}': x for x in arguments.target}
@@ -186,7 +191,8 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
       'bgr': arguments.bgr,
     },
   }
-  task['delta']['intervals'] = sorted({arguments.interval, 30, 5})
+  intervals = {max(2, arguments.interval // 2), arguments.interval, FARTHEST}
+  task['delta']['intervals'] = sorted(intervals)
   described['options'] |= {
     'videos': tuple(arguments.videos),
     'held_out': tuple(arguments.held_out),
@@ -204,6 +210,24 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
   }
   config['title'] = f"{arguments.network}: its deltas on videos of one's own"
   return config
+
+
+def _fit_clips(config: dict[str, Any], interval: int) -> None:
+  """Evaluates on clips as long as the videos that are held out allow.
+
+  Raises:
+    ValueError: they do not even have `interval` frames.
+  """
+  evaluation, delta = config['data']['evaluation'], config['task']['delta']
+  for length in sorted({FARTHEST + 1, interval + 1, interval}, reverse=True):
+    evaluation['clip_length'] = length
+    try:
+      experiment.dataset(config, 'evaluation')
+      break
+    except ValueError:
+      if length == interval:
+        raise
+  delta['intervals'] = [n for n in delta['intervals'] if n <= length]
 
 
 def _three(given: list[float] | None) -> float | list[float] | None:

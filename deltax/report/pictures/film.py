@@ -38,7 +38,10 @@ def _pictures(film) -> str:
     name: functools.partial(lambda shot, name: shot.pictures[name], name=name)
     for name in film[0].pictures
   }
-  return _columns(film, rows)
+  colours = film[0].colours
+  return _columns(film, rows) + (
+    legend(colours, 'differences:') if colours else ''
+  )
 
 
 def _labels(film, palette, colours) -> str:

@@ -14,9 +14,9 @@ _HEAT = np.array(
   [(18, 16, 28), (84, 30, 110), (190, 60, 80), (246, 150, 40), (252, 250, 190)]
 )
 BINARY = {  # of what is yes for one, the other, both, neither
-  'neither': '#15181c',
+  'nothing for either': '#15181c',
   'only the network': '#c06a00',
-  'only the other': '#0b66ad',
+  'only delta, or the copy': '#0b66ad',
   'both': '#e4e6e8',
 }
 
@@ -110,6 +110,25 @@ def difference(
     spread = np.linalg.norm(target.std((0, 1)))
     picture = heat(off / (spread or 1))
   return _sized(picture, size)
+
+
+def keys_of(kind: str) -> dict[str, str]:
+  """Names of the colours of `difference`; none for heat."""
+  if kind in ('classes', 'class_probabilities'):
+    return dict(labels.CHANGES)
+  return dict(BINARY) if kind in ('logits', 'probabilities') else {}
+
+
+def prepared(frame: np.ndarray) -> np.ndarray:
+  """What a network takes, `[h, w, C]`, stretched to uint8 `[h, w, 3]`.
+
+  The first three channels, in their order: blue in the place of red is seen.
+  """
+  frame = np.asarray(frame, np.float64)
+  low, span = frame.min(), np.ptp(frame) or 1.0
+  channels = frame[..., :3] if frame.shape[-1] >= 3 else frame[..., :1]
+  picture = np.broadcast_to(channels, (*frame.shape[:-1], 3))
+  return _bytes((picture - low) / span)
 
 
 def as_map(output: np.ndarray) -> np.ndarray:

@@ -111,9 +111,9 @@ def _value_loss(own, target, axis_name):
   target = jax.lax.stop_gradient(target)
   axes = tuple(range(target.ndim - 1))
   # All devices must divide by the same spread.
-  mean = mean_over_devices(target.mean(axes), axis_name)
-  square = mean_over_devices(jnp.square(target - mean).mean(axes), axis_name)
-  spread = jnp.sqrt(square)
+  mean = mean_over_devices(target.mean(axes, keepdims=True), axis_name)
+  squares = jnp.square(target - mean).mean(axes, keepdims=True)
+  spread = jnp.sqrt(mean_over_devices(squares, axis_name))
   off = (own - target) / jnp.where(spread > 0, spread, 1)
   size = jnp.abs(off)
   return _mean(jnp.where(size < 1, 0.5 * jnp.square(off), size - 0.5))
@@ -121,22 +121,14 @@ def _value_loss(own, target, axis_name):
 
 def _value_counts(own, target):
   axes = tuple(range(2, target.ndim))
-  size = target[0, 0].size
-  # About the frame's own mean: sums of squares far from zero lose digits.
-  mean = target.mean(axes, keepdims=True)
-  rows = (
-    jnp.square(own - target).sum(axes),
-    jnp.square(target - mean).sum(axes),
-    size * mean.reshape(mean.shape[:2]),
-    size * jnp.square(mean.reshape(mean.shape[:2])),
-    jnp.full(target.shape[:2], size),
-  )
-  return {'moments': jnp.stack(rows, -1)}
+  # About each clip's own mean: sums of squares far from zero lose digits.
+  mean = target.mean((1, *axes), keepdims=True)
+  parts = jnp.square(own - target), jnp.square(target - mean)
+  return {'squares': jnp.stack([x.sum(axes) for x in parts], -1)}
 
 
 def _value_scores(counts):
-  missed, within, total, square, places = np.asarray(counts['moments'])
-  spread = within + square - total**2 / max(places, 1)
+  missed, spread = np.asarray(counts['squares'], np.float64)
   if not spread > 0:
     return {'closeness': 1.0 if missed == 0 else 0.0}
   return {'closeness': float(max(0.0, 1 - np.sqrt(missed / spread)))}

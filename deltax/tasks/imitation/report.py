@@ -1,7 +1,7 @@
 """What imitation won: agreement, costs, times and pictures for a page."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,13 @@ import numpy as np
 
 from deltax.data.labels import DataInfo
 from deltax.report.contents import Metric, Page, PictureShot
-from deltax.report.pictures.outputs import difference, painter, palette_of
+from deltax.report.pictures.outputs import (
+  difference,
+  keys_of,
+  painter,
+  palette_of,
+  prepared,
+)
 from deltax.tasks.imitation import outputs as outputs_of
 from deltax.tasks.imitation.drawing import make_drawing
 from deltax.tasks.imitation.kinds import EXTRAS, KINDS, class_scores
@@ -51,7 +57,12 @@ def make_report(
   return gather(
     params,
     model_state,
-    kind=_kind(kinds, outputs_of.named(outputs), options.get('draw', '')),
+    kind=_kind(
+      kinds,
+      outputs_of.named(outputs),
+      options.get('draw', ''),
+      brought.prepare,
+    ),
     net=brought.net,
     baseline=None,
     options=options,
@@ -61,7 +72,10 @@ def make_report(
 
 
 def _kind(
-  kinds: Mapping[str, str], shapes: Mapping[str, Any], draw: str
+  kinds: Mapping[str, str],
+  shapes: Mapping[str, Any],
+  draw: str,
+  prepare: Callable[[Any], Any],
 ) -> Kind:
   """How a page reads the scores of outputs of some kinds and shapes."""
   output, name = next(iter(kinds.items()))
@@ -94,7 +108,7 @@ def _kind(
     ),
     by_class=functools.partial(_by_class, output, classes),
     clips=_clips,
-    shot=functools.partial(_shot, output, name, draw),
+    shot=functools.partial(_shot, prepare, output, name, draw),
     info=DataInfo(
       tuple(f'class {k}' for k in range(classes)),
       palette_of(classes),
@@ -152,7 +166,7 @@ def _clips(counts: Mapping[str, np.ndarray], dataset: Sequence[Batch]):
 
 
 def _shot(
-  output, kind, draw, batch, row, t, caption, seen: Seen
+  prepare, output, kind, draw, batch, row, t, caption, seen: Seen
 ) -> PictureShot:
   frame = batch['frames'][row, t]
   size = frame.shape[:2]
@@ -169,8 +183,10 @@ def _shot(
     frame,
     caption,
     {
+      'as it is prepared': prepared(prepare(jnp.asarray(frame))),
       **dict(zip(names, pictures, strict=True)),
       'delta against network': difference(kind, target, delta, size),
       'copied against network': difference(kind, target, copied, size),
     },
+    keys_of(kind),
   )

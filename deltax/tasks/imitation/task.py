@@ -160,17 +160,18 @@ def _runs(
   objective: Objective, intervals: Sequence[int], whole: Any, clip: Array
 ) -> dict[str, Any]:
   """Outputs `[B, T, ...]` on a clip, by network and interval."""
-  # All rollouts are one compiled program; the first is the teacher's own.
+  net = objective.delta.net
+  frames = clip.swapaxes(0, 1)
+  exact = jax.lax.map(lambda x: net.run(whole['teacher'], x), frames)
+  exact = jax.tree.map(lambda x: x.swapaxes(0, 1), exact)
+  # All rollouts are one compiled program.
   outs = jax.lax.map(
     lambda interval: objective.delta.rollout(whole, clip, interval),
-    jnp.array((1, *intervals)),
-  )
-  exact, *others = (
-    jax.tree.map(lambda x, place=place: x[place], outs)
-    for place in range(1 + len(intervals))
+    jnp.array(intervals),
   )
   runs = {'teacher': exact}
-  for interval, own in zip(intervals, others, strict=True):
+  for place, interval in enumerate(intervals):
+    own = jax.tree.map(lambda x, place=place: x[place], outs)
     runs[f'delta_{interval}'] = own
     runs[f'copied_{interval}'] = outputs_of.copied(exact, interval)
   return runs

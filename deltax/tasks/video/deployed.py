@@ -18,6 +18,7 @@ from deltax.report.timing import milliseconds
 from deltax.types import Array, Carry, Params
 
 _INTERVALS = 20  # over which the frame times of streams are gathered
+_LONGEST = 60.0  # seconds that these may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,16 +118,22 @@ def measure(
 
 
 def measure_streams(
-  frozen: Frozen, frame: Array, interval: int, *, count: int = 4
-) -> StreamTimes:
+  frozen: Frozen, frame: Array, interval: int, ms: float, *, count: int = 4
+) -> StreamTimes | None:
   """Milliseconds of a frame of all of some parallel streams.
 
   Args:
     frozen: a delta network.
     frame: `[1, H, W, C]`, as it takes them; that of every stream.
     interval: distance of key frames, two or more.
+    ms: of a frame of one stream, the mean over an interval.
     count: of the streams.
+
+  Returns:
+    None for a network so slow that it would take longer than a minute.
   """
+  if _INTERVALS * interval * count * ms / 1000 > _LONGEST:
+    return None
   key = jax.jit(frozen.keyframe)
   step = jax.jit(frozen.step, donate_argnums=1)
   frames = jnp.repeat(frame, count, 0)

@@ -35,7 +35,8 @@ def shots(
   size, film = len(dataset[0]['mask']), []
   for clip in clips:
     batch, row = dataset[clip // size], clip % size
-    frames = batch['frames'][row][:interval]
+    shown = min(interval, DISTANCES[-1] + 1)
+    frames = batch['frames'][row][:shown]
     for t, seen in enumerate(_seen(networks, frames, prepare)):
       if t not in DISTANCES:
         continue

@@ -113,9 +113,11 @@ def gather(
   frozen = delta.freeze(whole, run.frame)
   stream = Streamer(frozen, interval=NO_KEY)
   results = _beside(results, run, evaluated, macs, alone, stream)
-  middle = results.delta[len(results.delta) // 2].interval
+  middle = results.delta[len(results.delta) // 2]
   results = results._replace(
-    streams=deployed.measure_streams(frozen, run.frame, middle)
+    streams=deployed.measure_streams(
+      frozen, run.frame, middle.interval, middle.ms
+    )
   )
   if latencies is not None:
     results = _predicted(results, latencies, delta.choose(whole), macs, run)
