@@ -84,7 +84,8 @@ def match(
   left = [path for path in wanted if path not in told]
   if left:
     keys = set(weights).difference(pairs.values())
-    pairs |= pairs_by_name(left, [key for key in weights if key in keys])
+    keys = [key for key in weights if key in keys]
+    pairs |= pairs_by_name(left, keys, getattr(arrays, 'layers', {}))
   is_torch = _is_torch(wanted, arrays, pairs)
   found, problems = {}, []
   for path, key in pairs.items():

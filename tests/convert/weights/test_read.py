@@ -110,6 +110,20 @@ def write_keras(path, variables):
     file['layers/drop/seed_generator/vars/0'] = np.zeros(2, np.uint32)
 
 
+def write_named_keras(path, variables):
+  """Layers are numbered by kind, and have their names besides."""
+  write_keras(path, variables)
+  with h5py.File(path, 'a') as file:
+    places = {key.rpartition('/')[0] for key in weights.read_arrays(path)}
+    for number, place in enumerate(sorted(places)):
+      _, *modules, vars_ = place.split('/')
+      if 'layers' in place and 'seed_generator' not in modules:
+        kind = f'kinds/layers/kind_{number}/{vars_}'
+        file.copy(file[place], kind)
+        file[kind].attrs['name'] = '_'.join(modules)
+    del file['layers']
+
+
 def write_old_keras(path, variables):
   names = {'scale': 'gamma', 'mean': 'moving_mean', 'var': 'moving_variance'}
   with h5py.File(path, 'w') as file:
@@ -129,6 +143,7 @@ WRITERS = {
   'a.msgpack': write_msgpack,
   'a.h5': write_hdf5,
   'a.weights.h5': write_keras,
+  'named.weights.h5': write_named_keras,
   'old.h5': write_old_keras,
   'a.pth': write_torch,
   'folder': write_orbax,

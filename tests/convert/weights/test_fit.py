@@ -13,7 +13,7 @@ import pytest
 from deltax.convert import weights
 from deltax.models import brought
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def draw(*shape):
