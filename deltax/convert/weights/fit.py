@@ -102,6 +102,8 @@ def match(
     if not any(fnmatch.fnmatchcase(key, pattern) for pattern in unused):
       shape = np.shape(arrays[key])
       problems.append(f'left over: {plain.written(key)} {shape}')
+  if mapping is None and pairs.keys() != wanted.keys():
+    name += ' by names alone, without a mapping'
   refuse(sorted(problems), name, 'the file of weights')
   _check_finite({pairs[path]: value for path, value in found.items()})
   # Not `jnp.asarray`, which compiles a program for every shape.

@@ -285,6 +285,15 @@ def test_all_that_is_wrong_is_listed():
   ]
 
 
+def test_that_a_mapping_may_help_is_said_where_there_is_none():
+  for mapping, told in (
+    (None, 'fit the net by names alone, without a mapping: 6 problems'),
+    (TABLE | {'params/stem/bias': 'b2'}, 'fit the net: 2 problems'),
+  ):
+    with pytest.raises(ValueError, match=told):
+      weights.match(ODD, NET, mapping, name='the net')
+
+
 def test_what_is_no_weight_may_be_left_over():
   beside = (
     *('opt_state/0/mu/stem/bias', 'optimizer/vars/0', 'x.optimizer.stem.bias'),

@@ -18,8 +18,9 @@ from flax import nnx, traverse_util
 from nnx_networks import ConvNeXt
 
 from deltax import delta, models
-from deltax.convert import weights
+from deltax.convert import packaged, weights
 from deltax.convert.state_dict import shapes_of
+from deltax.convert.weights.names import pairs_by_name
 
 
 @pytest.fixture(scope='module')
@@ -183,6 +184,30 @@ def test_a_state_of_training_gives_its_parameters(tmp_path, graph):
   )
   write_msgpack(tmp_path / 'a', state)
   same(weights.match(weights.read_arrays(tmp_path / 'a'), shapes), variables)
+
+
+@pytest.mark.parametrize('name', ['efficientdet_tiny', 'faster_rcnn_tiny'])
+def test_names_of_pytorch_are_those_of_networks_of_ours(name):
+  shapes = shapes_of(models.create(name, num_classes=5))
+  variables = torch_states.drawn(shapes)
+  same(weights.match(torch_states.plain_state(variables), shapes), variables)
+
+
+def test_a_published_file_of_pytorch_fits_by_name_and_by_table():
+  name = 'efficientnet_lite0'
+  package = packaged._PACKAGES[name]
+  try:
+    path = packaged._file(package, name)
+  except ModuleNotFoundError:
+    pytest.skip('its package is not installed')
+  arrays = weights.read_arrays(path)
+  expected = packaged.packaged_weights(name)
+  by_name = {package.rename(key): array for key, array in arrays.items()}
+  same(weights.match(by_name, expected), expected)
+  keys = {package.rename(key): key for key in arrays}
+  paths = pairs_by_name(flat(expected), keys)
+  table = {path: keys[key] for path, key in paths.items()}
+  same(weights.match(arrays, expected, table), expected)
 
 
 def test_halves_stay_what_they_are(tmp_path):
