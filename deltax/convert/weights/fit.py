@@ -45,7 +45,9 @@ def match(
   kernels tell, and where all of these are square, their being called `weight`.
   Kernels of transposed convolutions are taken from files of flax alone: others
   have them in another order, which shows in their shapes, or else only in their
-  names.
+  names. What nothing shows: a fully connected layer on a flattened map of more
+  than one pixel has its inputs channel by channel in PyTorch, pixel by pixel
+  here.
 
   Args:
     arrays: as `read_arrays` gives them.
