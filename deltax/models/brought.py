@@ -35,7 +35,8 @@ def load(name: str, options: Mapping[str, Any]) -> Net:
     name: of one of ours, as `deltax.models.create` takes it; or where its
       factory is, `package.module:factory` or `path/to/file.py:factory`: a
       function or class that gives a linen or nnx module, or such a module.
-      Files import what lies beside them.
+      Files import what lies beside them, when they are loaded or the factory
+      is called.
     options: keyword arguments. Where a factory wants `rngs` and is given none,
       it gets `nnx.Rngs(0)`: the weights come from elsewhere.
 

@@ -125,6 +125,7 @@ def make_hdf5(folder):
     file['layers/conv/vars/0'] = floats(3, 3, 2, 4)
     file['layers/conv/vars/1'] = floats(4).astype(np.float16)
     file['layers/words/vars/0'] = np.array([b'a', b'bc'])
+    file['layers/conv/vars'].attrs['name'] = 'stem'
 
 
 def read_hdf5(path):

@@ -45,7 +45,9 @@ def match(
   kernels tell, and where all of these are square, their being called `weight`.
   Kernels of transposed convolutions are taken from files of flax alone: others
   have them in another order, which shows in their shapes, or else only in their
-  names.
+  names. What nothing shows: a fully connected layer on a flattened map of more
+  than one pixel has its inputs channel by channel in PyTorch, pixel by pixel
+  here.
 
   Args:
     arrays: as `read_arrays` gives them.
@@ -84,7 +86,8 @@ def match(
   left = [path for path in wanted if path not in told]
   if left:
     keys = set(weights).difference(pairs.values())
-    pairs |= pairs_by_name(left, [key for key in weights if key in keys])
+    keys = [key for key in weights if key in keys]
+    pairs |= pairs_by_name(left, keys, getattr(arrays, 'layers', {}))
   is_torch = _is_torch(wanted, arrays, pairs)
   found, problems = {}, []
   for path, key in pairs.items():
@@ -101,6 +104,8 @@ def match(
     if not any(fnmatch.fnmatchcase(key, pattern) for pattern in unused):
       shape = np.shape(arrays[key])
       problems.append(f'left over: {plain.written(key)} {shape}')
+  if mapping is None and pairs.keys() != wanted.keys():
+    name += ' by names alone, without a mapping'
   refuse(sorted(problems), name, 'the file of weights')
   _check_finite({pairs[path]: value for path, value in found.items()})
   # Not `jnp.asarray`, which compiles a program for every shape.

@@ -7,7 +7,8 @@ A name is taken apart into words: `layer1.0.conv_1.weight` and
 import collections
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +34,11 @@ _BESIDE |= {'seed_generator', UNREAD}
 _VALUE = 'value'  # below which orbax has the array of an nnx variable
 
 
-def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
+def pairs_by_name(
+  paths: Iterable[str],
+  keys: Iterable[str],
+  layers: Mapping[str, str] = types.MappingProxyType({}),
+) -> dict[str, str]:
   """Keys of a file by the paths of a network that they are of.
 
   A key is that of a path if it is the same text, or if it has the same words
@@ -43,6 +48,8 @@ def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
   Args:
     paths: of the network's arrays, such as `params/conv1/kernel`.
     keys: of the file.
+    layers: names of layers by the part of a key before its last '/', where a
+      file has such besides.
 
   Returns:
     Pairs that are sure; a path or key without one is left out.
@@ -60,17 +67,17 @@ def pairs_by_name(paths: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
   """
   paths, keys = list(paths), list(keys)
   exact = {path: path for path in set(paths).intersection(keys)}
-  numbered, best, most, twice = _numbered(keys), {}, 0, []
+  best, most, twice = {}, 0, []
   for shared in ([], _shared(paths)):  # a part of a network is brought, or not
     # Digits apart from letters, if that tells more: `layer3` and `layer3_` may
-    # be two modules. Older Keras says each layer twice.
-    for split, taken in itertools.product(
-      (_fields, _tokens), (_parts, _single)
+    # be two modules.
+    for split, parts in itertools.product(
+      (_fields, _tokens), _readings(keys, layers)
     ):
       ours = _unique({p: _words(_parts(p), split) for p in paths})
       start = ''.join(f'{word}.' for word in split(shared))
       ours = {words.removeprefix(start): p for words, p in ours.items()}
-      theirs = _unique({k: _words(taken(k), split, numbered) for k in keys})
+      theirs = _unique({key: _words(parts[key], split) for key in parts})
       prefixes, count = best_prefixes(theirs, ours.__contains__)
       if len(prefixes) == 1:
         best = max(best, _paired(ours, theirs, prefixes[0]), key=len)
@@ -130,9 +137,29 @@ def _parts(name: str) -> list[str]:
   return parts
 
 
-def _single(name: str) -> list[str]:
-  """The parts from where the last module of a name is first named."""
-  parts = _parts(name)
+def _readings(
+  keys: Iterable[str], layers: Mapping[str, str]
+) -> Iterator[dict[str, list[str]]]:
+  """The parts of keys in the ways in which they may be meant."""
+  parts = {key: _parts(key) for key in keys}
+  counts = collections.Counter('/'.join(p[:-1]) for p in parts.values())
+  for key, (*modules, last) in parts.items():
+    if modules[-1:] == [_NUMBERED]:
+      order = _ORDERS.get(counts['/'.join(modules)], ())
+      known = last.isdecimal() and int(last) < len(order)
+      parts[key] = [*modules[:-1], order[int(last)] if known else '']
+  yield parts
+  yield {key: _single(own) for key, own in parts.items()}
+  places = {key: key.rpartition('/')[0] for key in parts}
+  yield {
+    key: [layers[place], parts[key][-1]]
+    for key, place in places.items()
+    if place in layers
+  }
+
+
+def _single(parts: list[str]) -> list[str]:
+  """Parts from where the last module is first named: old Keras has it twice."""
   if len(parts) < 3 or parts[-2] not in parts[:-2]:
     return parts
   return [*parts[: parts.index(parts[-2])], *parts[-2:]]
@@ -149,29 +176,13 @@ def _tokens(modules: Sequence[str]) -> list[str]:
 
 
 def _words(
-  parts: Sequence[str],
-  split: Callable[[Sequence[str]], list[str]],
-  numbered: Mapping[str, Sequence[str]] | None = None,
+  parts: Sequence[str], split: Callable[[Sequence[str]], list[str]]
 ) -> str:
   """The words of a name, joined with dots; '' where they are not known."""
   *modules, last = parts
   kind = _KIND.get(last.lower(), last)
-  if numbered and modules and modules[-1] == _NUMBERED:
-    order = numbered.get('/'.join(modules), ())
-    kind = order[int(last)] if last.isdigit() and int(last) < len(order) else ''
-    modules = modules[:-1]
   modules = [module for module in modules if module not in _COLLECTIONS]
   return '.'.join([*split(modules), kind]) if kind else ''
-
-
-def _numbered(keys: Iterable[str]) -> dict[str, Sequence[str]]:
-  """Kinds of arrays that only have numbers, by the place where these are."""
-  counts = collections.Counter(
-    '/'.join(parts[:-1])
-    for parts in map(_parts, keys)
-    if parts[-2:-1] == [_NUMBERED]
-  )
-  return {place: _ORDERS.get(count, ()) for place, count in counts.items()}
 
 
 def _unique(words: Mapping[str, str]) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """Any file of weights as numpy arrays by key."""
 
+import contextlib
 import os
 import pathlib
+import types
 import zipfile
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +22,18 @@ _ZIP = b'PK\x03\x04'
 _HEAD = 16  # bytes that tell what a file is
 
 
-def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+class Arrays(dict[str, np.ndarray]):
+  """Arrays by key.
+
+  Attributes:
+    layers: what layers are called, by the part of a key before its last '/':
+      Keras numbers them by their kinds, and has their names besides.
+  """
+
+  layers: Mapping[str, str] = types.MappingProxyType({})
+
+
+def read_arrays(path: str | os.PathLike) -> Arrays:
   """All arrays of a file of weights, by their keys in it.
 
   What a file is, its content says and not its name.
@@ -48,7 +62,9 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     raise FileNotFoundError(f'there is no file of weights {path}')
   if not arrays:
     raise DeltaxError(f'{path} holds no arrays')
-  return {key: _number(array) for key, array in arrays.items()}
+  numbers = Arrays({key: _number(array) for key, array in arrays.items()})
+  numbers.layers = getattr(arrays, 'layers', numbers.layers)
+  return numbers
 
 
 def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -63,10 +79,13 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   return state_dict_of(torch_file.read(path), path)
 
 
-def _read_hdf5(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _read_hdf5(path: pathlib.Path) -> Arrays:
   with Hdf5Arrays(path) as stored:
     # Others are texts, such as the words that a layer knows.
-    return {n: stored[n] for n in stored.names if stored.is_number(n)}
+    arrays = Arrays({n: stored[n] for n in stored.names if stored.is_number(n)})
+    with contextlib.suppress(DeltaxError):  # the keys are there all the same
+      arrays.layers = stored.texts('name')
+  return arrays
 
 
 def _is_npz(path: pathlib.Path) -> bool:

@@ -100,6 +100,21 @@ class Hdf5Arrays:
         dataset.dtype.kind in 'biuf' or dataset.dtype == np.dtype('V2')
       )
 
+  def texts(self, attribute: str) -> dict[str, str]:
+    """An attribute of all groups of arrays that have it, by their names.
+
+    Raises:
+      DeltaxError: one is damaged, or no text.
+    """
+    groups = {name.rpartition('/')[0] for name in self.names} - {''}
+    with self._reading(f': a {attribute} is damaged'):
+      _check_heaps(self.path, self.path.stat().st_size)
+    found = {
+      group: self._text(self._item(group), attribute)
+      for group in sorted(groups)
+    }
+    return {group: text for group, text in found.items() if text is not None}
+
   def close(self) -> None:
     self._file.close()
 
@@ -117,6 +132,13 @@ class Hdf5Arrays:
   def _dataset(self, name):
     import h5py
 
+    item = self._item(name)
+    return item if isinstance(item, h5py.Dataset) else None
+
+  def _item(self, name):
+    """A group or array; None where there is none."""
+    import h5py
+
     if not isinstance(name, str) or not _is_key(name):
       return None
     with self._reading(f': the place of {name!r:.80} is damaged'):
@@ -126,8 +148,25 @@ class Hdf5Arrays:
         link = self._file.get('/'.join(parts[:end]), getlink=True)
         if not isinstance(link, h5py.HardLink):
           return None
-      item = self._file.get(name)
-      return item if isinstance(item, h5py.Dataset) else None
+      return self._file.get(name)
+
+  def _text(self, item: Any, attribute: str) -> str | None:
+    """An attribute that is a text, once the heaps of texts are checked."""
+    import h5py
+
+    with self._reading(f': its {attribute} is damaged'):
+      if item is None or attribute not in item.attrs:
+        return None
+      stored = item.attrs.get_id(attribute)
+      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
+        raise ValueError('it is an array, or too long')
+      # Lists of other kinds would end the process where they are damaged.
+      if not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
+        raise ValueError(f'it is {stored.dtype}, expected a text')
+      value = item.attrs[attribute]
+      if not isinstance(value, str):
+        raise ValueError(f'it is {type(value).__name__}, expected a text')
+      return value
 
   @contextlib.contextmanager
   def _reading(self, problem: str) -> Iterator[None]:
@@ -198,35 +237,26 @@ class Hdf5Features(Hdf5Arrays):
     return dataset
 
   def _attribute(self, name: str) -> str | None:
-    import h5py
-
     with self._reading(f': its {name} is damaged'):
-      _check_heaps(self.path)
-      if name not in self._file.attrs:
-        return None
-      stored = self._file.attrs.get_id(name)
-      if stored.shape != () or stored.get_storage_size() > _SEARCHED:
-        raise ValueError('it is an array, or too long')
-      # Lists of other kinds would end the process where they are damaged.
-      if not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
-        raise ValueError(f'it is {stored.dtype}, expected a text')
-      value = self._file.attrs[name]
-      if not isinstance(value, str):
-        raise ValueError(f'it is {type(value).__name__}, expected a text')
-      return value
+      _check_heaps(self.path, _SEARCHED)
+    return self._text(self._file, name)
 
 
-def _check_heaps(path: pathlib.Path) -> None:
+def _check_heaps(path: pathlib.Path, searched: int) -> None:
   """Raises a ValueError for a heap of texts in which HDF5 would never end.
 
   It walks the objects of a heap by their sizes, and stays where one is zero.
   The heaps of a file's own attributes lie where it was begun or ended.
+
+  Args:
+    path: of the file.
+    searched: bytes at both ends of it in which heaps are looked for.
   """
   size = path.stat().st_size
   with open(path, 'rb') as file:
-    for start in sorted({0, max(0, size - _SEARCHED)}):
+    for start in sorted({0, max(0, size - searched)}):
       file.seek(start)
-      content = file.read(_SEARCHED)
+      content = file.read(searched)
       place = content.find(_HEAP)
       while place >= 0:
         end = place + int.from_bytes(content[place + 8 : place + 16], 'little')

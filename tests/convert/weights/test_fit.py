@@ -13,7 +13,7 @@ import pytest
 from deltax.convert import weights
 from deltax.models import brought
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def draw(*shape):
@@ -283,6 +283,15 @@ def test_all_that_is_wrong_is_listed():
     'missing: params/stem/bias (8,)',
     'wrong shape: params/stem/kernel (3, 3, 3, 8): stem.kernel is (3, 3, 3, 7)',
   ]
+
+
+def test_that_a_mapping_may_help_is_said_where_there_is_none():
+  for mapping, told in (
+    (None, 'fit the net by names alone, without a mapping: 6 problems'),
+    (TABLE | {'params/stem/bias': 'b2'}, 'fit the net: 2 problems'),
+  ):
+    with pytest.raises(ValueError, match=told):
+      weights.match(ODD, NET, mapping, name='the net')
 
 
 def test_what_is_no_weight_may_be_left_over():

@@ -18,8 +18,9 @@ from flax import nnx, traverse_util
 from nnx_networks import ConvNeXt
 
 from deltax import delta, models
-from deltax.convert import weights
+from deltax.convert import packaged, weights
 from deltax.convert.state_dict import shapes_of
+from deltax.convert.weights.names import pairs_by_name
 
 
 @pytest.fixture(scope='module')
@@ -110,6 +111,20 @@ def write_keras(path, variables):
     file['layers/drop/seed_generator/vars/0'] = np.zeros(2, np.uint32)
 
 
+def write_named_keras(path, variables):
+  """Layers are numbered by kind, and have their names besides."""
+  write_keras(path, variables)
+  with h5py.File(path, 'a') as file:
+    places = {key.rpartition('/')[0] for key in weights.read_arrays(path)}
+    for number, place in enumerate(sorted(places)):
+      _, *modules, vars_ = place.split('/')
+      if 'layers' in place and 'seed_generator' not in modules:
+        kind = f'kinds/layers/kind_{number}/{vars_}'
+        file.copy(file[place], kind)
+        file[kind].attrs['name'] = '_'.join(modules)
+    del file['layers']
+
+
 def write_old_keras(path, variables):
   names = {'scale': 'gamma', 'mean': 'moving_mean', 'var': 'moving_variance'}
   with h5py.File(path, 'w') as file:
@@ -129,6 +144,7 @@ WRITERS = {
   'a.msgpack': write_msgpack,
   'a.h5': write_hdf5,
   'a.weights.h5': write_keras,
+  'named.weights.h5': write_named_keras,
   'old.h5': write_old_keras,
   'a.pth': write_torch,
   'folder': write_orbax,
@@ -168,6 +184,30 @@ def test_a_state_of_training_gives_its_parameters(tmp_path, graph):
   )
   write_msgpack(tmp_path / 'a', state)
   same(weights.match(weights.read_arrays(tmp_path / 'a'), shapes), variables)
+
+
+@pytest.mark.parametrize('name', ['efficientdet_tiny', 'faster_rcnn_tiny'])
+def test_names_of_pytorch_are_those_of_networks_of_ours(name):
+  shapes = shapes_of(models.create(name, num_classes=5))
+  variables = torch_states.drawn(shapes)
+  same(weights.match(torch_states.plain_state(variables), shapes), variables)
+
+
+def test_a_published_file_of_pytorch_fits_by_name_and_by_table():
+  name = 'efficientnet_lite0'
+  package = packaged._PACKAGES[name]
+  try:
+    path = packaged._file(package, name)
+  except ModuleNotFoundError:
+    pytest.skip('its package is not installed')
+  arrays = weights.read_arrays(path)
+  expected = packaged.packaged_weights(name)
+  by_name = {package.rename(key): array for key, array in arrays.items()}
+  same(weights.match(by_name, expected), expected)
+  keys = {package.rename(key): key for key in arrays}
+  paths = pairs_by_name(flat(expected), keys)
+  table = {path: keys[key] for path, key in paths.items()}
+  same(weights.match(arrays, expected, table), expected)
 
 
 def test_halves_stay_what_they_are(tmp_path):
