@@ -356,10 +356,6 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     return _small_retrieval(config)
   family = models.family(config.task.model)
   config.task.model = TINY.get(family, 'ddrnet_tiny')
-  if config.task.name == 'imitation':
-    config.task.delta.intervals = (2, 3)
-    config.data.evaluation.update(clip_length=4, clips_per_video=1)
-    config.training.best = 'delta_3/score'
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:

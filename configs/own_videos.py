@@ -20,4 +20,8 @@ def get_config(variant: str = ''):
   # One value: the network sees the frames as the store has them.
   size = ml_collections.FieldReference(SIZE)
   config = ml_collections.ConfigDict(recipe(size), convert_dict=True)
+  if variant == 'smoke':
+    config.task.delta.intervals = (2, 3)
+    config.data.evaluation.update(clip_length=4, clips_per_video=1)
+    config.training.best = 'delta_3/score'
   return common.variant(config, variant)

@@ -10,6 +10,7 @@ import sys
 import cv2
 import jax
 import numpy as np
+import own_films
 import pytest
 
 from deltax import experiment, files, report
@@ -88,6 +89,7 @@ def trees(folder):
     'cityscapes': folder / 'cityscapes',
     'camvid': folder / 'camvid',
     'imagenet_vid': folder / 'imagenet_vid',
+    'own': own_films.films(folder / 'own'),
   }
 
 
@@ -117,6 +119,8 @@ def options(name, workdir, trees):
     else None
   )
   root = [f'--config.data.options.root={data}'] if data else []
+  if name.startswith('own'):
+    root = [f"--config.data.options.videos=('{data}',)"]
   return [
     f'--config=configs/{name}.py:smoke',
     f'--workdir={workdir}',

@@ -87,6 +87,22 @@ class DeltaRow(NamedTuple):
   copied_per_distance: Sequence[Measured] | None = None
 
 
+class Smaller(NamedTuple):
+  """The teacher on every frame, made smaller before it.
+
+  Attributes:
+    size: rows and columns of what it sees.
+    score: on all frames.
+    gmacs: of a frame.
+    ms: of a frame.
+  """
+
+  size: Sequence[int]
+  score: Measured
+  gmacs: Measured
+  ms: Measured
+
+
 class Milliseconds(NamedTuple):
   """Of single frames: the teacher's, a key frame, a later frame.
 
@@ -150,6 +166,8 @@ class Results(NamedTuple):
     floor_gap: how many times longer a later frame takes than its
       multiply-accumulates say; see `deltax.report.summary.floor_gap`.
     streams: times of parallel streams; None where they were not measured.
+    smaller: the teacher on smaller frames, the largest first; None where that
+      was not measured.
   """
 
   title: str
@@ -166,6 +184,7 @@ class Results(NamedTuple):
   notes: Sequence[str] = ()
   floor_gap: Measured = None
   streams: StreamTimes | None = None
+  smaller: Sequence[Smaller] | None = None
 
 
 class LayerChoice(NamedTuple):

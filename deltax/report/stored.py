@@ -16,6 +16,7 @@ from deltax.report.contents import (
   Metric,
   Milliseconds,
   Results,
+  Smaller,
   StreamTimes,
   TeacherRow,
 )
@@ -95,6 +96,11 @@ def results_from_json(given: Mapping[str, Any]) -> Results:
   results['delta'] = [
     DeltaRow(**fields_of(DeltaRow, what, row)) for row in results['delta']
   ]
+  if results.get('smaller') is not None:
+    what = "a row of results['smaller']"
+    results['smaller'] = [
+      Smaller(**fields_of(Smaller, what, row)) for row in results['smaller']
+    ]
   if results.get('streams') is not None:
     streams = fields_of(StreamTimes, "results['streams']", results['streams'])
     for name in ('at_once', 'staggered'):

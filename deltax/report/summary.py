@@ -183,6 +183,14 @@ def rows(results: Results) -> list[tuple[str, list[str]]]:
       lost = number(_lost(copied), 1)
       name = f'copied, interval {delta.interval}'
       lines.append((name, cells(copied, lost, copied.share)))
+  for row in results.smaller or ():
+    name = f'network on {row.size[0]} x {row.size[1]}'
+    lost = number(points(teacher.score) - points(row.score), 1)
+    other = DeltaRow(
+      *(1, row.score, teacher.score, row.gmacs, row.ms),
+      others=dict.fromkeys(teacher.others),
+    )
+    lines.append((name, cells(other, lost, ratio(row.gmacs, teacher.gmacs))))
   return lines
 
 

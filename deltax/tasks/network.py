@@ -3,12 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
-from flax import nnx
 
 from deltax import models
-from deltax.delta.adapters import Network, as_network
+from deltax.delta.adapters import Network, as_network, first_variables
 from deltax.models.brought import load
 from deltax.models.inputs import make_preparation, normalise
 from deltax.types import Array, Key
@@ -29,9 +27,7 @@ class Brought(NamedTuple):
 
   def variables(self, key: Key, frame: Array) -> Any:
     """Such as it starts with; those of nnx are in the module."""
-    if isinstance(self.module, nn.Module):
-      return jax.jit(self.module.init)(key, frame)
-    return self.net.taken(nnx.state(self.module))
+    return first_variables(self.module, key, frame)
 
   def shapes(self, frame: Any) -> Any:
     """Shapes of the variables; of a frame only the shape matters."""

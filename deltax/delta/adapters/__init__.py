@@ -7,15 +7,18 @@ runs, and how its variables are laid out.
 from typing import Any
 
 import flax.linen as nn
+import jax
 from flax.nnx import GraphDef
 from flax.nnx import Module as NnxModule
+from flax.nnx import state as nnx_state
 
 from deltax.delta.adapters.interception import cut
 from deltax.delta.adapters.linen import LinenNetwork
 from deltax.delta.adapters.network import Call, Hooks, Network
 from deltax.delta.adapters.nnx import nnx_network
+from deltax.types import Array, Key
 
-__all__ = ['Hooks', 'Network', 'as_network', 'cut']
+__all__ = ['Hooks', 'Network', 'as_network', 'cut', 'first_variables']
 
 
 def as_network(net: Any, call: Call | None = None) -> Network:
@@ -56,3 +59,16 @@ def as_network(net: Any, call: Call | None = None) -> Network:
   raise TypeError(
     f'expected a flax.linen or flax.nnx module, got {type(net).__name__}'
   )
+
+
+def first_variables(net: Any, key: Key, frames: Array) -> Any:
+  """The variables that a module starts with, as `Network.run` takes them.
+
+  Args:
+    net: a module of linen, whose weights are drawn, or of nnx, which has some.
+    key: for those that are drawn.
+    frames: `[B, H, W, C]`; only the shape matters.
+  """
+  if isinstance(net, nn.Module):
+    return jax.jit(net.init)(key, frames)
+  return as_network(net).taken(nnx_state(net))

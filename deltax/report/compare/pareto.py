@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deltax.report import stored
-from deltax.report.contents import Metric, Results
+from deltax.report.contents import DeltaRow, Metric, Results
 from deltax.report.summary import (
   aligned,
+  copied_row,
   digits,
   floor_gap,
   number,
@@ -84,7 +85,11 @@ def compare(written: Mapping[str, Any]) -> Comparison:
     _check_same(first, runs[first], name, runs[name])
   results = runs[first]
   height, width = results.size
-  every_point = (*_teachers(runs.values()), *_points(runs))
+  every_point = (
+    *_teachers(runs.values()),
+    *_rivals(runs),
+    *_points(runs),
+  )
   return Comparison(
     results.metric,
     f'{results.data}, {height} x {width} pixels',
@@ -241,19 +246,50 @@ def _teachers(runs) -> list[Point]:
   ]
 
 
+def _point(name: str, row: DeltaRow) -> Point:
+  return Point(
+    name,
+    row.interval,
+    _number(row.score),
+    points(row.teacher_score) - points(row.score),
+    _number(row.gmacs),
+    _number(row.ms),
+  )
+
+
 def _points(runs: Mapping[str, Results]) -> list[Point]:
   return [
-    Point(
-      name,
-      row.interval,
-      _number(row.score),
-      points(row.teacher_score) - points(row.score),
-      _number(row.gmacs),
-      _number(row.ms),
-    )
+    _point(name, row)
     for name, results in runs.items()
     for row in sorted(results.delta, key=lambda row: row.interval)
   ]
+
+
+def _rivals(runs: Mapping[str, Results]) -> list[Point]:
+  """Copying, and the teacher on smaller frames; of the first run that has any.
+
+  They are the same for all runs of one teacher.
+  """
+  measured = [r for r in runs.values() if r.smaller is not None]
+  found = []
+  for results in measured[:1]:
+    teacher = results.teacher
+    for row in results.delta:
+      if row.copied_score is not None:
+        copied = copied_row(results, row)
+        found.append(_point('copied', copied))
+    for row in results.smaller:
+      found.append(
+        Point(
+          f'teacher on {row.size[0]} x {row.size[1]}',
+          1,
+          _number(row.score),
+          points(teacher.score) - points(row.score),
+          _number(row.gmacs),
+          _number(row.ms),
+        )
+      )
+  return found
 
 
 def _later(results: Results) -> dict[str, float]:

@@ -4,6 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 SIZE = 240, 320
+OPTIMIZER = {
+  'name': 'adamw',
+  'learning_rate': 1e-3,
+  'schedule': 'cosine',
+  'warmup_steps': 10,
+  'weight_decay': 0.0,
+  'clip_norm': 5.0,
+  'groups': (
+    ('^teacher/', 'frozen'),
+    ('^(students|gates)/', {}),
+  ),
+}
+TRAINING = {
+  'steps': 400,
+  'seed': 0,
+  'parallel': 'pmap',
+  'shard': '',
+  'accumulate': 1,
+  'log_every': 20,
+  'evaluate_every': 400,
+  'checkpoint_every': 50,
+  'best': 'delta_10/score',
+  'keep': 1,
+}
 
 
 def recipe(size: Sequence[int] = SIZE) -> dict[str, Any]:
@@ -44,56 +68,38 @@ def recipe(size: Sequence[int] = SIZE) -> dict[str, Any]:
         'spec': {'candidates': (('low_rank', 8),), 'choices': {}},
       },
     },
-    'data': {
-      'name': 'own_videos',
-      'options': {
-        'videos': (),
-        'size': size,
-        'fit': 'cover',
-        'fps': None,
-        'max_distance': 10,
-        'held_out': (),
-        'max_bytes': 16 << 30,
-      },
-      'train': {
-        'split': 'train',
-        'train': True,
-        'batch_size': 4,
-        'clip_length': 3,
-        'crop': None,
-        'jitter': 0.1,
-      },
-      'evaluation': {
-        'split': 'validation',
-        'train': False,
-        'batch_size': 1,
-        'clip_length': 31,
-        'clips_per_video': 3,
-        'flow': True,
-      },
+    'data': _data(size),
+    'optimizer': dict(OPTIMIZER),
+    'training': dict(TRAINING),
+  }
+
+
+def _data(size: Sequence[int]) -> dict[str, Any]:
+  return {
+    'name': 'own_videos',
+    'options': {
+      'videos': (),
+      'size': size,
+      'fit': 'cover',
+      'fps': None,
+      'max_distance': 10,
+      'held_out': (),
+      'max_bytes': 16 << 30,
     },
-    'optimizer': {
-      'name': 'adamw',
-      'learning_rate': 1e-3,
-      'schedule': 'cosine',
-      'warmup_steps': 10,
-      'weight_decay': 0.0,
-      'clip_norm': 5.0,
-      'groups': (
-        ('^teacher/', 'frozen'),
-        ('^(students|gates)/', {}),
-      ),
+    'train': {
+      'split': 'train',
+      'train': True,
+      'batch_size': 4,
+      'clip_length': 3,
+      'crop': None,
+      'jitter': 0.1,
     },
-    'training': {
-      'steps': 400,
-      'seed': 0,
-      'parallel': 'pmap',
-      'shard': '',
-      'accumulate': 1,
-      'log_every': 20,
-      'evaluate_every': 400,
-      'checkpoint_every': 50,
-      'best': 'delta_10/score',
-      'keep': 1,
+    'evaluation': {
+      'split': 'validation',
+      'train': False,
+      'batch_size': 1,
+      'clip_length': 31,
+      'clips_per_video': 3,
+      'flow': True,
     },
   }

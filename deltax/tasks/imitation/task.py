@@ -13,6 +13,7 @@ from absl import logging
 
 from deltax.task import Task
 from deltax.tasks.imitation import outputs as outputs_of
+from deltax.tasks.imitation.smaller import name_of, on_smaller, sizes_below
 from deltax.tasks.network import Brought, bring
 from deltax.tasks.parts import delta_params
 from deltax.tasks.video.objective import Objective, make_objective
@@ -54,7 +55,8 @@ def make_task(
   Returns:
     The task. Its scores are agreement with the teacher on later frames, of the
     delta network ('delta_<interval>') and of the key frame's outputs in place
-    of the later frame's own ('copied_<interval>').
+    of the later frame's own ('copied_<interval>'); and on all frames, of the
+    network on smaller ones ('smaller_<rows>x<columns>').
 
   Raises:
     ValueError: for options that do not go together, or an output or a kind that
@@ -144,10 +146,18 @@ def _task(
     for name, own in runs.items():
       counts |= outputs_of.judge(name, kinds, own, runs['teacher'])
       counts |= outputs_of.follow(name, kinds, own, batch)
+    for size in sizes_below(brought, clip.shape[2:4], whole['teacher']):
+      own = on_smaller(
+        *(brought, whole['teacher'], batch['frames']), size, runs['teacher']
+      )
+      counts |= outputs_of.judge(name_of(size), kinds, own, runs['teacher'])
     return counts
 
   def summarise(counts):
     scores = outputs_of.scores_of('teacher', kinds, counts)
+    for name in {name.partition('/')[0] for name in counts}:
+      if name.startswith('smaller_'):
+        scores |= outputs_of.scores_of(name, kinds, counts)
     for interval in intervals:
       for name in (f'delta_{interval}', f'copied_{interval}'):
         scores |= outputs_of.scores_of(name, kinds, counts, interval)

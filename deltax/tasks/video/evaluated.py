@@ -42,6 +42,7 @@ class Kind(NamedTuple):
       film, from what the networks make of it; None for a frame that does not
       count.
     info: of classes and their colours; None for those of the data set.
+    more: `(results, scores) -> results`, with what else is measured; or None.
   """
 
   metric: Metric
@@ -53,6 +54,7 @@ class Kind(NamedTuple):
   clips: Callable[[Mapping, Sequence[Batch]], Sequence[int]]
   shot: Callable[[Batch, int, int, str, Seen], Shot | None]
   info: DataInfo | None = None
+  more: Callable[[Any, Mapping[str, float]], Any] | None = None
 
 
 class Evaluated(NamedTuple):

@@ -103,6 +103,8 @@ def gather(
     deployed.freeze_teacher(net, run.teacher, run.frame), interval=1
   )
   results = _results(run, evaluated, title, options['model'], data_name)
+  if kind.more is not None:
+    results = kind.more(results, scores)
   page = Page(results, curves=history.curves(metrics))
   if options.get('delta') is None:
     return page._replace(results=_alone(results, run, alone))

@@ -253,7 +253,7 @@ def test_a_scan_with_batch_statistics_is_refused():
 
 def test_an_unknown_task_lists_the_known_ones():
   with pytest.raises(
-    ValueError, match="no task 'sorting'; known: detection, segmentation"
+    ValueError, match="no task 'sorting'; known: detection, imitation, segm"
   ):
     tasks.make_task('sorting')
 

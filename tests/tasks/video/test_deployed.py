@@ -85,7 +85,7 @@ def test_streams_are_timed_at_once_and_staggered():
     return {'z': carry['z'] + 1}, frames
 
   frozen = Frozen({}, keyframe, step, None)
-  found = deployed.measure_streams(frozen, jnp.zeros(FRAME), 5, count=3)
+  found = deployed.measure_streams(frozen, jnp.zeros(FRAME), 5, 1.0, count=3)
   # All in one batch, then each alone; compiled once a shape.
   assert sorted(traced) == [('key', 1), ('key', 3), ('later', 1), ('later', 3)]
   assert (found.interval, found.count) == (5, 3)
