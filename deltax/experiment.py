@@ -22,6 +22,8 @@ from deltax.tasks import network, parts
 from deltax.tasks.retrieval import report
 from deltax.types import Batch
 
+FITTED = 'fit.json'  # of a run whose students were solved for
+
 
 class Experiment(NamedTuple):
   """What a config stands for.
@@ -164,7 +166,7 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   train_data = dataset(config, 'train')
   evaluation_data = dataset(config, 'evaluation')
   training.train(
-    built.task,
+    _fitted(built.task, config, train_data, workdir),
     train_data,
     workdir=workdir,
     optimizer=changes,
@@ -176,6 +178,45 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
     ),
     **config['training'],
   )
+
+
+def _fitted(
+  task: Task,
+  config: Mapping[str, Any],
+  batches: Sequence[Batch],
+  workdir: str | os.PathLike,
+) -> Task:
+  """A task that starts from what can be solved for on `fit.clips` clips.
+
+  The errors before and after are written to fit.json of the run. One that goes
+  on has started already.
+  """
+  wanted = (config.get('fit') or {}).get('clips')
+  begun = (pathlib.Path(workdir) / 'checkpoints').exists()
+  if not wanted or task.fit is None or begun:
+    return task
+  count = -(-wanted // config['data']['train']['batch_size'])
+
+  def init(key, batch):
+    params, model_state = task.init(key, batch)
+    # Every process fits to the same clips, and comes to the same students.
+    whole = batches.of_all_processes()
+    params, errors = task.fit(
+      params, model_state, [whole[i] for i in range(count)]
+    )
+    if jax.process_index() == 0:
+      pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
+      files.write_json(pathlib.Path(workdir) / FITTED, errors)
+    return params, model_state
+
+  return task._replace(init=init)
+
+
+def _errors(workdir: str | os.PathLike) -> dict[str, Any]:
+  """What the students missed before they were fitted and after; or nothing."""
+  path = pathlib.Path(workdir) / FITTED
+  form = {str: {str: plain.NUMBER}}
+  return plain.read_json(path, {str: form}) if path.exists() else {}
 
 
 def evaluate(config: Mapping[str, Any], workdir: str | os.PathLike) -> Page:
@@ -210,6 +251,7 @@ def evaluate(config: Mapping[str, Any], workdir: str | os.PathLike) -> Page:
     dataset=batches.of_all_processes(),
     data_name=config['data']['name'],
     metrics=training.read_metrics(workdir),
+    fitted=_errors(workdir),
   )
 
 

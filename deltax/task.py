@@ -1,9 +1,13 @@
 """The seam between what is trained and the loop that trains it."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from deltax.types import Array, Batch, Key, ModelState, Params
+
+Fit = Callable[
+  [Params, ModelState, Sequence[Batch]], tuple[Params, dict[str, Any]]
+]
 
 
 class Task(NamedTuple):
@@ -22,6 +26,9 @@ class Task(NamedTuple):
       `({name: [N, ...]}) -> {score: float}` from the stacked arrays.
     watch: `(params, model_state) -> {name: []}`, what else is worth a line in
       the metrics of a run, such as the state of the gates; or None.
+    fit: `(params, model_state, batches) -> (params, {name: value})`, what can
+      be solved for before the first step, of the numbers of which a line is
+      worth keeping; or None.
     stack: whether the arrays of `evaluate` are stacked over the N real
       examples, for scores that are no function of sums, such as average
       precision; else they are summed.
@@ -34,4 +41,5 @@ class Task(NamedTuple):
   evaluate: Callable[[Params, ModelState, Batch], dict[str, Array]]
   summarise: Callable[[dict[str, Array]], dict[str, float]]
   watch: Callable[[Params, ModelState], dict[str, Array]] | None = None
+  fit: Fit | None = None
   stack: bool = False

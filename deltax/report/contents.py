@@ -205,6 +205,23 @@ class LayerChoice(NamedTuple):
   probability: Mapping[str, float]
 
 
+class Start(NamedTuple):
+  """A student that was solved for before the training.
+
+  Attributes:
+    path: of its layer or block.
+    candidate: its name.
+    before: share of the squares of the teacher's own change that it missed; 1
+      is as bad as no change.
+    after: the same, solved for.
+  """
+
+  path: str
+  candidate: str
+  before: Measured
+  after: Measured
+
+
 class GateHistory(NamedTuple):
   """The gates over training.
 
@@ -307,7 +324,8 @@ class Page(NamedTuple):
     layers: in order of depth.
     gates: over training.
     curves: over training.
-    film: frames as both networks see them, all with labels or all with boxes.
+    film: frames as both networks see them, all shots of one kind.
+    starts: students that were solved for, in order of depth.
   """
 
   results: Results
@@ -315,3 +333,4 @@ class Page(NamedTuple):
   gates: GateHistory | None = None
   curves: Curves | None = None
   film: Film = ()
+  starts: Sequence[Start] = ()

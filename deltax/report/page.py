@@ -5,7 +5,13 @@ import os
 from collections.abc import Sequence
 
 from deltax.report import document, inputs, tables, times
-from deltax.report.contents import GateHistory, LayerChoice, Page, Results
+from deltax.report.contents import (
+  GateHistory,
+  LayerChoice,
+  Page,
+  Results,
+  Start,
+)
 from deltax.report.document import notes, panels, section
 from deltax.report.pictures import plots
 from deltax.report.pictures.film import strip
@@ -27,7 +33,7 @@ def write(path: str | os.PathLike, page: Page) -> None:
     ImportError: matplotlib is not installed.
   """
   inputs.check(page)
-  results, layers, gates, curves, film = page
+  results, layers, gates, curves, film, starts = page
   parts = [
     _head(results),
     section('Teacher and delta', tables.results_table(results)),
@@ -37,6 +43,7 @@ def write(path: str | os.PathLike, page: Page) -> None:
       'Accuracy after a key frame', results.delta and _distances(results)
     ),
     section('Where the cost went', layers and _depth(layers)),
+    section('Students before the training', starts and _starts(starts)),
     section('Gates over training', gates and _gates(gates)),
     section('Training', curves and panels(plots.curves(curves), 'small')),
     section('Film', film and strip(film, results)),
@@ -84,6 +91,26 @@ def _depth(layers: Sequence[LayerChoice]) -> str:
     f'{legend(shown)}'
     f'<figure>{plots.depth(layers)}</figure><details><summary>All layers as a '
     f'table</summary>{tables.layer_table(layers)}</details>'
+  )
+
+
+def _starts(starts: Sequence[Start]) -> str:
+  rows = [
+    [
+      html.escape(start.path),
+      html.escape(start.candidate),
+      number(start.before, 2),
+      number(start.after, 2),
+    ]
+    for start in starts
+  ]
+  return document.table(
+    "Share of the squares of the network's own change that a student misses on "
+    'training clips, fed by the students before it: as its kernel alone makes '
+    'it, and solved for by least squares. 0 is perfect, 1 as bad as no change.',
+    ['layer', 'student', 'from the kernel', 'solved for'],
+    rows,
+    left=2,
   )
 
 

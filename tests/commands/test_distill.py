@@ -1,4 +1,4 @@
-"""`deltax distill`: somebody's network, on somebody's videos, in one command."""
+"""`deltax distill`: a network and videos of somebody's, in one command."""
 
 import json
 import pathlib

@@ -163,7 +163,11 @@ def _task(
         scores |= outputs_of.scores_of(name, kinds, counts, interval)
     return scores
 
-  return Task(init, losses, evaluate, summarise, objective.watch)
+  def fit(params, model_state, batches):
+    clips = [prepare(jnp.asarray(batch['frames'])) for batch in batches]
+    return objective.fit(params, model_state, clips)
+
+  return Task(init, losses, evaluate, summarise, objective.watch, fit)
 
 
 def _runs(

@@ -6,7 +6,7 @@ options of one objective.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -187,6 +187,25 @@ class Objective:
       outs,
       targets,
     )
+
+  def fit(
+    self, params: Params, model_state: ModelState, clips: Sequence[Array]
+  ) -> tuple[Params, dict[str, Any]]:
+    """Solves for the students; see `deltax.delta.fit`.
+
+    Args:
+      params: from `init`.
+      model_state: the same.
+      clips: float32 `[B, T, H, W, 3]` each, as the network takes them.
+
+    Returns:
+      The parameters; and the errors 'before' and 'after' by path and candidate,
+      as shares of the squares of the teacher's own changes.
+    """
+    whole = {**params, 'teacher': variables_of(params, model_state)}
+    fitted = delta_wing.fit(self.delta, whole, clips)
+    errors = {'before': fitted.before, 'after': fitted.after}
+    return {**fitted.params, 'teacher': params['teacher']}, errors
 
   def _students_pass(self, params, clip, key, gates):
     run = functools.partial(

@@ -21,6 +21,7 @@ from deltax.report.contents import (
   Milliseconds,
   Page,
   Results,
+  Start,
   TeacherRow,
 )
 from deltax.report.summary import floor_gap
@@ -49,6 +50,7 @@ def gather(
   data_name: str,
   metrics: history.Metrics = (),
   prepare: Callable[[Array], Array] = normalise,
+  fitted: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
 ) -> Page:
   """Evaluates a run, and gathers its page.
 
@@ -72,6 +74,8 @@ def gather(
     data_name: of the data set, for classes and colours.
     metrics: lines of the run's metrics.
     prepare: from uint8 frames to what the network takes.
+    fitted: errors 'before' and 'after' by path and candidate, where the
+      students were solved for.
 
   Returns:
     The page.
@@ -127,6 +131,7 @@ def gather(
     results=results,
     layers=_layers(macs, whole),
     gates=history.gates(metrics, [layer.path for layer in macs.rows]),
+    starts=_starts(macs, fitted),
     film=film.shots(
       kind.shot,
       kind.clips(counts, dataset),
@@ -256,6 +261,21 @@ def _predicted(
   return results._replace(
     ms=results.ms._replace(predicted=ms), notes=[*results.notes, note]
   )
+
+
+def _starts(macs: Macs, fitted: Any) -> list[Start]:
+  """What the chosen students missed before they were solved for, and after."""
+  before, after = ((fitted or {}).get(when, {}) for when in ('before', 'after'))
+  return [
+    Start(
+      row.path,
+      row.candidate,
+      before[row.path][row.candidate],
+      after[row.path][row.candidate],
+    )
+    for row in macs.rows
+    if row.candidate in after.get(row.path, {})
+  ]
 
 
 def _device() -> str:
