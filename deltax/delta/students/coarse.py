@@ -27,6 +27,8 @@ class Strided:
   or column is repeated.
   """
 
+  linear_in = 'kernel'
+
   @property
   def name(self) -> str:
     return 'strided'

@@ -32,6 +32,7 @@ class Bottleneck:
   """
 
   factor: int = 4
+  linear_in = 'last'
 
   def __post_init__(self):
     if self.factor < 1:
@@ -98,6 +99,8 @@ class Depthwise:
   product of a spatial pattern and a row of output weights (singular value
   decomposition).
   """
+
+  linear_in = 'pointwise'
 
   @property
   def name(self) -> str:
