@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if 'jax' in sys.modules:  # else there is nothing to compile
       from deltax import compilation
 
+      if arguments is None and folder == 'network':  # frame after frame
+        compilation.keep_memory()
       compilation.set_up()
     command.run(parsed)
 

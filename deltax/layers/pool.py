@@ -7,16 +7,18 @@ import jax.numpy as jnp
 from deltax.layers.windows import Pads, explicit_padding
 from deltax.types import Array
 
+Size = int | tuple[int, int]
+
 
 def max_pool(
-  x: Array, window: int = 3, stride: int = 2, padding: str | Pads = 'SAME'
+  x: Array, window: Size = 3, stride: Size = 2, padding: str | Pads = 'SAME'
 ) -> Array:
-  """The largest value under a square window, by channel.
+  """The largest value under a window, by channel.
 
   Args:
     x: `[B, H, W, C]` float images.
-    window: rows and columns of the window.
-    stride: of rows and columns.
+    window: rows and columns of the window; of a square, one number.
+    stride: of rows and columns; one number where they are alike.
     padding: 'SAME', 'VALID' or ((top, bottom), (left, right)) places around the
       image; they hold minus infinity, so no window may lie wholly among them.
 
@@ -27,18 +29,21 @@ def max_pool(
     >>> max_pool(jnp.arange(6.0).reshape(1, 1, 6, 1)).ravel().tolist()
     [2.0, 4.0, 5.0]
   """
-  pads = explicit_padding(
-    padding, x.shape, (window, window), (stride, stride), (1, 1)
+  windows, strides = (
+    (size, size) if isinstance(size, int) else size for size in (window, stride)
   )
-  for axis, pad in enumerate(pads, start=1):
+  pads = explicit_padding(padding, x.shape, windows, strides, (1, 1))
+  for axis, (pad, length, step) in enumerate(
+    zip(pads, windows, strides, strict=True), start=1
+  ):
     around = [(0, 0)] * x.ndim
     around[axis] = pad
     x = jnp.pad(x, around, constant_values=-jnp.inf)
-    count = (x.shape[axis] - window) // stride + 1
+    count = (x.shape[axis] - length) // step + 1
     shifted = []
-    for shift in range(window):
+    for shift in range(length):
       places = [slice(None)] * x.ndim
-      places[axis] = slice(shift, shift + (count - 1) * stride + 1, stride)
+      places[axis] = slice(shift, shift + (count - 1) * step + 1, step)
       shifted.append(x[tuple(places)])
     x = functools.reduce(jnp.maximum, shifted)
   return x

@@ -8,13 +8,14 @@ So it is given a program in short parts, whose nodes are put together again.
 import contextlib
 import logging
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from deltax.delta.deploy.programs import part, read
 from deltax.errors import DeltaxError
 
 _LONGEST = 40  # equations that are converted at a time
@@ -46,7 +47,7 @@ def to_onnx(
   program = _folded(program)
   jaxpr = program.jaxpr
   names = dict(zip(jaxpr.invars, inputs, strict=True))
-  models = _converted(_part(program, jaxpr.eqns, set(jaxpr.outvars)), names)
+  models = _converted(part(program, jaxpr.eqns, set(jaxpr.outvars)), names)
   nodes = [node for model in models for node in model.graph.node]
   for name, variable in zip(outputs, jaxpr.outvars, strict=True):
     if names[variable] != name:
@@ -79,12 +80,12 @@ def _folded(program: ClosedJaxpr) -> ClosedJaxpr:
   jaxpr = program.jaxpr
   varying, fixed, rest = set(jaxpr.invars), [], []
   for equation in jaxpr.eqns:
-    if varying.isdisjoint(_read([equation])):
+    if varying.isdisjoint(read([equation])):
       fixed.append(equation)
     else:
       rest.append(equation)
       varying.update(equation.outvars)
-  before = _part(program, fixed, set(_read(rest)))
+  before = part(program, fixed, set(read(rest)))
   values = jax.jit(jaxpr_as_fun(before))()
   constants = dict(zip(jaxpr.constvars, program.consts, strict=True))
   constants |= zip(before.jaxpr.outvars, values, strict=True)
@@ -116,34 +117,9 @@ def _converted(program: ClosedJaxpr, names: Names) -> list[Any]:
   first, second = jaxpr.eqns[:middle], jaxpr.eqns[middle:]
   wanted = set(jaxpr.outvars)
   return [
-    *_converted(_part(program, first, {*wanted, *_read(second)}), names),
-    *_converted(_part(program, second, wanted), names),
+    *_converted(part(program, first, {*wanted, *read(second)}), names),
+    *_converted(part(program, second, wanted), names),
   ]
-
-
-def _part(
-  program: ClosedJaxpr, equations: Sequence[Any], wanted: Collection[Any]
-) -> ClosedJaxpr:
-  """Some equations of a program, as a function to the `wanted` variables."""
-  constants = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
-  made = dict.fromkeys(v for eqn in equations for v in eqn.outvars)
-  read = _read(equations)
-  held = [v for v in read if v in constants]
-  return ClosedJaxpr(
-    program.jaxpr.replace(
-      constvars=held,
-      invars=[v for v in read if v not in made and v not in constants],
-      outvars=[v for v in made if v in wanted],
-      eqns=list(equations),
-    ),
-    [constants[v] for v in held],
-  )
-
-
-def _read(equations: Iterable[Any]) -> list[Any]:
-  """Variables that equations read, each once."""
-  read = (v for equation in equations for v in equation.invars)
-  return list(dict.fromkeys(v for v in read if not isinstance(v, Literal)))
 
 
 def _convert(program: ClosedJaxpr, names: Names) -> Any:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax.delta.adapters import Network, cut
+from deltax.delta.deploy.pools import with_fast_pools
 from deltax.delta.spec import Spec
 from deltax.delta.students.layers import Teacher
 from deltax.delta.transform import distill
@@ -122,7 +123,7 @@ def block_alone(block: Block, network: Operation) -> Operation:
     return outputs[block.call]
 
   inputs = [_maps(frame, shape) for shape in block.inputs]
-  return Operation(run, (params, *inputs))
+  return Operation(with_fast_pools(run), (params, *inputs))
 
 
 def student(candidate: Any, unit: Unit, frame: Any) -> Operation:

@@ -109,7 +109,7 @@ def missed(delta, params, clip):
   ('candidate', 'gain'),
   [
     (LowRank(8), 0.9),
-    (Bottleneck(4), 0.8),
+    (Bottleneck(4), 0.9),
     (Depthwise(), 0.9),
     (Strided(), 1.02),  # it starts in least squares over such pictures
   ],
