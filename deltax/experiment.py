@@ -148,12 +148,18 @@ def _from_run(run: str, options: Mapping[str, Any]) -> dict[str, Any]:
   return taken
 
 
-def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
+def train(
+  config: Mapping[str, Any],
+  workdir: str | os.PathLike,
+  *,
+  judged: bool = True,
+) -> None:
   """Trains what a config describes, or continues it.
 
   Args:
     config: see `configs/`.
     workdir: the run's folder; the config is written there too.
+    judged: whether to evaluate on the way and at the end.
 
   Raises:
     ValueError: see `build` and `dataset`.
@@ -164,7 +170,7 @@ def train(config: Mapping[str, Any], workdir: str | os.PathLike) -> None:
   """
   built, changes = build(config), optimizer(config)
   train_data = dataset(config, 'train')
-  evaluation_data = dataset(config, 'evaluation')
+  evaluation_data = dataset(config, 'evaluation') if judged else None
   training.train(
     _fitted(built.task, config, train_data, workdir),
     train_data,

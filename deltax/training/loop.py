@@ -71,7 +71,7 @@ def train(
     task: what to train; its batch norm was given `axis_name(parallel)`.
     dataset: `dataset[i]` is a pure function of `i`.
     workdir: the run's folder, for checkpoints and metrics.
-    steps: length of the whole run.
+    steps: length of the whole run; 0 only saves what it starts from.
     optimizer: any optax transform; see `make_optimizer`.
     seed: of the parameters and of all noise.
     parallel: 'pmap' or 'jit'.
@@ -114,6 +114,10 @@ def train(
     state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
     state = from_first_process(_begin(state, checkpoints, start_from, begun))
     start = int(state.step)
+    if not start and not steps and not _has_any(checkpoints):
+      # What the run starts from is all that was asked for.
+      with Writer(workdir, start=0, steps=0, progress=False):
+        checkpoints.save(state, None)
     if start >= steps:
       logging.info('%s is finished: %d steps are done', workdir, start)
       return state
@@ -166,6 +170,10 @@ def train(
       if stop and done < steps:
         _stop(done, checkpoints)
     return gathered(state)
+
+
+def _has_any(checkpoints: Checkpoints) -> bool:
+  return jax.process_index() > 0 or checkpoints.latest() is not None
 
 
 def _check_length(dataset: Sequence[Batch], steps: int) -> None:

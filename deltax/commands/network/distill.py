@@ -168,7 +168,7 @@ def _one(out: pathlib.Path, config: dict, minutes: float | None) -> None:
     print(f'{out}: goes on, with the config that is there')
   elif minutes is not None:
     config['training'] |= _length(config, minutes)
-  experiment.train(config, out)
+  experiment.train(config, out, judged=False)  # once, below
   page = experiment.evaluate(config, out)
   experiment.write_page(page, out, out / 'report.html')
 
@@ -206,7 +206,7 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
   config['training'] |= {
     'steps': steps,
     'evaluate_every': max(1, steps),
-    'best': f'delta_{arguments.interval}/score',
+    'best': None,
   }
   config['title'] = f"{arguments.network}: its deltas on videos of one's own"
   return config

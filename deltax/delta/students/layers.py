@@ -219,8 +219,9 @@ class LowRank:
     )
     second = basis.T @ matrix
     first = scipy.linalg.solve_triangular(spread.T, basis)
-    # Both factors of about one size, as gradients like them.
-    sizes = np.sqrt(np.linalg.norm(second, axis=1) + _TINY)
+    # Both parts of a component of one size, as gradients like them.
+    sizes = np.linalg.norm(second, axis=1) + _TINY
+    sizes = np.sqrt(sizes / np.linalg.norm(first, axis=0))
     first, second = first * sizes, second / sizes[:, None]
     second = second.reshape(rank, kw, features).transpose(1, 0, 2)
     return {
