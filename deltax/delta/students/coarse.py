@@ -27,6 +27,8 @@ class Strided:
   or column is repeated.
   """
 
+  last_kernel = 'kernel'
+
   @property
   def name(self) -> str:
     return 'strided'

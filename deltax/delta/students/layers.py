@@ -21,7 +21,14 @@ from deltax.types import Array
 
 
 class Candidate(Protocol):
-  """What `deltax.delta.Spec` takes as a candidate."""
+  """What `deltax.delta.Spec` takes as a candidate.
+
+  Attributes:
+    first_kernel: for `deltax.delta.fit`, and may be missing: name of the kernel
+      `[kh, 1, C, R]` or `[1, 1, C, R]` that reads the input.
+    last_kernel: likewise, of the kernel `[..., N]` in which the output is
+      linear.
+  """
 
   @property
   def name(self) -> str:
@@ -52,6 +59,8 @@ class Candidate(Protocol):
 class Full:
   """A copy of the convolution, with weights of its own."""
 
+  last_kernel = 'kernel'
+
   @property
   def name(self) -> str:
     return 'full'
@@ -77,6 +86,8 @@ class Teacher(Full):
   It has no parameters; whoever applies it hands over the teacher's kernel. As a
   candidate for a block it is the block itself, which is not applied but run.
   """
+
+  last_kernel = ''
 
   @property
   def name(self) -> str:
@@ -148,6 +159,8 @@ class LowRank:
 
   factor: int = 4
   policy: str = 'out'
+  first_kernel = 'first'
+  last_kernel = 'second'
 
   def __post_init__(self):
     if self.policy not in ('out', 'min'):

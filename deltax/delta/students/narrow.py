@@ -32,6 +32,8 @@ class Bottleneck:
   """
 
   factor: int = 4
+  first_kernel = 'first'
+  last_kernel = 'last'
 
   def __post_init__(self):
     if self.factor < 1:
@@ -98,6 +100,8 @@ class Depthwise:
   product of a spatial pattern and a row of output weights (singular value
   decomposition).
   """
+
+  last_kernel = 'pointwise'
 
   @property
   def name(self) -> str:
