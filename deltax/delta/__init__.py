@@ -7,7 +7,7 @@ from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.run import keyframes, streams
 from deltax.delta.run.streamer import Streamer
 from deltax.delta.search import choice, latency, sensitivity
-from deltax.delta.search.fit import Fitted, fit
+from deltax.delta.search.fit import Fitted, fit, gate_logits
 from deltax.delta.spec import Spec, all_but_first_and_last, make_spec
 from deltax.delta.students.blocks import BlockCandidate, NoChange, Residual
 from deltax.delta.students.coarse import Strided
@@ -45,6 +45,7 @@ __all__ = [
   'count',
   'distill',
   'fit',
+  'gate_logits',
   'gates',
   'keyframes',
   'latency',

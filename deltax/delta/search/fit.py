@@ -1,29 +1,30 @@
-"""Starts fitted to data: students solved for, before any gradient.
+"""Starts fitted to data: students solved for, layer after layer.
 
-A kernel's own decomposition knows nothing of what goes through it. A few clips
-tell: layer after layer, in the order in which a network runs them, each student
-is solved for by least squares, so that from the change that the students before
-it really hand to it, it makes the teacher's own change.
+A kernel's own decomposition knows nothing of what goes through it. Here a few
+clips tell: the network runs once on all of them, exactly and beside that with
+students on the later frames. Where the first unit with students is met, they
+are solved for, so that the change that comes out is the teacher's own, given
+the change that comes in; what follows sees what they make of the clips.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax.delta.passes.clip import fold_time, split_time
+from deltax.delta import gates as gating
+from deltax.delta.passes.clip import divide, fold_time, split_time
 from deltax.delta.passes.frame import predict
 from deltax.delta.plan import Plan, Planner
-from deltax.delta.search.solve import Data, energy, errors, solve
+from deltax.delta.references import take_frames
+from deltax.delta.search.importance import Importance, importance
+from deltax.delta.search.least_squares import Part, Solved, solve
 from deltax.delta.students.layers import is_teacher
 from deltax.delta.transform import Delta
-from deltax.delta.units import Unit
 from deltax.types import Array, Params
 
-HELD = 4  # one of so many clips is held out
-Shares = dict[str, dict[str, float]]
+_SPREAD = 4.0  # between the logits of the gate that is decided best
 
 
 class Fitted(NamedTuple):
@@ -31,19 +32,20 @@ class Fitted(NamedTuple):
 
   Attributes:
     params: of the delta network.
-    before: what each student missed of the teacher's change at the start, by
-      path and candidate: squared errors over squares, on the clips that were
-      held out. 0 is perfect, 1 as bad as no change. Its input is what the
-      fitted students before it make.
-    after: the same, fitted.
-    channels: `[N]` squares of the errors after it, by path, candidate and
-      channel of the output.
+    before: what each student missed of the teacher's change at the start, on
+      later frames that are held out, by path and candidate: of the squares,
+      weighted by how much the network's outputs mind them, the share. 0 is
+      perfect, 1 as bad as no change. Inputs are those that the fitted students
+      of the units before give.
+    after: the same, fitted. Never more.
+    matters: what no change at all of each unit does to the outputs, to first
+      order, by path: in squares, relative to the other units.
   """
 
   params: Params
-  before: Shares
-  after: Shares
-  channels: dict[str, dict[str, np.ndarray]]
+  before: dict[str, dict[str, float]]
+  after: dict[str, dict[str, float]]
+  matters: dict[str, float]
 
 
 def fit(
@@ -53,149 +55,225 @@ def fit(
   *,
   progress: Callable[[int, int], None] | None = None,
 ) -> Fitted:
-  """Solves for the students, layer after layer, in one pass over some clips.
+  """Solves for students, without training.
 
-  Students of layers: the last kernel (`linear_in` of a candidate), by ridge
-  regression toward what it is; of a low-rank one first the decomposition,
-  weighted by the second moments of what comes in (`decompose`). Students of
-  blocks: by Gauss-Newton steps. One clip of four is held out, and a student
-  changes only where it follows the teacher better there. Where a unit has
-  several candidates, all are fitted, and what its gate chooses runs before the
-  units behind it. A layer that is called several times is fitted to its first
-  call. All clips are in memory at once, with the feature maps of one layer.
+  Of several candidates all are fitted, and the one that its gate chooses runs
+  in front of what follows; where that is as bad as no change, the best one. Students of blocks stay as they are. Of a layer that
+  is called more than once, all calls are seen in a pass of their own before
+  the others are fitted. All clips are in memory at once, at every layer: 16 to
+  64 later frames of 112 to 240 pixels are plenty.
 
   Args:
-    delta: the delta network. Changes are those since the key frame, also where
-      students refer to the frame before.
+    delta: the delta network.
     params: of it.
     clips: float32 `[B, T, H, W, C]` each, as the network takes them, all of one
-      shape but for B; frame 0 is the key frame. Four clips or more in all.
-    progress: told how many units of how many are done.
+      size; frame 0 is the key frame. Every fourth later frame is held out.
+    progress: told how many of how many units are done.
 
   Returns:
-    The parameters, and the errors.
+    The parameters, and the errors before and after.
 
   Raises:
-    ValueError: fewer than four clips, clips without a later frame, or students
-      that predict no changes.
+    ValueError: no clips, clips without a later frame or of several sizes, or
+      a reference of which students predict no change.
   """
-  clip = jnp.concatenate(list(clips)) if len(clips) else jnp.zeros((0, 0))
-  if len(clip) < HELD or clip.shape[1] < 2:
+  clip = _joined(clips)
+  if delta.spec.against.absolute:
     raise ValueError(
-      f'students are fitted to {HELD} clips or more of two frames or more, got '
-      f'clips of the shape {clip.shape}'
+      f'students of the reference {delta.spec.against.name!r} predict no '
+      'change, and only changes are fitted'
     )
   plan = Planner(delta.net, delta.spec)(params['teacher'], clip.shape)
-  if plan.reference.absolute:
+  later = fold_time(clip[:, 1:])
+  pass_ = _Pass(plan, params, importance(plan, params, later), progress)
+  if pass_.repeated:
+    pass_.gather(clip)
+  pass_.run(clip)
+  return pass_.fitted()
+
+
+def gate_logits(fitted: Fitted) -> dict[str, Array]:
+  """Gates that favour what misses least, where outputs mind that most.
+
+  Of two choices the likelier one is that which does less to the outputs, to
+  first order: so `deltax.delta.choice.settle` finds a good one within a limit.
+
+  Args:
+    fitted: as `fit` gives it.
+
+  Returns:
+    `[K - 1]` logits by path of every gate, which differ by at most 4.
+  """
+  missed = {
+    path: np.array([*fitted.after[path].values()]) * fitted.matters[path]
+    for path in fitted.params.get('gates', {})
+  }
+  widest = max((np.ptp(own) for own in missed.values()), default=0.0) or 1.0
+  return {
+    path: jnp.asarray((own[-1] - own[:-1]) / widest * _SPREAD, jnp.float32)
+    for path, own in missed.items()
+  }
+
+
+def _joined(clips: Sequence[Array]) -> Array:
+  """All clips as one batch."""
+  clips = [jnp.asarray(clip) for clip in clips]
+  shapes = {clip.shape[1:] for clip in clips}
+  if len(shapes) != 1 or clips[0].ndim != 5 or clips[0].shape[1] < 2:
     raise ValueError(
-      'students are fitted to changes, and those of this spec predict outputs'
+      'students are fitted to clips [B, T, H, W, C] of one size and of two '
+      f'frames or more, got {sorted(shapes)}'
     )
-  run = _Pass(plan, {**params, 'students': dict(params['students'])}, clip)
-  frames = jnp.concatenate([fold_time(clip), fold_time(clip[:, 1:])])
-  total = sum(plan.is_distilled(unit.name) for unit, _ in _units(plan))
-
-  def hook(name, teacher, inputs):
-    z = run.unit(name, teacher, inputs)
-    if progress:
-      progress(len(run.after), total)
-    return z
-
-  plan.run(params['teacher'], frames, hook)
-  return Fitted(run.params, run.before, run.after, run.channels)
-
-
-def _units(plan: Plan):
-  return plan.selected.values()
+  return jnp.concatenate(clips)
 
 
 class _Pass:
-  """One pass of a network, exactly and by its students, side by side.
+  """Passes over the clips, and what they have solved for so far."""
 
-  The batch holds all frames of the clips as the teacher has them, and behind
-  them the later ones as the students fitted so far make them.
-  """
+  def __init__(
+    self,
+    plan: Plan,
+    params: Params,
+    weights: Importance,
+    progress: Callable[[int, int], None] | None,
+  ):
+    self.plan = plan
+    self.weights = weights
+    self.progress = progress
+    self.students = dict(params['students'])
+    self.gates = dict(params.get('gates', {}))
+    self.params = {**params, 'students': self.students, 'gates': self.gates}
+    self.first = params
+    self.solved: dict[str, dict[str, Solved]] = {}
+    calls = [unit.path for unit in (*plan.survey.layers, *plan.survey.blocks)]
+    self.repeated = {path for path in plan.selected if calls.count(path) > 1}
 
-  def __init__(self, plan: Plan, params: Params, clip: Array):
-    self.plan, self.params = plan, params
-    self.clips, self.length = clip.shape[:2]
-    self.before: Shares = {}
-    self.after: Shares = {}
-    self.channels: dict[str, dict[str, np.ndarray]] = {}
+  def fitted(self) -> Fitted:
+    shares = [
+      {
+        path: {name: float(getattr(own, when)) for name, own in by.items()}
+        for path, by in self.solved.items()
+      }
+      for when in ('before', 'after')
+    ]
+    matters = {
+      path: max(own.energy for own in by.values()) * self.weights.scale[path]
+      for path, by in self.solved.items()
+    }
+    params = {**self.first, 'students': self.students}
+    return Fitted(params, *shares, matters)
 
-  def unit(
-    self, name: str, teacher: Callable[..., Array], inputs: Sequence[Array]
-  ) -> Array:
-    """A hook on one call: fits its students, and goes on with the chosen."""
-    unit, _ = self.plan.unit(name)
-    windows = unit.windows
-    count = self.clips * self.length * windows
+  def gather(self, clip: Array) -> None:
+    """Fits the units of several calls, with the teacher at all of those."""
+    parts: dict[str, list[Part]] = {path: [] for path in self.repeated}
 
-    def by_clip(x):
-      return split_time(x, self.clips, windows)
+    def seen(part, exact):
+      path = part.unit.path
+      if path in self.repeated:
+        parts[path].append(part)
+        return exact
+      return None
 
-    z, exact = teacher(*(x[:count] for x in inputs)), None
-    changes, references = zip(
-      *(
-        _change(by_clip(x[:count]), by_clip(x[count:]), windows) for x in inputs
-      ),
-      strict=True,
-    )
-    keys = _reference(by_clip(z))
-    target = fold_time(by_clip(z)[:, 1:] - keys, windows)
-    if self.plan.is_distilled(name) and unit.path not in self.after:
-      self._fit(name, unit, Data(changes, references, target))
-    if self.plan.runs_exactly(name):
-      later = by_clip(teacher(*(x[count:] for x in inputs)))
-      exact = fold_time(later - keys, windows)
-    delta = predict(
-      self.plan, self.params, name, None, changes, references, exact, z.dtype
-    )
-    later = fold_time(keys, windows) + delta
-    return jnp.concatenate([z, later])
+    self._through(clip, seen)
+    for path, own in parts.items():
+      self._solve(path, own)
 
-  def _fit(self, name: str, unit: Unit, data: Data) -> None:
-    path, (_, candidates) = unit.path, self.plan.unit(name)
-    layer = None
+  def run(self, clip: Array) -> None:
+    """Fits the other units, one after the other."""
+
+    def seen(part, exact):
+      del exact
+      if part.unit.path not in self.solved:
+        self._solve(part.unit.path, [part])
+
+    self._through(clip, seen)
+
+  def _through(self, clip, seen) -> None:
+    """The network, exactly on all frames and by students on the later ones.
+
+    Args:
+      clip: `[B, T, H, W, C]`.
+      seen: told the part of every call, and the teacher's change of the input
+        that the students before give; what it returns is the change of the
+        output, or None for that of the student.
+    """
+    plan, (batch, length) = self.plan, clip.shape[:2]
+    times = divide(plan, clip, length)
+
+    def whole(exactly, students, windows):
+      key = split_time(exactly, batch, windows)[:, :1]
+      return jnp.concatenate([key, split_time(students, batch, windows)], 1)
+
+    def hook(name, teacher, inputs):
+      unit, _ = plan.unit(name)
+      windows, number = unit.windows, batch * length * unit.windows
+      own_exact = plan.runs_exactly(name) or unit.path in self.repeated
+      # One call: some networks have no second one in a pass.
+      given = inputs if own_exact else [x[:number] for x in inputs]
+      z = teacher(*given)
+      z, beside = split_time(z[:number], batch, windows), z[number:]
+
+      maps = [whole(x[:number], x[number:], windows) for x in inputs]
+      references = tuple(fold_time(times.before(x), windows) for x in maps)
+      changes = tuple(
+        fold_time(x[:, 1:], windows) - y
+        for x, y in zip(maps, references, strict=True)
+      )
+      exact = None
+      if own_exact:
+        mixed = whole(fold_time(z, windows), beside, windows)
+        exact = beside - fold_time(times.before(mixed), windows)
+      delta = None
+      if plan.is_distilled(name):
+        places = self.weights.places[name]
+        target = take_frames(z, times.others) - times.before(z)
+        part = Part(
+          unit, changes, references, fold_time(target, windows), places
+        )
+        delta = seen(part, exact)
+      if delta is None:
+        delta = predict(
+          *(plan, self.params, name, None, changes, references, exact, z.dtype)
+        )
+      delta = split_time(delta, batch, windows)
+      later = times.assemble(z[:, :1], delta)[:, 1:]
+      return jnp.concatenate([fold_time(z, windows), fold_time(later, windows)])
+
+    frames = jnp.concatenate([fold_time(clip), fold_time(clip[:, 1:])])
+    plan.run(self.params['teacher'], frames, hook)
+
+  def _solve(self, path: str, parts: list[Part]) -> None:
+    """Fits the candidates of a unit."""
+    unit, candidates = self.plan.selected[path]
+    kernel, students, solved = None, dict(self.students.get(path, {})), {}
     if unit.linear:
-      own = self.plan.network.layer(self.params['teacher'], path)
-      layer = unit.weights(own)
-    clip = np.arange(len(data.target)) * self.clips // len(data.target)
-    seen = data.rows(np.flatnonzero(clip % HELD != HELD - 1))
-    held = data.rows(np.flatnonzero(clip % HELD == HELD - 1))
-    students = dict(self.params['students'].get(path, {}))
-    whole = energy(held.target)
-    for found in (self.before, self.after, self.channels):
-      found[path] = {}
+      layer = self.plan.network.layer(self.params['teacher'], path)
+      kernel = unit.weights(layer)['kernel']
+    by = self.weights.channels[path]
     for candidate in candidates:
-      if is_teacher(candidate):
-        continue
-      weights = students.get(candidate.name, {})
-      missed = errors(unit.form, candidate, weights, held)
-      self.before[path][candidate.name] = _share(missed, whole)
-      if jax.tree.leaves(weights):
-        weights = solve(unit, candidate, weights, layer, seen, held)
-        students[candidate.name] = weights
-        missed = errors(unit.form, candidate, weights, held)
-      self.after[path][candidate.name] = _share(missed, whole)
-      self.channels[path][candidate.name] = np.asarray(missed)
-    self.params['students'][path] = students
+      name, weights = candidate.name, students.get(candidate.name, {})
+      if not is_teacher(candidate):
+        solved[name] = solve(candidate, weights, kernel, parts, by)
+        students[name] = solved[name].weights
+      elif unit.linear:
+        own = {'kernel': kernel}
+        solved[name] = solve(candidate, own, kernel, parts, by)
+      else:
+        solved[name] = Solved({}, 0.0, 0.0, 0.0)
+    self.solved[path], self.students[path] = solved, students
+    self._open(path)
+    if self.progress:
+      self.progress(len(self.solved), len(self.weights.channels))
 
+  def _open(self, path: str) -> None:
+    """Lets another candidate run where the gate's own is no use behind it.
 
-def _reference(frames: Array) -> Array:
-  """`[B, T - 1, ...]`, the key frame for each later one."""
-  return jnp.broadcast_to(frames[:, :1], frames[:, 1:].shape)
-
-
-def _change(exact: Array, later: Array, windows: int) -> tuple[Array, Array]:
-  """Of an input: change and reference of each later frame, folded."""
-  references = _reference(exact)
-  return (
-    fold_time(later - references, windows),
-    fold_time(references, windows),
-  )
-
-
-def _share(missed: Array, whole: Array) -> float:
-  """Nothing missed of nothing is perfect."""
-  missed, whole = float(missed.sum()), float(whole.sum())
-  return missed / whole if whole else float(missed > 0)
+    Gates start with what is cheapest: a layer that is skipped leaves nothing to
+    be fitted to.
+    """
+    if path not in self.gates:
+      return
+    missed = [own.after for own in self.solved[path].values()]
+    if missed[int(gating.choose(self.gates[path]))] >= 1.0:
+      least = np.arange(len(missed) - 1) == np.argmin(missed)
+      self.gates[path] = jnp.where(jnp.asarray(least), 1.0, -1.0)

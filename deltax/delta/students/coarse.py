@@ -27,7 +27,7 @@ class Strided:
   or column is repeated.
   """
 
-  linear_in = 'kernel'
+  last_kernel = 'kernel'
 
   @property
   def name(self) -> str:

@@ -31,9 +31,11 @@ _RIDGE, _TINY = (
 class Candidate(Protocol):
   """What `deltax.delta.Spec` takes as a candidate.
 
-  `deltax.delta.fit` looks for two more: `linear_in`, the name of the last
-  kernel `[..., N]`, in which the output is linear; and `decompose(kernel, x,
-  layer)`, parameters that follow a kernel where inputs are like x.
+  Attributes:
+    first_kernel: for `deltax.delta.fit`, and may be missing: name of the kernel
+      `[kh, 1, C, R]` or `[1, 1, C, R]` that reads the input.
+    last_kernel: likewise, of the kernel `[..., N]` in which the output is
+      linear.
   """
 
   @property
@@ -65,6 +67,8 @@ class Candidate(Protocol):
 class Full:
   """A copy of the convolution, with weights of its own."""
 
+  last_kernel = 'kernel'
+
   @property
   def name(self) -> str:
     return 'full'
@@ -90,6 +94,8 @@ class Teacher(Full):
   It has no parameters; whoever applies it hands over the teacher's kernel. As a
   candidate for a block it is the block itself, which is not applied but run.
   """
+
+  last_kernel = ''
 
   @property
   def name(self) -> str:
@@ -161,7 +167,8 @@ class LowRank:
 
   factor: int = 4
   policy: str = 'out'
-  linear_in = 'second'
+  first_kernel = 'first'
+  last_kernel = 'second'
 
   def __post_init__(self):
     if self.policy not in ('out', 'min'):

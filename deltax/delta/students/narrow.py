@@ -32,7 +32,8 @@ class Bottleneck:
   """
 
   factor: int = 4
-  linear_in = 'last'
+  first_kernel = 'first'
+  last_kernel = 'last'
 
   def __post_init__(self):
     if self.factor < 1:
@@ -100,7 +101,7 @@ class Depthwise:
   decomposition).
   """
 
-  linear_in = 'pointwise'
+  last_kernel = 'pointwise'
 
   @property
   def name(self) -> str:

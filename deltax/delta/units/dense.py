@@ -112,7 +112,7 @@ class Dense(NamedTuple):
 
   def apply(self, params: Mapping[str, Array], x: Array) -> Array:
     """The layer with parameters as `fold` gives them."""
-    kernel, pixels = in_type(self.dtype, params['kernel'], self._pixels(x))
+    kernel, pixels = in_type(self.dtype, params['kernel'], self.pixels(x))
     z = add_bias(self.conv.convolve(kernel, pixels), params.get('bias'))
     return self._as_output(z)
 
@@ -141,7 +141,7 @@ class Dense(NamedTuple):
     return self.conv.start(key, teacher, candidates)
 
   def change(self, candidate, params, changes, references) -> Array:
-    pixels = [self._pixels(x) for x in changes]
+    pixels = [self.pixels(x) for x in changes]
     z = self.conv.change(candidate, params, pixels, references)
     return self._as_output(z)
 
@@ -149,11 +149,12 @@ class Dense(NamedTuple):
     return self.conv.prepare(candidate, params, references)
 
   def follow(self, candidate, params, prepared, inputs) -> Array:
-    pixels = [self._pixels(x) for x in inputs]
+    pixels = [self.pixels(x) for x in inputs]
     z = self.conv.follow(candidate, params, prepared, pixels)
     return self._as_output(z)
 
-  def _pixels(self, x: Array) -> Array:
+  def pixels(self, x: Array) -> Array:
+    """An input as `conv` sees it."""
     return x.reshape(x.shape[0], *self.conv.inputs)
 
   def _as_output(self, z: Array) -> Array:
