@@ -13,19 +13,11 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import scipy.linalg
 
 from deltax.delta.units import Layer, NoStart, conv_macs
 from deltax.layers import forms
 from deltax.layers.conv import fast_conv
 from deltax.types import Array
-
-_SEEN = 1 << 25  # numbers of inputs that a decomposition is weighted by
-_RIDGE, _TINY = (
-  1e-3,
-  1e-30,
-)  # of second moments, relative to their mean; and at all
 
 
 class Candidate(Protocol):
@@ -198,52 +190,26 @@ class LowRank:
     first, second = _spatial_svd(kernel, self.rank(layer))
     return {'first': first, 'second': second}
 
-  def decompose(
-    self, kernel: Array, x: Array, layer: Layer
-  ) -> dict[str, np.ndarray]:
-    """The R components that give the kernel's output best, in least squares.
-
-    Directions in which inputs differ little need no component.
-
-    Args:
-      kernel: float32 `[kh, kw, C, N]`.
-      x: float32 `[n, H, W, C]`, inputs.
-      layer: the layer.
-    """
-    kh, kw, channels, features = layer.kernel
-    rank, rows = self.rank(layer), kh * channels
-    every = max(1, x.size * kh // _SEEN)  # columns of pixels, for the sums
-    moments = _moments_of_rows(layer, x[:, :, ::every])
-    moments = np.asarray(moments, np.float64)
-    moments += _RIDGE * np.trace(moments) / rows * np.eye(
-      rows
-    ) + _TINY * np.eye(rows)
-    spread = np.linalg.cholesky(moments)
-    matrix = np.asarray(kernel, np.float64).transpose(0, 2, 1, 3)
-    matrix = spread.T @ matrix.reshape(rows, -1)
-    _, basis = scipy.linalg.eigh(
-      matrix @ matrix.T, subset_by_index=(rows - rank, rows - 1)
-    )
-    second = basis.T @ matrix
-    first = scipy.linalg.solve_triangular(spread.T, basis)
-    # Both parts of a component of one size, as gradients like them.
-    sizes = np.linalg.norm(second, axis=1) + _TINY
-    sizes = np.sqrt(sizes / np.linalg.norm(first, axis=0))
-    first, second = first * sizes, second / sizes[:, None]
-    second = second.reshape(rank, kw, features).transpose(1, 0, 2)
-    return {
-      'first': first.reshape(kh, 1, channels, rank),
-      'second': second[None],
-    }
-
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
+    (stride_y, stride_x), (dilation_y, dilation_x) = (
+      layer.strides,
+      layer.dilation,
+    )
+    x = fast_conv(
+      x,
+      params['first'],
+      (stride_y, 1),
+      (layer.padding[0], (0, 0)),
+      lhs_dilation=(layer.input_dilation[0], 1),
+      rhs_dilation=(dilation_y, 1),
+    )
     return fast_conv(
-      _along_rows(layer, params['first'], x),
+      x,
       params['second'],
-      (1, layer.strides[1]),
+      (1, stride_x),
       ((0, 0), layer.padding[1]),
       lhs_dilation=(1, layer.input_dilation[1]),
-      rhs_dilation=(1, layer.dilation[1]),
+      rhs_dilation=(1, dilation_x),
     )
 
   def scale(self, params: Any, factor: Array) -> dict[str, Array]:
@@ -261,28 +227,6 @@ class LowRank:
     first = conv_macs((kh, 1, channels, rank), (first_rows, in_cols, rank))
     second = conv_macs((1, kw, rank, features), (rows, second_cols, features))
     return first + second
-
-
-def _along_rows(layer: Layer, kernel: Array, x: Array) -> Array:
-  """A layer with a kernel `[kh, 1, C, R]`, which leaves columns as they are."""
-  return fast_conv(
-    x,
-    kernel,
-    (layer.strides[0], 1),
-    (layer.padding[0], (0, 0)),
-    lhs_dilation=(layer.input_dilation[0], 1),
-    rhs_dilation=(layer.dilation[0], 1),
-  )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _moments_of_rows(layer: Layer, x: Array) -> Array:
-  """`[kh * C, kh * C]` mean products of what such a kernel is applied to."""
-  kh, _, channels, _ = layer.kernel
-  size = kh * channels
-  identity = jnp.eye(size).reshape(kh, 1, channels, size)
-  seen = _along_rows(layer, identity, x).reshape(-1, size)
-  return seen.T @ seen / len(seen)
 
 
 @functools.partial(jax.jit, static_argnums=1)
