@@ -134,3 +134,33 @@ def test_what_cannot_be_is_told_in_one_sentence(
   assert stopped.value.code == 1
   assert words in capsys.readouterr().err
   assert not (tmp_path / 'mine').exists()
+
+
+def test_several_targets_are_several_runs_and_one_page(
+  brought, tmp_path, capsys
+):
+  out = tmp_path / 'mine'
+  told = arguments(
+    *(brought, 'maps', out, '--steps', '0'), *('--target', '0.3', '0.7')
+  )
+  commands.main(told)
+  said = capsys.readouterr().out
+  assert 'choosing students for 0.3, 0.7 of the cost' in said
+  shares = []
+  for target in (0.3, 0.7):
+    folder = out / f'target_{target}'
+    config = plain.read_json(folder / 'config.json', plain.DICT)
+    assert set(config['task']['delta']['spec']['choices']) == {
+      'second',
+      'third',
+      'classes',
+    }
+    results = json.loads((folder / 'results.json').read_text())
+    shares.append(results['gmacs']['later'] / results['gmacs']['key'])
+    assert 'solved for' in (folder / 'report.html').read_text()
+  assert shares[0] < shares[1] < 1
+  page = (out / 'front.html').read_text()
+  assert 'teacher on' in page and 'copied' in page
+  with pytest.raises(SystemExit):
+    commands.main([*told[:-2], '0', '--out', str(tmp_path / 'other')])
+  assert 'a target is a positive share, got 0.0' in capsys.readouterr().err

@@ -23,12 +23,16 @@ import pathlib
 import tempfile
 from typing import Any
 
+import tqdm
+
 from deltax import experiment, plain, training
 from deltax.commands import folders
 from deltax.commands.network import compare
 from deltax.commands.sizes import read_size
 
 # CHOOSING
+from deltax.progress import wants_bar
+from deltax.tasks.imitation import choosing
 from deltax.tasks.imitation.kinds import KINDS
 from deltax.tasks.imitation.recipe import recipe
 
@@ -149,15 +153,39 @@ def run(arguments: argparse.Namespace) -> None:
   if not arguments.target:
     return _one(arguments.out, config, arguments.minutes)
   named = {arguments.out / f'target_{x:g}': x for x in arguments.target}
-  for out, target in named.items():
-    if not (out / 'config.json').exists():
-      config['task']['delta']['spec'] = choosing.within(
-        config, target, by=arguments.by
-      )
+  new = [out for out in named if not (out / 'config.json').exists()]
+  specs = _specs(config, [named[out] for out in new], by=arguments.by)
+  for out in named:
+    if out in new:
+      config['task']['delta']['spec'] = specs[new.index(out)]
     _one(out, config, arguments.minutes)
   if len(named) > 1:
     title = f'{arguments.network}: agreement against cost'
     compare.write([*named], arguments.out / 'front.html', title)
+
+
+def _specs(config: dict, targets: list[float], *, by: str) -> list[dict]:
+  """What to distill for each target; nothing to choose for none."""
+  if not targets:
+    return []
+  print(f'choosing students for {", ".join(map(str, targets))} of the cost')
+  count = -(-config['fit']['clips'] // config['data']['train']['batch_size'])
+  batches = experiment.dataset(config, 'train')
+  with tqdm.tqdm(
+    desc='measuring', unit='program', disable=not wants_bar()
+  ) as bar:
+
+    def progress(done, count):
+      bar.total = count
+      bar.update(done - bar.n)
+
+    return choosing.choose(
+      experiment.build(config).options,
+      [batches[i] for i in range(count)],
+      targets,
+      by_time=by == 'time',
+      progress=progress if by == 'time' else None,
+    )
 
 
 def _one(out: pathlib.Path, config: dict, minutes: float | None) -> None:

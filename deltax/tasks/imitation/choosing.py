@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from deltax import delta as delta_wing
-from deltax.delta.search import choice, latency
+from deltax.delta.search import choice
 from deltax.tasks.network import bring
-from deltax.tasks.parts import variables_of
+from deltax.tasks.video.budget import Budget
 from deltax.types import Batch
 
 # What a layer may get: nothing, and ever more.
@@ -55,28 +55,57 @@ def choose(
   brought = bring(
     options['model'], options.get('options'), options.get('preparation')
   )
-  spec = {**(options['delta'].get('spec') or {}), 'candidates': CANDIDATES}
+  spec = dict(options['delta'].get('spec') or {}) | {'candidates': CANDIDATES}
   delta = delta_wing.distill(brought.net, delta_wing.make_spec(**spec))
   clips = [brought.prepare(jnp.asarray(batch['frames'])) for batch in batches]
   frame = brought.prepare(jnp.zeros((1, *options['size'], 3), jnp.uint8))
-  params = delta.init(jax.random.key(0), _teacher(options), frame)
-  fitted = delta_wing.fit(delta, params, clips)
-  harms = delta_wing.harms(fitted)
+  teacher = options.get('teacher')
+  if teacher is None:
+    teacher = brought.variables(jax.random.key(0), frame)
+  params = delta.init(jax.random.key(0), teacher, frame)
+  latencies = None
   if by_time:
-    measured = latency.measure(
+    latencies = delta_wing.latency.measure(
       *(brought.net, params['teacher'], delta.spec, frame.shape),
-      progress=progress or (lambda done, count: None),
+      progress=progress,
     )
-    names = {path: list(own) for path, own in harms.items()}
-    costs = {
-      path: [measured.candidates[path][name].ms for name in own]
-      for path, own in names.items()
-    }
-    whole, rest = measured.frame, measured.rest
-  else:
-    costs, teacher = delta.costs(params, frame)
-    whole, rest = sum(teacher.values()), 0.0
+  prices = Budget(latencies=latencies).prices(delta, params['teacher'], frame)
+  limits = [prices.limit(_share(x), params['gates']) for x in targets]
+  fitted = delta_wing.fit(delta, params, clips)
+  values = {
+    path: [-fitted.matters[path] * missed for missed in by_candidate.values()]
+    for path, by_candidate in fitted.after.items()
+    if path in params['gates']
+  }
+  costs = prices.gated(values)
   return [
-    {**spec, 'candidates': CANDIDATES[2:3], 'choices': _within(...)}
-    for target in targets
+    {
+      **spec,
+      'candidates': CANDIDATES[2:3],
+      'choices': _named(fitted.after, choice.within(values, costs, limit)),
+    }
+    for limit in limits
   ]
+
+
+def _share(target: float) -> float:
+  if not target > 0:
+    raise ValueError(f'a target is a positive share, got {target}')
+  return target
+
+
+def _named(
+  missed: Mapping[str, Mapping[str, float]], chosen: Mapping[str, int]
+) -> dict[str, tuple]:
+  """Rows of `CANDIDATES` by path; of the layers that can have one only, that.
+
+  Args:
+    missed: of every candidate, by its name and path.
+    chosen: index of the candidate by path, where there are several.
+  """
+  made = delta_wing.make_spec(candidates=CANDIDATES).candidates
+  rows = {c.name: row for c, row in zip(made, CANDIDATES, strict=True)}
+  return {
+    path: rows[list(by_candidate)[chosen.get(path, 0)]]
+    for path, by_candidate in missed.items()
+  }
