@@ -18,6 +18,7 @@ from deltax.delta.passes.clip import divide, fold_time, split_time
 from deltax.delta.passes.frame import predict
 from deltax.delta.plan import Plan, Planner
 from deltax.delta.references import take_frames
+from deltax.delta.search.block_starts import solve_block
 from deltax.delta.search.importance import Importance, importance
 from deltax.delta.search.least_squares import Part, Solved, solve
 from deltax.delta.students.layers import is_teacher
@@ -58,7 +59,7 @@ def fit(
   """Solves for students, without training.
 
   Of several candidates all are fitted, and the one that its gate chooses runs
-  in front of what follows; where that is as bad as no change, the best one. Students of blocks stay as they are. Of a layer that
+  in front of what follows; where that is as bad as no change, the best one.  Of a layer that
   is called more than once, all calls are seen in a pass of their own before
   the others are fitted. All clips are in memory at once, at every layer: 16 to
   64 later frames of 112 to 240 pixels are plenty.
@@ -253,7 +254,10 @@ class _Pass:
     for candidate in candidates:
       name, weights = candidate.name, students.get(candidate.name, {})
       if not is_teacher(candidate):
-        solved[name] = solve(candidate, weights, kernel, parts, by)
+        if unit.linear:
+          solved[name] = solve(candidate, weights, kernel, parts, by)
+        else:
+          solved[name] = solve_block(candidate, weights, parts, by)
         students[name] = solved[name].weights
       elif unit.linear:
         own = {'kernel': kernel}

@@ -107,19 +107,19 @@ def solve(
   """
   last = _last_kernel(candidate, weights, parts[0].unit)
   if not last:
-    return _judged(candidate, weights, parts, channels)
-  seen, held = zip(*map(_divided, parts), strict=True)
+    return judged(candidate, weights, parts, channels)
+  seen, held = zip(*map(divided, parts), strict=True)
   starts = [dict(weights)]
-  if white := _white_start(candidate, weights, kernel, seen, channels):
+  if white := white_start(candidate, weights, kernel, seen, channels):
     starts.append(white)
   best, before, energy = None, 0.0, 0.0
   for number, start in enumerate(starts):
     fitted, judge = (
-      _moments(candidate, last, start, part, channels) for part in (seen, held)
+      moments(candidate, last, start, part, channels) for part in (seen, held)
     )
     if not number:
       energy = judge.energy / (judge.count or 1.0)
-    for tried, solution in enumerate(_solutions(start[last], fitted)):
+    for tried, solution in enumerate(solutions(start[last], fitted)):
       share = judge.share(solution, channels)
       if not number and not tried:
         before = share
@@ -148,7 +148,7 @@ def _last_kernel(
   return '' if grouped or rows > _WIDEST else name
 
 
-def _divided(part: Part) -> tuple[Part, Part]:
+def divided(part: Part) -> tuple[Part, Part]:
   """A part's frames to be fitted to, and those that are held out."""
   number = len(part.target)
   if number < 2:
@@ -162,12 +162,12 @@ def _divided(part: Part) -> tuple[Part, Part]:
   return Part(part.unit, *taken(~held)), Part(part.unit, *taken(held))
 
 
-def _judged(candidate, weights, parts, channels) -> Solved:
+def judged(candidate, weights, parts, channels) -> Solved:
   """A student that stays as it is, and what it misses."""
   missed = energy = count = 0.0
   channels = jnp.asarray(channels, jnp.float32)
   for part in parts:
-    _, held = _divided(part)
+    _, held = divided(part)
     sums = _missed(part.unit.form, candidate, weights, *held[1:], channels)
     missed, energy = missed + float(sums[0]), energy + float(sums[1])
     count += held.places.size
@@ -187,9 +187,9 @@ def _missed(form, candidate, weights, changes, references, target, places, by):
   return weighed(given.astype(jnp.float32) - exact), weighed(exact)
 
 
-def _solutions(start: Array, moments: Moments) -> Iterator[np.ndarray]:
+def solutions(start: Array, sums: Moments) -> Iterator[np.ndarray]:
   """Last kernels `[K, N]` to choose from: the start first."""
-  gram, cross = moments.gram, moments.cross
+  gram, cross = sums.gram, sums.cross
   kernel = np.asarray(start, np.float64).reshape(cross.shape)
   yield kernel
   mean = np.trace(gram) / len(gram)
@@ -206,7 +206,7 @@ def _solutions(start: Array, moments: Moments) -> Iterator[np.ndarray]:
     )
 
 
-def _moments(candidate, last, weights, parts, channels) -> Moments:
+def moments(candidate, last, weights, parts, channels) -> Moments:
   """What least squares need of a student's data."""
   weights = {n: array.astype(jnp.float32) for n, array in weights.items()}
   by = jnp.asarray(channels, jnp.float32)
@@ -264,7 +264,7 @@ def _as_layer(unit: Unit, x: Array) -> tuple[Layer, Array]:
   return (unit.conv, unit.pixels(x)) if isinstance(unit, Dense) else (unit, x)
 
 
-def _white_start(candidate, weights, kernel, parts, channels):
+def white_start(candidate, weights, kernel, parts, channels):
   """A student's start for the inputs that come and the outputs that matter.
 
   None where it has no kernel that reads the input by itself.

@@ -213,6 +213,31 @@ class Residual:
     inside = _inside(params, prepared['still'] + moved)
     return _out(params, inside, inputs, block)
 
+  def seen(self, maps: Sequence[Array], block: Block) -> Array:
+    """What `change` and `context` multiply, of all inputs: `[B, h, w, K]`."""
+    size = self.size(block)
+    laid = [_laid(x, _patch(x.shape[1:], size), size) for x in _images(maps)]
+    return jnp.concatenate(laid, -1)
+
+  def passed(self, changes: Sequence[Array], block: Block) -> Array:
+    """What the shortcut multiplies, `[B, H', W', K]`, of a single input."""
+    (x,), size = _images(changes), _as_image(block.outputs)[:2]
+    return _laid(x, _patch(x.shape[1:], size), size)
+
+  def shrunk(self, x: Array, block: Block) -> Array:
+    """A map of the output's size at the size inside: `[B, h, w, C]`."""
+    size = self.size(block)
+    return resize_bilinear(_pooled(_images([x])[0], size), size)
+
+  def features(self, params, changes, references, block) -> Array:
+    """What the last layer multiplies: `[B, H', W', R]`."""
+    size = self.size(block)
+    changes, references = _images(changes), _images(references)
+    still = _summed(params['context'], references, size)
+    moved = still + _summed(params['change'], changes, size)
+    inside = _inside(params, moved) - _inside(params, still)
+    return resize_bilinear(inside, _as_image(block.outputs)[:2])
+
   def macs(self, block: Block) -> int:
     (rows, cols), width = self.size(block), self.width(block)
     outputs = _as_image(block.outputs)
@@ -289,19 +314,28 @@ def _patch(shape, size) -> tuple[int, int]:
 
 def _brought(kernel, x, size):
   """A map at another size and of other channels."""
-  patch, factors = kernel.shape[:2], _factors(x.shape[1:3], size)
-  if patch == (1, 1):
-    if max(factors) > 1:
-      x = mean_pool(x, factors)
+  patch = kernel.shape[:2]
+  if patch == (1, 1):  # fewer channels first: a resize costs by the channel
+    x = _pooled(x, size)
     return resize_bilinear(fast_conv(x, kernel, (1, 1), 'VALID'), size)
-  short = [
-    n * f - m for n, f, m in zip(size, factors, x.shape[1:3], strict=True)
-  ]
+  x = _laid(x, patch, size)
+  out = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+  return out.reshape(len(x), *size, -1)
+
+
+def _laid(x, patch, size):
+  """The numbers of a map that each pixel of another size sees."""
+  if patch == (1, 1):
+    return resize_bilinear(_pooled(x, size), size)
+  short = [n * f - m for n, f, m in zip(size, patch, x.shape[1:3], strict=True)]
   x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
   x = x.reshape(len(x), size[0], patch[0], size[1], -1)
-  pixels = x.swapaxes(2, 3).reshape(len(x) * size[0] * size[1], -1)
-  out = pixels @ kernel.reshape(-1, kernel.shape[-1])
-  return out.reshape(len(x), *size, -1)
+  return x.swapaxes(2, 3).reshape(len(x), *size, -1)
+
+
+def _pooled(x, size):
+  factors = _factors(x.shape[1:3], size)
+  return mean_pool(x, factors) if max(factors) > 1 else x
 
 
 def _brought_macs(shape, size, features) -> int:
