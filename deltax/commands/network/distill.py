@@ -24,6 +24,7 @@ import tempfile
 from typing import Any
 
 import tqdm
+from absl import logging
 
 from deltax import experiment, plain, training
 from deltax.commands import folders
@@ -144,6 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
       cannot be; nothing is started then.
     FileNotFoundError: there is no such file or folder.
   """
+  logging.set_verbosity(logging.INFO)
   folders.check_folder(arguments.out)
   if arguments.interval < 2:
     raise ValueError(f'--interval is at least 2, got {arguments.interval}')

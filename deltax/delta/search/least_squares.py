@@ -127,11 +127,42 @@ def solve(
         best = share, start, solution
   after, start, solution = best
   solution = jnp.asarray(solution.reshape(start[last].shape))
+  student = _balanced(candidate, {**start, last: solution})
   student = {
-    name: array.astype(weights[name].dtype)
-    for name, array in {**start, last: solution}.items()
+    name: array.astype(weights[name].dtype) for name, array in student.items()
   }
   return Solved(student, before, after, energy)
+
+
+def _balanced(candidate: Any, weights: dict[str, Array]) -> dict[str, Array]:
+  """The same student, its first and last kernel of one size.
+
+  What is solved for in white coordinates is small on one side and large on the
+  other, and a step of an optimizer that is right for one throws the other off.
+  """
+  first = getattr(candidate, 'first_kernel', '')
+  if first not in weights:
+    return weights
+  last = candidate.last_kernel
+  one, other = (np.asarray(weights[n], np.float64) for n in (first, last))
+  # Each channel between two kernels has a scale of its own.
+  apart = not weights.keys() - {first, last, 'bias'}
+  sizes = [
+    np.sqrt(np.square(kernel).sum(axes if apart else None, keepdims=True))
+    for kernel, axes in ((one, (0, 1, 2)), (other, (0, 1, 3)))
+  ]
+  ratio = np.divide(
+    sizes[1].reshape(-1),
+    sizes[0].reshape(-1),
+    out=np.ones(sizes[0].size),
+    where=(sizes[0].reshape(-1) > 0) & (sizes[1].reshape(-1) > 0),
+  )
+  factor = np.sqrt(ratio)
+  return {
+    **weights,
+    first: jnp.asarray(one * factor, jnp.float32),
+    last: jnp.asarray(other / factor[:, None], jnp.float32),
+  }
 
 
 def _last_kernel(

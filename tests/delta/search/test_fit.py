@@ -198,3 +198,15 @@ def test_clips_and_references_that_cannot_be_fitted_to_are_named():
   delta, params, clips = pair(Spec(every, (Full(),), reference='none'))
   with pytest.raises(ValueError, match="'none' predict no change"):
     fit(delta, params, [clips])
+
+
+@pytest.mark.parametrize('candidate', [LowRank(4), Bottleneck(2)])
+def test_kernels_that_are_solved_for_are_of_one_size(candidate):
+  delta, params, clips = pair(Spec(every, (candidate,)))
+  # Inputs of another size than weights, as published networks have them.
+  fitted = fit(delta, params, [300 * clips])
+  for own in fitted.params['students'].values():
+    (student,) = own.values()
+    ends = candidate.first_kernel, candidate.last_kernel
+    first, last = (np.linalg.norm(student[name]) for name in ends)
+    assert first == pytest.approx(last, rel=1e-4)
