@@ -207,9 +207,11 @@ def _fitted(
     params, model_state = task.init(key, batch)
     # Every process fits to the same clips, and comes to the same students.
     whole = batches.of_all_processes()
+    logging.info('solving for the students on %d clips', wanted)
     params, errors = task.fit(
       params, model_state, [whole[i] for i in range(count)]
     )
+    logging.info('solved: %s', FITTED)
     if jax.process_index() == 0:
       pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
       files.write_json(pathlib.Path(workdir) / FITTED, errors)
