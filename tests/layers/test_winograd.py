@@ -34,4 +34,5 @@ def test_only_wide_dense_convolutions_of_stride_one_are_tiled():
 
 def test_maps_that_caches_do_not_hold_are_not_worth_it():
   assert pays((1, 32, 64, 256))
+  assert pays((1, 59, 79, 512))
   assert not pays((1, 64, 128, 128))
