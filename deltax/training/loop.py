@@ -114,13 +114,8 @@ def train(
     state = create_state(task, optimizer, whole_batch(dataset[0]), seed)
     state = from_first_process(_begin(state, checkpoints, start_from, begun))
     start = int(state.step)
-    if not start and not steps and not _has_any(checkpoints):
-      # What the run starts from is all that was asked for.
-      with Writer(workdir, start=0, steps=0, progress=False):
-        checkpoints.save(state, None)
     if start >= steps:
-      logging.info('%s is finished: %d steps are done', workdir, start)
-      return state
+      return _finished(state, checkpoints, workdir)
 
     # Imported here: `deltax.data` brings readers that only data sets need.
     from deltax import data
@@ -172,8 +167,15 @@ def train(
     return gathered(state)
 
 
-def _has_any(checkpoints: Checkpoints) -> bool:
-  return jax.process_index() > 0 or checkpoints.latest() is not None
+def _finished(
+  state: TrainState, checkpoints: Checkpoints, workdir: str | pathlib.Path
+) -> TrainState:
+  """The state; of a run of no steps, which has nothing else, it is saved."""
+  if not jax.process_index() and checkpoints.latest() is None:
+    with Writer(workdir, start=0, steps=0, progress=False):
+      checkpoints.save(state)
+  logging.info('%s is finished: %d steps are done', workdir, int(state.step))
+  return state
 
 
 def _check_length(dataset: Sequence[Batch], steps: int) -> None:

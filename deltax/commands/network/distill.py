@@ -221,8 +221,7 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
       'bgr': arguments.bgr,
     },
   }
-  intervals = {max(2, arguments.interval // 2), arguments.interval, FARTHEST}
-  task['delta']['intervals'] = sorted(intervals)
+  task['delta']['intervals'] = sorted({arguments.interval, FARTHEST})
   described['options'] |= {
     'videos': tuple(arguments.videos),
     'held_out': tuple(arguments.held_out),

@@ -6,7 +6,7 @@ from typing import Any
 SIZE = 240, 320
 OPTIMIZER = {
   'name': 'adamw',
-  'learning_rate': 1e-3,
+  'learning_rate': 5e-4,
   'schedule': 'cosine',
   'warmup_steps': 10,
   'weight_decay': 0.0,
@@ -99,7 +99,7 @@ def _data(size: Sequence[int]) -> dict[str, Any]:
       'train': False,
       'batch_size': 1,
       'clip_length': 31,
-      'clips_per_video': 3,
+      'clips_per_video': 2,
       'flow': True,
     },
   }
