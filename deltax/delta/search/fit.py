@@ -61,8 +61,8 @@ def fit(
   Of several candidates all are fitted, and the one that its gate chooses runs
   in front of what follows; where that is as bad as no change, the best one. Of
   a layer that is called more than once, all calls are seen in a pass of their
-  own before the others are fitted. All clips are in memory at once, at every layer: 16 to
-  64 later frames of 112 to 240 pixels are plenty.
+  own before the others are fitted. All clips are in memory at once, at every
+  layer: 16 to 64 later frames of 112 to 240 pixels are plenty.
 
   Args:
     delta: the delta network.
