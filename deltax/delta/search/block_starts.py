@@ -9,6 +9,7 @@ carries all. Their last layer then is solved for, each channel by itself.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,29 @@ def solve_block(
   best = min(ends, key=lambda own: own.after)
   if best.after >= start.after:
     return start
-  return best._replace(before=start.before)
+  return best._replace(weights=_even(best.weights), before=start.before)
+
+
+def _even(weights):
+  """The same student, its layers of one size: training steps are of one, too.
+
+  What comes before a ReLU may be scaled if what follows is scaled back.
+  """
+  sizes = [
+    float(jnp.sqrt(sum(jnp.square(x).sum() for x in jax.tree.leaves(own))))
+    for own in (weights['change'], weights['middle'], weights['last'])
+  ]
+  if not min(sizes) > 0:
+    return weights
+  first, second, third = (math.prod(sizes) ** (1 / 3) / x for x in sizes)
+  scales = {'change': first, 'context': first, 'middle': second}
+  scales |= {'mean': second, 'last': third}
+  return {
+    name: jax.tree.map(
+      functools.partial(jnp.multiply, scales.get(name, 1)), own
+    )
+    for name, own in weights.items()
+  }
 
 
 def _with_shortcut(candidate, weights, seen, held, channels):

@@ -320,7 +320,10 @@ def white_start(candidate, weights, kernel, parts, channels):
   rows = by_row.transpose(0, 2, 1, 3).reshape(len(inner), -1)
   white = (inner.T @ rows).reshape(reach, count, -1, width)
   white = white.transpose(0, 2, 1, 3).reshape(kernel.shape)
-  start = candidate.init(jnp.asarray(white, jnp.float32), layer)
+  if hasattr(candidate, 'nearest'):
+    start = candidate.nearest(white, layer)
+  else:
+    start = candidate.init(jnp.asarray(white, jnp.float32), layer)
   made = {n: np.asarray(start[n], np.float64) for n in (first, last)}
   entry = np.linalg.solve(inner.T, made[first].reshape(len(inner), -1))
   ends = np.linalg.solve(outer.T, made[last].reshape(-1, width).T).T

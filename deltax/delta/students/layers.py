@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deltax.delta.units import Layer, NoStart, conv_macs
 from deltax.layers import forms
@@ -189,6 +190,21 @@ class LowRank:
     check_dense(layer, 'low-rank')
     first, second = _spatial_svd(kernel, self.rank(layer))
     return {'first': first, 'second': second}
+
+  def nearest(self, kernel: Array, layer: Layer) -> dict[str, Array]:
+    """As `init` of a float64 kernel, many times faster; to half the digits."""
+    kh, kw, channels, features = kernel.shape
+    matrix = np.transpose(kernel, (0, 2, 1, 3)).reshape(kh * channels, -1)
+    if matrix.shape[0] <= matrix.shape[1]:
+      left = np.linalg.eigh(matrix @ matrix.T)[1][:, ::-1]
+      left = left[:, : self.rank(layer)]
+      right = left.T @ matrix
+    else:
+      right = np.linalg.eigh(matrix.T @ matrix)[1][:, ::-1].T
+      right = right[: self.rank(layer)]
+      left = matrix @ right.T
+    second = right.reshape(-1, kw, features).swapaxes(0, 1)[None]
+    return {'first': left.reshape(kh, 1, channels, -1), 'second': second}
 
   def apply(self, params: Any, x: Array, layer: Layer) -> Array:
     (stride_y, stride_x), (dilation_y, dilation_x) = (

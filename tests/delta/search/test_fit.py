@@ -19,6 +19,7 @@ from deltax.delta import (
   distill,
   fit,
   gate_logits,
+  make_spec,
 )
 from tests.delta.conftest import build
 
@@ -210,3 +211,106 @@ def test_kernels_that_are_solved_for_are_of_one_size(candidate):
     ends = candidate.first_kernel, candidate.last_kernel
     first, last = (np.linalg.norm(student[name]) for name in ends)
     assert first == pytest.approx(last, rel=1e-4)
+
+
+class Twice(nn.Module):
+  """A narrow block that keeps its shape, and one that does not."""
+
+  @nn.compact
+  def __call__(self, frames):
+    x = nn.Conv(8, (3, 3), name='stem')(frames)
+    x = Narrow(8, 1, name='same')(x)
+    x = Narrow(12, 2, name='down')(x)
+    return nn.Conv(4, (1, 1), name='head')(x)
+
+
+class Narrow(nn.Module):
+  """Two convolutions, the second of few channels."""
+
+  features: int
+  stride: int
+
+  @nn.compact
+  def __call__(self, x):
+    y = nn.Conv(3, (1, 1), strides=self.stride, name='narrow')(x)
+    y = nn.Conv(self.features, (3, 3), name='wide')(nn.relu(y))
+    return y if self.stride > 1 else x + y
+
+
+def blocks(spec):
+  net, clips = Twice(), smooth_clips(0, rank=3)
+  teacher = net.init(jax.random.key(0), clips[:, 0])
+  delta = distill(net, spec)
+  return delta, delta.init(jax.random.key(1), teacher, clips[:, 0]), clips
+
+
+@pytest.mark.parametrize('shrink', [1, 2])
+def test_blocks_of_any_shape_start_better_than_no_change(shrink):
+  delta, params, clips = blocks(
+    make_spec(blocks=('Narrow',), block_candidates=(('residual', 1, shrink),))
+  )
+  fitted = fit(delta, params, [clips])
+  name = f'residual_1_{shrink}'
+  for path in ('same', 'down'):
+    assert fitted.after[path][name] < 0.7 * min(1, fitted.before[path][name])
+  fresh = smooth_clips(7, rank=3)
+  exact, _ = delta.reference(params, fresh)
+
+  def missed(params):
+    return float(jnp.square(delta.clip(params, fresh)[0] - exact).sum())
+
+  copied = float(jnp.square(exact - exact[:, :1]).sum())
+  assert missed(fitted.params) < 0.7 * min(copied, missed(params))
+  assert jax.tree.structure(fitted.params) == jax.tree.structure(params)
+
+
+def test_a_linear_map_goes_through_the_layers_of_a_block():
+  # Of no more directions than half the student's width: two channels each.
+  net = nn.Sequential([Straight()])
+  clips = smooth_clips(0, channels=8, rank=4)
+  delta = distill(
+    net, make_spec(blocks=('Straight',), block_candidates=(('residual', 1),))
+  )
+  teacher = net.init(jax.random.key(0), clips[:, 0])
+  params = delta.init(jax.random.key(1), teacher, clips[:, 0])
+  fitted = fit(delta, params, [clips])
+  assert fitted.before['layers_0']['residual_1_1'] > 0.3
+  assert fitted.after['layers_0']['residual_1_1'] < 1e-2
+
+
+class Straight(nn.Module):
+  """A linear block whose outputs have four directions."""
+
+  @nn.compact
+  def __call__(self, x):
+    x = nn.Conv(4, (3, 3), use_bias=False, name='wide')(x)
+    return nn.Conv(12, (1, 1), use_bias=False, name='narrow')(x)
+
+
+def test_a_span_is_fitted_as_a_whole():
+  delta, params, clips = blocks(
+    make_spec(
+      spans=(('same/narrow', 'down/wide'),), block_candidates=(('residual', 2),)
+    )
+  )
+  fitted = fit(delta, params, [clips])
+  (path,) = fitted.after
+  assert path == 'same/narrow-down/wide'
+  assert fitted.after[path]['residual_2_1'] < 0.8
+
+
+def test_layers_of_less_than_float32_are_fitted_too():
+  net = nn.Sequential(
+    [nn.Conv(16, (3, 3)), nn.Conv(16, (3, 3), dtype=jnp.bfloat16)]
+  )
+  clips = smooth_clips(0)
+  delta = distill(net, Spec(every, (LowRank(4),)))
+  teacher = net.init(jax.random.key(0), clips[:, 0])
+  teacher['params']['layers_1'] = jax.tree.map(
+    lambda x: x.astype(jnp.bfloat16), teacher['params']['layers_1']
+  )
+  params = delta.init(jax.random.key(1), teacher, clips[:, 0])
+  fitted = fit(delta, params, [clips])
+  assert fitted.after['layers_1']['low_rank_4_out'] < 0.9
+  student = fitted.params['students']['layers_1']['low_rank_4_out']
+  assert {array.dtype for array in student.values()} == {jnp.bfloat16.dtype}
