@@ -248,6 +248,7 @@ def experiment(
       task=task,
       data=data,
       optimizer=optimizer,
+      fit=dict(clips=0),  # that students are solved for on, before training
       training=defaults | training,
     ),
     convert_dict=True,
@@ -354,8 +355,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.teacher = ''
   if 'judge' in config:
     return _small_retrieval(config)
-  family = models.family(config.task.model)
-  config.task.model = TINY.get(family, 'ddrnet_tiny')
+  config.task.model = TINY.get(models.family(config.task.model), 'ddrnet_tiny')
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
   elif 'crop' in config.data.train:

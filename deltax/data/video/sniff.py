@@ -9,7 +9,10 @@ from deltax.data.video.stream import VideoError, decode, find_stream, open_video
 _HEAD = 512  # bytes; they tell most files that are no videos
 _TRIED = 30  # frames, until one can be decoded
 _STARTS = {
-  'pictures': (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'<svg'),
+  'pictures': (
+    *(b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*', b'<svg'),
+    *(b'\0\0\1\0', b'\0\0\2\0'),  # icons and cursors
+  ),
   'archives or documents': (
     b'PK\3\4',
     b'%PDF',

@@ -6,6 +6,7 @@ from deltax.errors import DeltaxError
 MOST_PIXELS = 1 << 26
 # Formats of FFmpeg that name other files, which would be read.
 _LISTS = {'concat', 'dash', 'hls', 'imf', 'webm_dash_manifest'}
+_ICONS = {'ico'}
 _NOTHING_ELSE = {'protocol_whitelist': 'file'}
 _OVERHEAD = 512  # bytes that Matroska may have between two blocks
 _MOST_LOST = 1 << 20  # frames of one hole; a damaged clock may tell any number
@@ -36,7 +37,8 @@ def open_video(source):
     source: the path of a file, or a file.
 
   Raises:
-    VideoError: it is a list of other files, which are not opened.
+    VideoError: it is a list of other files, which are not opened, or a set of
+      icons, whose decoder harms the memory of the process (that of PyAV 17).
     av.error.FFmpegError: it is no video.
   """
   import av
@@ -51,6 +53,9 @@ def open_video(source):
   if container.format.name in _LISTS:
     container.close()
     raise VideoError(f'{name}: it is a list of other files, not a video')
+  if container.format.name in _ICONS:
+    container.close()
+    raise VideoError(f'{name}: it is a set of icons, not a video')
   return container
 
 

@@ -109,7 +109,10 @@ def make_delta_task(
       scores |= scores_of(f'delta_{interval}', arrays, num_classes, interval)
     return scores
 
-  return Task(init, losses, evaluate, summarise, objective.watch, stack=True)
+  fit = objective.fitting(normalise)
+  return Task(
+    init, losses, evaluate, summarise, objective.watch, fit, stack=True
+  )
 
 
 def detections_at(

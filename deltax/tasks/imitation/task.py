@@ -163,10 +163,7 @@ def _task(
         scores |= outputs_of.scores_of(name, kinds, counts, interval)
     return scores
 
-  def fit(params, model_state, batches):
-    clips = [prepare(jnp.asarray(batch['frames'])) for batch in batches]
-    return objective.fit(params, model_state, clips)
-
+  fit = objective.fitting(prepare)
   return Task(init, losses, evaluate, summarise, objective.watch, fit)
 
 

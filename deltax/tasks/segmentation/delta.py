@@ -107,7 +107,8 @@ def make_delta_task(
       scores |= scores_of(f'delta_{interval}', counts, interval)
     return scores
 
-  return Task(init, losses, evaluate, summarise, objective.watch)
+  fit = objective.fitting(normalise)
+  return Task(init, losses, evaluate, summarise, objective.watch, fit)
 
 
 def runs_of(

@@ -6,7 +6,7 @@ options of one objective.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from deltax import delta as delta_wing
 from deltax.delta import latency as latencies_of
+from deltax.task import Fit
 from deltax.tasks.parts import check_options, variables_of
 from deltax.tasks.video.budget import Budget
 from deltax.tasks.video.distillation import Distillation
@@ -206,6 +207,15 @@ class Objective:
     fitted = delta_wing.fit(self.delta, whole, clips)
     errors = {'before': fitted.before, 'after': fitted.after}
     return {**fitted.params, 'teacher': params['teacher']}, errors
+
+  def fitting(self, prepare: Callable[[Array], Array]) -> Fit:
+    """What a task's `fit` is, of batches whose frames are to be prepared."""
+
+    def fit(params, model_state, batches):
+      clips = [prepare(jnp.asarray(batch['frames'])) for batch in batches]
+      return self.fit(params, model_state, clips)
+
+    return fit
 
   def _students_pass(self, params, clip, key, gates):
     run = functools.partial(

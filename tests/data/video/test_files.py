@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from deltax.data.video import files
 from deltax.data.video.files import (
@@ -326,6 +327,14 @@ def test_a_list_of_other_files_is_no_video(film, tmp_path, monkeypatch):
   for name in ('concat.mp4', 'list.m3u8'):
     with pytest.raises(VideoError, match='it is a list of other files'):
       read_video(name)
+
+
+def test_icons_are_no_video(tmp_path):
+  """Their decoder harms the memory of the process."""
+  picture = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
+  picture.save(tmp_path / 'film.mp4', 'ico', sizes=[(16, 16), (32, 32)])
+  with pytest.raises(VideoError, match='it is a set of icons'):
+    read_video(tmp_path / 'film.mp4')
 
 
 def test_a_path_is_never_an_address(film, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import odd_videos
 import pytest
+from PIL import Image
 
 from deltax.data.video import find as find_module
 from deltax.data.video.files import read_video, write_video
@@ -55,6 +56,7 @@ def test_what_is_passed_by_is_counted_by_reason(film, tmp_path):
   (tmp_path / 'subtitles.srt').write_text('1\n00:00 --> 00:01\nhello')
   for name in ('one.jpg', 'two.png', 'three.webp', 'four.bmp'):
     cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+  Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / 'five.ico')
   shutil.make_archive(str(tmp_path / 'archive'), 'zip', tmp_path / '.hidden')
   with wave.open(str(tmp_path / 'sound.wav'), 'wb') as sound:
     sound.setparams((1, 2, 8000, 0, 'NONE', ''))
@@ -69,7 +71,7 @@ def test_what_is_passed_by_is_counted_by_reason(film, tmp_path):
   assert counts == {
     'hidden': 2,
     'text': 2,
-    'pictures': 4,
+    'pictures': 5,
     'archives or documents': 1,
     'sound': 1,
     'not videos': 1,
