@@ -211,8 +211,8 @@ class Start(NamedTuple):
   Attributes:
     path: of its layer or block.
     candidate: its name.
-    before: share of the squares of the teacher's own change that it missed; 1
-      is as bad as no change.
+    before: share of the squares of the teacher's own change that it missed, as
+      `deltax.delta.fit` weighs them; 1 is as bad as no change.
     after: the same, solved for.
   """
 

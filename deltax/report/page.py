@@ -105,9 +105,10 @@ def _starts(starts: Sequence[Start]) -> str:
     for start in starts
   ]
   return document.table(
-    "Share of the squares of the network's own change that a student misses on "
-    'training clips, fed by the students before it: as its kernel alone makes '
-    'it, and solved for by least squares. 0 is perfect, 1 as bad as no change.',
+    "Share of the squares of the network's own change that a student misses, "
+    'weighted by how much the outputs mind, on training clips that it was not '
+    'solved on, fed by the students before it: as its kernel alone makes it, '
+    'and solved for by least squares. 0 is perfect, 1 as bad as no change.',
     ['layer', 'student', 'from the kernel', 'solved for'],
     rows,
     left=2,

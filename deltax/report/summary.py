@@ -87,8 +87,8 @@ def headline(results: Results) -> str:
 
 
 def _beside_copying(results: Results) -> str:
-  """Milliseconds and score at the middle interval, and what copying has."""
-  row = results.delta[len(results.delta) // 2]
+  """Milliseconds and score at the first interval, and what copying has."""
+  row = results.delta[0]
   took, whole = row.ms, results.teacher.ms
   places = digits(whole)
   said = [f'With a key frame every {row.interval} frames']

@@ -61,7 +61,7 @@ def recipe(size: Sequence[int] = SIZE) -> dict[str, Any]:
       'outputs': {},
       'draw': '',
       'delta': {
-        'intervals': (5, 10, 30),
+        'intervals': (10, 30),
         'imitation_weight': 1.0,
         'distillation_weight': 0.1,
         'budget_weight': 0.0,
