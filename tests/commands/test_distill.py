@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from deltax.data.video.frames import read_frames
 from deltax.tasks.network import bring
 
 TESTS = pathlib.Path(__file__).parents[1]
+BENCHMARK = TESTS.parent / 'benchmarks' / 'own.py'
 FILE = TESTS / 'tasks' / 'imitation' / 'brought_networks.py'
 
 
@@ -95,6 +98,15 @@ def test_such_a_run_is_run_exported_profiled_and_compared(
     ['profile', str(out), '--size', '48x64', '--candidates', 'low_rank:2']
   )
   assert 'second' in capsys.readouterr().out
+  measured = subprocess.run(
+    [sys.executable, str(BENCHMARK), str(out), '--clips', '1'],
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert measured.returncode == 0, measured.stderr[-2000:]
+  assert 'long.mp4: 1 clips' in measured.stdout
+  assert 'interval 10' in measured.stdout
   commands.main(['compare', str(out), '--out', str(tmp_path / 'both.html')])
   assert 'IoU' in (tmp_path / 'both.html').read_text()
 
