@@ -226,7 +226,10 @@ def test_a_config_trains_and_evaluates(name, folder, trees):
   results = json.loads((workdir / 'results.json').read_text())
   assert 0 <= results['teacher']['score'] <= 1
   assert results['ms']['teacher'] > 0
-  assert '<html' in (workdir / 'report.html').read_text()
+  page = (workdir / 'report.html').read_text()
+  assert '<html' in page
+  if config_of(name)['fit']['clips']:
+    assert 'solved for' in page and (workdir / 'fit.json').exists()
   for row in results['delta']:
     assert len(row['per_distance']) == row['interval']
     assert row['share'] < 1

@@ -346,3 +346,24 @@ def test_evaluation_counts_every_labelled_pixel_of_every_clip():
   scores = task.summarise(total)
   assert {'teacher/miou', 'delta_2/miou_1', 'delta_3/miou_2'} <= set(scores)
   assert all(0 <= score <= 1 for score in scores.values())
+
+
+def test_students_are_solved_for_on_batches_before_the_first_step():
+  task, (params, state) = make(), start()
+  fitted, errors = task.fit(params, state, [batch_at(0), batch_at(1)])
+  assert errors['before'].keys() == errors['after'].keys()
+  for path, before in errors['before'].items():
+    for name, share in before.items():
+      assert errors['after'][path][name] <= share + 1e-6
+  jax.tree.map(
+    np.testing.assert_array_equal, fitted['teacher'], params['teacher']
+  )
+  assert jax.tree.structure(fitted) == jax.tree.structure(params)
+  unscaled = jnp.ones(())  # else each is divided by its own first batch
+  first, solved = (
+    evaluate(*(task, batch_at(2)), params=own, distillation_scale=unscaled)[0][
+      'distillation'
+    ].sum()
+    for own in (params, fitted)
+  )
+  assert solved < first
