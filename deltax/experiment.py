@@ -1,5 +1,6 @@
 """From a config's plain values to a task and its data."""
 
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from deltax.tasks.retrieval import report
 from deltax.types import Batch
 
 FITTED = 'fit.json'  # of a run whose students were solved for
+PIXELS = 1_500_000  # of all frames that they are solved for on
 
 
 class Experiment(NamedTuple):
@@ -201,16 +203,10 @@ def _fitted(
   begun = (pathlib.Path(workdir) / 'checkpoints').exists()
   if not wanted or task.fit is None or begun:
     return task
-  count = -(-wanted // config['data']['train']['batch_size'])
 
   def init(key, batch):
     params, model_state = task.init(key, batch)
-    # Every process fits to the same clips, and comes to the same students.
-    whole = batches.of_all_processes()
-    logging.info('solving for the students on %d clips', wanted)
-    params, errors = task.fit(
-      params, model_state, [whole[i] for i in range(count)]
-    )
+    params, errors = task.fit(params, model_state, fit_batches(config, batches))
     logging.info('solved: %s', FITTED)
     if jax.process_index() == 0:
       pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
@@ -218,6 +214,33 @@ def _fitted(
     return params, model_state
 
   return task._replace(init=init)
+
+
+def fit_batches(
+  config: Mapping[str, Any], batches: Sequence[Batch]
+) -> list[Batch]:
+  """The clips that students are solved for on: `fit.clips` of a config.
+
+  Every process has the same ones, and so comes to the same students. Of large
+  frames there are fewer, since all are in memory at once, with their maps.
+
+  Args:
+    config: of a run.
+    batches: of its training.
+
+  Returns:
+    Batches of 'frames' alone; four clips or more.
+  """
+  whole, found, count = batches.of_all_processes(), [], 0
+  wanted = config['fit']['clips']
+  while count < wanted:
+    frames = whole[len(found)]['frames']
+    most = max(4, PIXELS // math.prod(frames.shape[1:4]))
+    wanted = min(wanted, most)
+    found.append({'frames': frames[: wanted - count]})
+    count += len(found[-1]['frames'])
+  logging.info('solving for the students on %d clips', count)
+  return found
 
 
 def _errors(workdir: str | os.PathLike) -> dict[str, Any]:

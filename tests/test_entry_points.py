@@ -279,3 +279,19 @@ def test_a_wrong_start_is_one_clear_error_and_leaves_nothing(
   said = [line for line in result.stderr.splitlines() if line.strip()]
   assert message in ' '.join(said[-2:])
   assert not workdir.exists()
+
+
+class Clips(list):
+  def of_all_processes(self):
+    return self
+
+
+def test_students_are_solved_for_on_as_many_clips_as_memory_holds():
+  small = Clips({'frames': np.zeros((4, 2, 8, 8, 3), np.uint8)} for _ in '123')
+  found = experiment.fit_batches({'fit': {'clips': 10}}, small)
+  assert [len(batch['frames']) for batch in found] == [4, 4, 2]
+  large = np.broadcast_to(np.uint8(0), (3, 2, 1000, 1000, 3))
+  found = experiment.fit_batches(
+    {'fit': {'clips': 10}}, Clips({'frames': large} for _ in '123')
+  )
+  assert [len(batch['frames']) for batch in found] == [3, 1]

@@ -33,6 +33,22 @@ def cross_entropy(
   return losses.sum(axes) / jnp.maximum(labelled.sum(axes), 1)
 
 
+def divergence(logits: Array, target: Array) -> Array:
+  """Divergence of class probabilities from a target's, at every place.
+
+  Args:
+    logits: `[B, ..., K]` scores.
+    target: `[B, ..., K]` scores to be matched; no gradient flows to them.
+
+  Returns:
+    `[B]` Kullback-Leibler divergence of the target from the scores, in nats,
+    the mean over the places.
+  """
+  target = jax.nn.log_softmax(jax.lax.stop_gradient(target))
+  apart = jnp.exp(target) * (target - jax.nn.log_softmax(logits))
+  return apart.sum(-1).mean(tuple(range(1, logits.ndim - 1)))
+
+
 def hard_cross_entropy(
   logits: Array,
   labels: Array,

@@ -171,7 +171,6 @@ def _specs(config: dict, targets: list[float], *, by: str) -> list[dict]:
   if not targets:
     return []
   print(f'choosing students for {", ".join(map(str, targets))} of the cost')
-  count = -(-config['fit']['clips'] // config['data']['train']['batch_size'])
   batches = experiment.dataset(config, 'train')
   with tqdm.tqdm(
     desc='measuring', unit='program', disable=not wants_bar()
@@ -183,7 +182,7 @@ def _specs(config: dict, targets: list[float], *, by: str) -> list[dict]:
 
     return choosing.choose(
       experiment.build(config).options,
-      [batches[i] for i in range(count)],
+      experiment.fit_batches(config, batches),
       targets,
       by_time=by == 'time',
       progress=progress if by == 'time' else None,

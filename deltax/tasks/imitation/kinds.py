@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deltax.losses.segmentation import divergence
 from deltax.metrics.segmentation import confusion, iou, mean_iou
 from deltax.training.parallel import mean_over_devices
 from deltax.types import Array
@@ -50,9 +51,7 @@ def _mean(x: Array) -> Array:
 
 def _class_loss(own, target, axis_name):
   del axis_name
-  target = jax.nn.log_softmax(jax.lax.stop_gradient(target))
-  divergence = jnp.exp(target) * (target - jax.nn.log_softmax(own))
-  return _mean(divergence.sum(-1))
+  return divergence(own, target)
 
 
 def _class_of(x):
@@ -79,9 +78,9 @@ def _binary_loss(own, target, axis_name):
   del axis_name
   target = jax.lax.stop_gradient(target)
   yes, no = jax.nn.log_sigmoid(target), jax.nn.log_sigmoid(-target)
-  divergence = jnp.exp(yes) * (yes - jax.nn.log_sigmoid(own))
-  divergence += jnp.exp(no) * (no - jax.nn.log_sigmoid(-own))
-  return _mean(divergence)
+  apart = jnp.exp(yes) * (yes - jax.nn.log_sigmoid(own))
+  apart += jnp.exp(no) * (no - jax.nn.log_sigmoid(-own))
+  return _mean(apart)
 
 
 def _above(threshold):

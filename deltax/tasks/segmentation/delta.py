@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from deltax import models
 from deltax.delta.run.keyframes import phase_at
+from deltax.losses.segmentation import divergence
 from deltax.models.inputs import normalise
 from deltax.task import Task
 from deltax.tasks.parts import delta_params
@@ -82,7 +83,7 @@ def make_delta_task(
     passed = objective.losses(params, model_state, clip, key)
     named = {'task': task_weight * task_loss(passed.outs, batch['labels'])}
     if imitation_weight:
-      named['imitation'] = imitation_weight * imitation(
+      named['imitation'] = imitation_weight * divergence(
         passed.outs[:, 1:], passed.targets[:, 1:]
       )
     return {**named, **passed.losses}, passed.model_state
@@ -172,18 +173,3 @@ def counts_of(
         jnp.concatenate(values, 1) if len(values) > 1 else values[0]
       )
   return counts
-
-
-def imitation(logits: Array, target: Array) -> Array:
-  """Divergence of class probabilities from a target's, at every place.
-
-  Args:
-    logits: `[B, T, h, w, K]` scores.
-    target: `[B, T, h, w, K]` scores to be matched; no gradient flows to them.
-
-  Returns:
-    `[B]` Kullback-Leibler divergence of the target from the scores, in nats.
-  """
-  target = jax.nn.log_softmax(jax.lax.stop_gradient(target))
-  divergence = jnp.exp(target) * (target - jax.nn.log_softmax(logits))
-  return divergence.sum(-1).mean((1, 2, 3))
