@@ -11,6 +11,7 @@ import errno
 import json
 import pathlib
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -38,6 +39,8 @@ from deltax.types import ModelState, Params
 
 FOLDER = 'checkpoints'
 _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
+_UNFINISHED = '.orbax-checkpoint-tmp'  # how orbax ends the names of others
+_TURNS, _PAUSE = 50, 0.02  # to delete these, and seconds between
 
 quiet.hide_what_orbax_logs()
 
@@ -87,13 +90,13 @@ class Checkpoints:
       lock = self.folder.parent / LOCK
       self._sign = lock if lock.exists() else self.folder
       self._drop_deleted()
+      self._drop_unfinished()
       self._manager = ocp.CheckpointManager(
         self.folder,
         options=ocp.CheckpointManagerOptions(
           preservation_policy=preservation_policy.AnyPreservationPolicy(
             policies
           ),
-          cleanup_tmp_directories=True,
           create=False,
           # A kill while files are deleted one by one would leave half of them.
           todelete_subdir=_DELETED,
@@ -184,6 +187,19 @@ class Checkpoints:
 
   def _drop_deleted(self) -> None:
     shutil.rmtree(self.folder / _DELETED, ignore_errors=True)
+
+  def _drop_unfinished(self) -> None:
+    """What a save that failed or was killed has left.
+
+    In the same process it may still be writing: orbax, which would do this in
+    the background, takes files that come while it deletes for a failure.
+    """
+    for folder in self.folder.glob(f'*{_UNFINISHED}'):
+      for _ in range(_TURNS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+          break
+        time.sleep(_PAUSE)
 
   def __enter__(self) -> Self:
     return self

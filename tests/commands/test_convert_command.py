@@ -211,6 +211,6 @@ def test_the_command_is_known_by_three_names_and_help_needs_no_jax(tmp_path):
 
 
 def test_an_unknown_command_is_told_the_known_ones(capsys):
-  assert 'known: run, label, profile, export, convert' in refused(
+  assert 'known: distill, run, label, profile, export, convert' in refused(
     capsys, 'transmogrify'
   )

@@ -82,7 +82,10 @@ def test_a_span_is_one_row(tmp_path, capsys):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    (('profile', 'resnet9', '--size', '32x64'), "no network 'resnet9'; known:"),
+    (
+      ('profile', 'resnet9', '--size', '32x64'),
+      "no network 'resnet9'; expected 'package.module:name' or",
+    ),
     (
       ('profile', 'resnet50', '--size', '32'),
       'rows x columns such as 512x1024',

@@ -311,6 +311,8 @@ def test_a_run_of_another_task_does_not_begin(whole):
   assert begun
 
 
+# What fails in the background before it is asked for says so to pytest as well.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('place', [12, 14])  # while a save is pending, and not
 def test_a_full_disk_is_told_and_what_is_saved_stays(
   tmp_path, whole, full_disk, place

@@ -3,7 +3,8 @@
 What it should give on a later frame, the network itself tells.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -64,7 +65,10 @@ def make_task(
   """
   del draw
   brought = bring(model, options, preparation)
-  kinds = kinds_of(brought, outputs, size, teacher)
+  if outputs:
+    _check_told(brought, outputs, size)
+  # A guess takes a pass of the network: not before something is computed.
+  kinds = functools.cache(lambda: kinds_of(brought, outputs, size, teacher))
   return _task(brought, kinds, teacher, axis_name, **delta)
 
 
@@ -85,23 +89,35 @@ def kinds_of(
   Raises:
     ValueError: an output or a kind that there is not.
   """
-  # Soft blobs, the same in every process: outputs of noise say little.
-  coarse = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), np.uint8)
-  frame = jax.image.resize(coarse.astype(np.float32), (1, *size, 3), 'linear')
-  frame = brought.prepare(jnp.asarray(frame, jnp.uint8))
-  if teacher is None:
-    teacher = brought.variables(jax.random.key(0), frame)
   if outputs:
-    outputs_of.check(outputs, jax.eval_shape(brought.net.run, teacher, frame))
+    _check_told(brought, outputs, size)
     return dict(outputs)
-  kinds = outputs_of.guessed(jax.jit(brought.net.run)(teacher, frame))
+  # Also where a step is traced that asks first.
+  with jax.ensure_compile_time_eval():
+    # Soft blobs, the same in every process: outputs of noise say little.
+    coarse = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), np.uint8)
+    frame = jax.image.resize(coarse.astype(np.float32), (1, *size, 3), 'linear')
+    frame = brought.prepare(jnp.asarray(frame, jnp.uint8))
+    if teacher is None:
+      teacher = brought.variables(jax.random.key(0), frame)
+    kinds = outputs_of.guessed(jax.jit(brought.net.run)(teacher, frame))
   logging.info('the kinds of the outputs are a guess: %s', kinds)
   return kinds
 
 
+def _check_told(
+  brought: Brought, outputs: Mapping[str, str], size: Sequence[int]
+) -> None:
+  """Raises a ValueError for an output or a kind that there is not."""
+  pixels = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
+  frame = jax.eval_shape(brought.prepare, pixels)
+  shapes = brought.shapes(frame)
+  outputs_of.check(outputs, jax.eval_shape(brought.net.run, shapes, frame))
+
+
 def _task(
   brought: Brought,
-  kinds: Mapping[str, str],
+  kinds: Callable[[], Mapping[str, str]],
   teacher: Any,
   axis_name: str | None,
   *,
@@ -119,6 +135,7 @@ def _task(
 
   def init(key, batch):
     frame = prepare(jnp.asarray(batch['frames'][:1, 0]))
+    kinds()  # an output that there is not is told before a step
     variables = teacher
     if variables is None:
       variables = brought.variables(jax.random.fold_in(key, 1), frame)
@@ -131,7 +148,7 @@ def _task(
       jax.tree.map(lambda x: x[:, 1:], outs)
       for outs in (passed.outs, passed.targets)
     )
-    named = outputs_of.losses(kinds, own, target, axis_name)
+    named = outputs_of.losses(kinds(), own, target, axis_name)
     imitated = {
       f'imitation/{name}': imitation_weight * loss
       for name, loss in named.items()
@@ -144,23 +161,23 @@ def _task(
     runs = _runs(objective, intervals, whole, clip)
     counts = {}
     for name, own in runs.items():
-      counts |= outputs_of.judge(name, kinds, own, runs['teacher'])
-      counts |= outputs_of.follow(name, kinds, own, batch)
+      counts |= outputs_of.judge(name, kinds(), own, runs['teacher'])
+      counts |= outputs_of.follow(name, kinds(), own, batch)
     for size in sizes_below(brought, clip.shape[2:4], whole['teacher']):
       own = on_smaller(
         *(brought, whole['teacher'], batch['frames']), size, runs['teacher']
       )
-      counts |= outputs_of.judge(name_of(size), kinds, own, runs['teacher'])
+      counts |= outputs_of.judge(name_of(size), kinds(), own, runs['teacher'])
     return counts
 
   def summarise(counts):
-    scores = outputs_of.scores_of('teacher', kinds, counts)
+    scores = outputs_of.scores_of('teacher', kinds(), counts)
     for name in {name.partition('/')[0] for name in counts}:
       if name.startswith('smaller_'):
-        scores |= outputs_of.scores_of(name, kinds, counts)
+        scores |= outputs_of.scores_of(name, kinds(), counts)
     for interval in intervals:
       for name in (f'delta_{interval}', f'copied_{interval}'):
-        scores |= outputs_of.scores_of(name, kinds, counts, interval)
+        scores |= outputs_of.scores_of(name, kinds(), counts, interval)
     return scores
 
   fit = objective.fitting(prepare)

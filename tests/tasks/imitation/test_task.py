@@ -147,6 +147,21 @@ def test_outputs_that_are_not_told_are_guessed(name):
   assert task.kinds_of(brought, None, SIZE, None) == NETWORKS[name]
 
 
+def test_a_task_is_made_without_a_pass_and_asks_when_it_is_traced():
+  name = f'{FILE}:maps'
+  make = functools.partial(
+    tasks.make_task,
+    *('imitation',),
+    model=name,
+    preparation=PREPARED,
+    delta={'intervals': (2,), 'spec': {'candidates': (('low_rank', 2),)}},
+  )
+  make(size=(1 << 20, 1 << 20))  # a pass on such frames would take all memory
+  own = make(size=SIZE)
+  counts = jax.eval_shape(own.evaluate, *started(name), batch_at(0))
+  assert 'delta_2/classes:confusion' in counts
+
+
 @pytest.mark.parametrize(
   ('told', 'words'),
   [
