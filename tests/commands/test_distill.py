@@ -176,3 +176,13 @@ def test_several_targets_are_several_runs_and_one_page(
   with pytest.raises(SystemExit):
     commands.main([*told[:-2], '0', '--out', str(tmp_path / 'other')])
   assert 'a target is a positive share, got 0.0' in capsys.readouterr().err
+
+
+def test_a_target_may_be_of_milliseconds(brought, tmp_path):
+  out = tmp_path / 'mine'
+  told = ('--steps', '0', '--by', 'time', '--target', '0.95')
+  commands.main(arguments(brought, 'maps', out, *told))
+  folder = out / 'target_0.95'
+  config = plain.read_json(folder / 'config.json', plain.DICT)
+  assert len(config['task']['delta']['spec']['choices']) == 3
+  assert (folder / 'results.json').exists()
