@@ -96,8 +96,7 @@ def _start(
 ) -> dict[str, Any]:
   """The options that what a config starts from gives to its task."""
   place = pathlib.Path(config['teacher'])
-  is_run = place.name.isdigit() or (place / 'checkpoints').is_dir()
-  if options['name'] != 'imitation' or is_run:
+  if options['name'] != 'imitation' or training.has_checkpoint(place):
     return _from_run(config['teacher'], options)
   return {'teacher': read_teacher(options, place, config.get('mapping', ''))}
 
@@ -200,8 +199,7 @@ def _fitted(
   on has started already.
   """
   wanted = (config.get('fit') or {}).get('clips')
-  begun = (pathlib.Path(workdir) / 'checkpoints').exists()
-  if not wanted or task.fit is None or begun:
+  if not wanted or task.fit is None or training.has_checkpoint(workdir):
     return task
 
   def init(key, batch):

@@ -1,9 +1,10 @@
 """What a person who watches, or a log, is told of long work."""
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import tqdm
 from absl import logging
@@ -46,3 +47,23 @@ def told(
     if time.perf_counter() - last > _EVERY:
       last = time.perf_counter()
       logging.info('%d of %s %s', number, count or 'unknown many', what)
+
+
+@contextlib.contextmanager
+def counted(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+  """A bar for work that tells how many of how many things are done.
+
+  Args:
+    text: of the work.
+    unit: one of the things.
+
+  Yields:
+    `(done, count) -> None`.
+  """
+  with tqdm.tqdm(desc=text, unit=unit, disable=not wants_bar()) as bar:
+
+    def progress(done: int, count: int) -> None:
+      bar.total = count
+      bar.update(done - bar.n)
+
+    yield progress

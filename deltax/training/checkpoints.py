@@ -40,7 +40,7 @@ from deltax.types import ModelState, Params
 FOLDER = 'checkpoints'
 _DELETED = '.deleted'  # checkpoints on their way out, in one rename each
 _UNFINISHED = '.orbax-checkpoint-tmp'  # how orbax ends the names of others
-_TURNS, _PAUSE = 50, 0.02  # to delete these, and seconds between
+_LONGEST = 1.0  # second that it may take to delete one of these
 
 quiet.hide_what_orbax_logs()
 
@@ -191,15 +191,13 @@ class Checkpoints:
   def _drop_unfinished(self) -> None:
     """What a save that failed or was killed has left.
 
-    In the same process it may still be writing: orbax, which would do this in
-    the background, takes files that come while it deletes for a failure.
+    In the same process it may still write: orbax, which would do this in the
+    background, takes files that come meanwhile for a failure.
     """
     for folder in self.folder.glob(f'*{_UNFINISHED}'):
-      for _ in range(_TURNS):
+      end = time.monotonic() + _LONGEST
+      while folder.exists() and time.monotonic() < end:
         shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-          break
-        time.sleep(_PAUSE)
 
   def __enter__(self) -> Self:
     return self
@@ -219,13 +217,9 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
     CheckpointError: there is none.
   """
   path = pathlib.Path(path).absolute()
-  if path.name.isdigit() and path.is_dir():
+  steps = _steps(path)
+  if path in steps:
     return path
-  steps = [
-    folder
-    for folder in (*path.glob('*'), *path.glob(f'{FOLDER}/*'))
-    if folder.name.isdigit() and folder.is_dir()
-  ]
   if not steps:
     raise CheckpointError(
       f'no checkpoint in {path}: expected a run with {FOLDER}/<step>, or one '
@@ -237,6 +231,17 @@ def find_checkpoint(path: str | pathlib.Path) -> pathlib.Path:
     return _rank(metadata['scores'], metadata['best']), int(folder.name)
 
   return max(steps, key=rank)
+
+
+def has_checkpoint(path: str | pathlib.Path) -> bool:
+  """Whether a folder is a checkpoint, or that of a run that has one."""
+  return bool(_steps(pathlib.Path(path).absolute()))
+
+
+def _steps(path: pathlib.Path) -> list[pathlib.Path]:
+  """The checkpoints of a run, and a folder itself where it is one."""
+  folders = (path, *path.glob('*'), *path.glob(f'{FOLDER}/*'))
+  return [x for x in folders if x.name.isdigit() and x.is_dir()]
 
 
 def read_metadata(path: str | pathlib.Path) -> dict[str, Any]:

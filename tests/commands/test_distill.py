@@ -53,7 +53,9 @@ def test_a_network_is_distilled_on_videos_and_goes_on(
 ):
   out = tmp_path / 'mine'
   told = arguments(brought, 'maps', out, '--steps', '2')
+  (out / 'checkpoints').mkdir(parents=True)  # of one killed while it solved
   commands.main(told)
+  assert (out / 'fit.json').exists()
   said = capsys.readouterr().out
   assert 'copied, interval 3' in said and 'The page' in said
   results = json.loads((out / 'results.json').read_text())

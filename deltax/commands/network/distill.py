@@ -23,16 +23,13 @@ import pathlib
 import tempfile
 from typing import Any
 
-import tqdm
 from absl import logging
 
 from deltax import experiment, plain, training
 from deltax.commands import folders
 from deltax.commands.network import compare
 from deltax.commands.sizes import read_size
-
-# CHOOSING
-from deltax.progress import wants_bar
+from deltax.progress import counted
 from deltax.tasks.imitation import choosing
 from deltax.tasks.imitation.kinds import KINDS
 from deltax.tasks.imitation.recipe import recipe
@@ -150,13 +147,13 @@ def run(arguments: argparse.Namespace) -> None:
   if arguments.interval < 2:
     raise ValueError(f'--interval is at least 2, got {arguments.interval}')
   config = _filled(arguments)
-  experiment.build(config)  # before any video is read
-  _fit_clips(config, arguments.interval)
+  built = experiment.build(config)  # before any video is read
+  _set_clip_length(config, arguments.interval)
   if not arguments.target:
     return _one(arguments.out, config, arguments.minutes)
   named = {arguments.out / f'target_{x:g}': x for x in arguments.target}
   new = [out for out in named if not (out / 'config.json').exists()]
-  specs = _specs(config, [named[out] for out in new], by=arguments.by)
+  specs = _specs(config, built, [named[out] for out in new], by=arguments.by)
   for out in named:
     if out in new:
       config['task']['delta']['spec'] = specs[new.index(out)]
@@ -166,22 +163,17 @@ def run(arguments: argparse.Namespace) -> None:
     compare.write([*named], arguments.out / 'front.html', title)
 
 
-def _specs(config: dict, targets: list[float], *, by: str) -> list[dict]:
+def _specs(
+  config: dict, built: experiment.Experiment, targets: list[float], *, by: str
+) -> list[dict]:
   """What to distill for each target; nothing to choose for none."""
   if not targets:
     return []
   print(f'choosing students for {", ".join(map(str, targets))} of the cost')
   batches = experiment.dataset(config, 'train')
-  with tqdm.tqdm(
-    desc='measuring', unit='program', disable=not wants_bar()
-  ) as bar:
-
-    def progress(done, count):
-      bar.total = count
-      bar.update(done - bar.n)
-
+  with counted('measuring', 'program') as progress:
     return choosing.choose(
-      experiment.build(config).options,
+      built.options,
       experiment.fit_batches(config, batches),
       targets,
       by_time=by == 'time',
@@ -240,7 +232,7 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
   return config
 
 
-def _fit_clips(config: dict[str, Any], interval: int) -> None:
+def _set_clip_length(config: dict[str, Any], interval: int) -> None:
   """Evaluates on clips as long as the videos that are held out allow.
 
   Raises:
@@ -284,20 +276,15 @@ def _named(text: str) -> tuple[str, str]:
 
 def _length(config: dict, minutes: float) -> dict[str, int]:
   """The steps that take so many minutes, as a few of them tell."""
-  built = experiment.build(config)
+  few = {'steps': PROBE, 'log_every': PROBE // 3, 'checkpoint_every': PROBE}
+  config = {**config, 'training': config['training'] | few}
   with tempfile.TemporaryDirectory() as folder:
     training.train(
-      built.task,
+      experiment.build(config).task,
       experiment.dataset(config, 'train'),
       workdir=folder,
-      optimizer=experiment.optimizer(
-        {**config, 'training': {**config['training'], 'steps': PROBE}}
-      ),
-      **{
-        **config['training'],
-        **{'steps': PROBE, 'log_every': PROBE // 3, 'best': None},
-        **{'evaluate_every': PROBE, 'checkpoint_every': PROBE},
-      },
+      optimizer=experiment.optimizer(config),
+      **config['training'],
       progress=False,
     )
     rows = training.read_metrics(folder)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import tqdm
 
 from deltax import delta, models, training
 from deltax.commands import folders
@@ -24,7 +23,7 @@ from deltax.delta.search import latency
 from deltax.delta.search.latency import Entry, Latencies
 from deltax.delta.survey import survey
 from deltax.delta.units import Unit
-from deltax.progress import wants_bar
+from deltax.progress import counted
 from deltax.tasks.network import Brought, bring, brought_by
 
 
@@ -100,14 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
   frame = jax.eval_shape(brought.prepare, pixels)
   net, variables = brought.net, brought.shapes(frame)
   selected = spec.select(survey(net, variables, frame))
-  with tqdm.tqdm(
-    desc='compiling', unit='program', disable=not wants_bar()
-  ) as bar:
-
-    def progress(done, count):
-      bar.total = count
-      bar.update(done - bar.n)
-
+  with counted('compiling', 'program') as progress:
     found = latency.measure(
       *(net, variables, spec, frame.shape),
       name=arguments.network,

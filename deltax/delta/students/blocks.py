@@ -193,12 +193,16 @@ class Residual:
     return params
 
   def apply(self, params, changes, references, block) -> Array:
+    inside = self._moved(params, changes, references, block)
+    return _out(params, inside, _images(changes), block)
+
+  def _moved(self, params, changes, references, block) -> Array:
+    """The change of what is inside: `[B, h, w, R]`."""
     size = self.size(block)
     changes, references = _images(changes), _images(references)
     still = _summed(params['context'], references, size)
     moved = still + _summed(params['change'], changes, size)
-    inside = _inside(params, moved) - _inside(params, still)
-    return _out(params, inside, changes, block)
+    return _inside(params, moved) - _inside(params, still)
 
   def prepare(self, params, references, block) -> dict[str, Array]:
     size, references = self.size(block), _images(references)
@@ -231,11 +235,7 @@ class Residual:
 
   def features(self, params, changes, references, block) -> Array:
     """What the last layer multiplies: `[B, H', W', R]`."""
-    size = self.size(block)
-    changes, references = _images(changes), _images(references)
-    still = _summed(params['context'], references, size)
-    moved = still + _summed(params['change'], changes, size)
-    inside = _inside(params, moved) - _inside(params, still)
+    inside = self._moved(params, changes, references, block)
     return resize_bilinear(inside, _as_image(block.outputs)[:2])
 
   def macs(self, block: Block) -> int:

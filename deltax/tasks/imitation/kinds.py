@@ -29,9 +29,9 @@ class Kind(NamedTuple):
     loss: `(own, target, axis_name) -> [B]`, of outputs `[B, T, ...]`, to which
       no gradient flows from the target.
     counts: `(own, target) -> {name: [B, T, ...]}`, to be summed over clips.
-    scores: of summed counts `{name: [...]}`, `{name: share}`; the first one
-      stands for the output.
-    metric: the first score's name in a table, and in a sentence.
+    scores: of summed counts `{name: [...]}`, `{name: share}`.
+    score: name of the one that stands for the output.
+    metric: what that is called in a table, and in a sentence.
     about: what it is, a sentence without its end.
     decide: `output [..., K] -> int32 [...]`, the answer at every place; None
       where there are no answers that are equal or not.
@@ -40,6 +40,7 @@ class Kind(NamedTuple):
   loss: Callable[[Array, Array, str | None], Array]
   counts: Callable[[Array, Array], dict[str, Array]]
   scores: Callable[[Mapping[str, np.ndarray]], dict[str, float]]
+  score: str
   metric: tuple[str, str]
   about: str
   decide: Callable[[Array], Array] | None = None
@@ -187,6 +188,7 @@ _CLASSES = Kind(
   _class_loss,
   _class_counts,
   _class_scores,
+  'miou',
   ('mIoU', 'mean IoU'),
   "mean intersection over union of the classes with the teacher's own",
   _class_of,
@@ -194,6 +196,7 @@ _CLASSES = Kind(
 _LOGITS = Kind(
   _binary_loss,
   scores=_overlap_scores,
+  score='iou',
   metric=('IoU', 'IoU'),
   about='intersection over union, at a probability of 0.5, with what the '
   'teacher itself finds',
@@ -210,6 +213,7 @@ KINDS = {
     _value_loss,
     _value_counts,
     _value_scores,
+    'closeness',
     ('closeness', 'closeness'),
     '1 less the relative error, the root of the mean square in units of the '
     "teacher's own spread",
@@ -218,6 +222,7 @@ KINDS = {
     _feature_loss,
     _feature_counts,
     _feature_scores,
+    'cosine',
     ('cosine', 'cosine similarity'),
     "cosine of the angle to the teacher's own",
   ),

@@ -183,7 +183,7 @@ def scores_of(
       mean = float(np.mean([at[score] for at in later]))
       found[f'{network}/{output}:{score}'] = mean
     if place == 0:
-      main = next(iter(by_distance[0]))
+      main = KINDS[kind].score
       found[f'{network}/score'] = found[f'{network}/{output}:{main}']
       if interval > 1:
         found |= {

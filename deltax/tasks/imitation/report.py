@@ -150,34 +150,23 @@ def _with_smaller(
 
 def _others(kinds: Mapping[str, str]) -> dict[str, tuple[str, str]]:
   """Scores beside the first output's, by a name to show."""
-  found = {}
+  found = {
+    'consistency': (
+      'consistency',
+      'Consistency: share of places whose answer persists along the motion.',
+    )
+  }
   for place, (output, kind) in enumerate(kinds.items()):
-    if place == 0:
-      found['consistency'] = (
-        'consistency',
-        'Consistency: share of places whose answer persists along the motion.',
-      )
     short, _ = KINDS[kind].metric
     of = f' of {output}' if len(kinds) > 1 else ''
     if place:
       found[f'{short}{of}'] = (
-        f'{output}:{MAIN[kind]}',
+        f'{output}:{KINDS[kind].score}',
         f'{short}{of}: {KINDS[kind].about}.',
       )
     for extra, (text, note) in EXTRAS.items():
       found[f'{text}{of}'] = f'{output}:{extra}', note
   return found
-
-
-# What the first score of each kind is called among an evaluation's scores.
-MAIN = {
-  'classes': 'miou',
-  'class_probabilities': 'miou',
-  'logits': 'iou',
-  'probabilities': 'iou',
-  'values': 'closeness',
-  'features': 'cosine',
-}
 
 
 def _by_class(output, classes, network, counts) -> Sequence[float]:
