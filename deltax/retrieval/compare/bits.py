@@ -84,31 +84,34 @@ def frame_similarity(
   Source: DnS, section 3.2.2.
   """
   videos, frames, others, words = targets.shape
-  rows = query.transpose(1, 0, 2).reshape(-1, words)
-  regions = query.shape[1]
-
-  def compare(part):
-    # Words of one region and place side by side in memory, by target frame.
-    columns = by_rows(part.transpose(1, 2, 0))
-
-    def with_region(best, column):
-      differ = sum(
-        lax.population_count(rows[:, w, None] ^ column[None, w])
-        for w in range(words)
-      )
-      back = differ.reshape(regions, -1, len(part)).min(0)
-      return jnp.minimum(best, differ), back if symmetric else None
-
-    most = jnp.full((len(rows), len(part)), WORD * words, jnp.uint32)
-    best, back = lax.scan(with_region, most, columns)
-    fewest = best.reshape(regions, -1, len(part)).sum(0) / regions
-    if symmetric:
-      fewest = (fewest + back.sum(0) / others) / 2
-    return (1 - 2 / (WORD * words) * fewest).T
-
+  pairs = query.shape[0] * query.shape[1] * others
   alike = over_frames(
-    compare,
+    lambda part: _compare(query, part, symmetric),
     targets.reshape(-1, others, words),
-    max(1, largest // (len(rows) * others)),
+    max(1, largest // pairs),
   )
   return alike.reshape(videos, frames, -1).transpose(0, 2, 1)
+
+
+def _compare(query: Array, targets: Array, symmetric: bool) -> Array:
+  """`[M, T]` similarities with frames `[M, P, W]`."""
+  _, regions, words = query.shape
+  rows = query.transpose(1, 0, 2).reshape(-1, words)
+  # Words of one region and place side by side in memory, frame by frame.
+  columns = by_rows(targets.transpose(1, 2, 0))
+
+  # Counting one region after the other, only the fewest bits are kept.
+  def with_region(fewest, column):
+    differ = sum(
+      lax.population_count(rows[:, w, None] ^ column[None, w])
+      for w in range(words)
+    )
+    back = differ.reshape(regions, -1, len(targets)).min(0)
+    return jnp.minimum(fewest, differ), back if symmetric else None
+
+  most = jnp.full((len(rows), len(targets)), WORD * words, jnp.uint32)
+  fewest, back = lax.scan(with_region, most, columns)
+  mean = fewest.reshape(regions, -1, len(targets)).sum(0) / regions
+  if symmetric:
+    mean = (mean + back.mean(0)) / 2
+  return (1 - 2 / (WORD * words) * mean).T
