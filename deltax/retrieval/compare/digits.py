@@ -120,7 +120,9 @@ def _bytes(bits: Array) -> tuple[Array, Array]:
 
 @jax.jit
 def by_rows(x: Array) -> Array:
-  """`x`, in memory row by row: XLA would leave a transposed one as it was."""
+  """`x`; on a CPU laid out in memory row by row, where XLA might transpose."""
+  if forms.target() != 'cpu':
+    return x
   return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
