@@ -40,7 +40,8 @@ def get_config(variant: str = ''):
     data=common.street(
       2, 2, worlds=(96, 16), frames=15, size=(256, 512), max_distance=9
     ),
-    optimizer=common.DEMO_OPTIMIZER,
+    optimizer=common.DEMO_OPTIMIZER
+    | dict(groups=(('^teacher/', 'frozen'), ('^students/', dict()))),
     training=dict(
       steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
     ),

@@ -16,7 +16,7 @@ from deltax.task import Task
 from deltax.types import Batch
 
 FITTED = 'fit.json'  # of a run whose students were solved for
-PIXELS = 1_500_000  # of all frames that they are solved for on
+PIXELS = 3_000_000  # of all frames that they are solved for on
 
 
 def chosen(

@@ -1,5 +1,6 @@
 """Students within a budget, chosen before any training."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,8 +25,14 @@ LAYERS = (
   ('low_rank', 2),
   ('teacher',),
 )
-BLOCKS = (('skip',), ('residual', 8, 2), ('residual', 4, 2), ('residual', 4, 1))
-_ROUNDS = 4  # of measuring a choice, and correcting what it may cost
+BLOCKS = (
+  ('skip',),
+  ('residual', 8, 2),
+  ('residual', 4, 2),
+  ('residual', 4, 1),
+  ('teacher',),
+)
+_ROUNDS = 6  # of measuring a choice, and correcting what it may cost
 _NEAR = 0.02  # of the target: near enough
 
 Rows = Sequence[Sequence[Any]]
@@ -111,7 +118,9 @@ def choose(
       'candidates': (('teacher',),),
       'blocks': [p for p in chosen if p in blocks and p not in ends],
       'spans': [ends[p] for p in chosen if p in ends],
-      'choices': {p: kinds[p in blocks][n] for p, n in chosen.items()},
+      'choices': {
+        p: kinds[p in blocks].get(n, ('teacher',)) for p, n in chosen.items()
+      },
     }
 
   if by == 'macs':
@@ -124,8 +133,9 @@ def choose(
 
 # What a choice says of a spec; all else of it stays.
 _CHOSEN = ('candidates', 'choices', 'blocks', 'block_candidates', 'spans')
-# What layers have while blocks are fitted that come behind them.
-_AROUND = (('low_rank', 4),)
+# Of layers, while blocks are fitted. As everywhere the last candidate runs in
+# front of what follows: the teacher, so that no unit is blamed for another.
+_AROUND = (('low_rank', 4), ('teacher',))
 
 
 class _Menu(NamedTuple):
@@ -135,7 +145,7 @@ class _Menu(NamedTuple):
     offers: of layers, blocks and spans.
     blocks: paths of the blocks and spans.
     whole: cost of the network's frame.
-    rest: of that, what no offer is about.
+    rest: of a later frame, what no offer is about.
   """
 
   offers: list[Offer]
@@ -154,7 +164,8 @@ def _priced(
   progress: Progress | None,
 ) -> _Menu:
   """Fits all candidates of a spec, and prices them."""
-  delta = delta_wing.distill(net, delta_wing.make_spec(**menu))
+  spec = _with_others(delta_wing.make_spec(**menu))
+  delta = delta_wing.distill(net, spec)
   params = delta.init(jax.random.key(0), variables, frame)
   listed = survey(delta.net, params['teacher'], frame)
   selected = delta.spec.select(listed)
@@ -163,10 +174,11 @@ def _priced(
       *(net, params['teacher'], delta.spec, frame.shape), progress=progress
     )
     costs, teacher = latency.table(times, selected)
-    whole = times.frame
+    whole, rest = times.frame, times.rest
   else:
     costs, teacher = delta.costs(params, frame)
     whole = delta_wing.count(net, params['teacher'], frame).key
+    rest = max(0.0, whole - sum(teacher.values()))
   fitted = delta_wing.fit(delta, params, clips)
   calls = units(listed, selected)
   offers, blocks = [], set()
@@ -180,7 +192,27 @@ def _priced(
     offers.append(Offer(path, frozenset(covered), prices))
     if isinstance(unit, delta_wing.Block):
       blocks.add(path)
-  return _Menu(offers, blocks, whole, max(0.0, whole - sum(teacher.values())))
+  return _Menu(offers, blocks, whole, rest)
+
+
+def _with_others(spec: delta_wing.Spec) -> delta_wing.Spec:
+  """A spec in which layers without students have one candidate: themselves.
+
+  A block that covers such a layer spares it, which is to be known.
+  """
+  picked: set[str] = set()
+
+  def layers(every):
+    picked.update(layer.path for layer in spec.layers(every))
+    return every
+
+  def candidates(layer):
+    if layer.path not in picked:
+      return (delta_wing.Teacher(),)
+    given = spec.candidates
+    return given(layer) if callable(given) else given
+
+  return dataclasses.replace(spec, layers=layers, candidates=candidates)
 
 
 def _rows(rows: Rows, blocks: bool = False) -> dict[str, Sequence[Any]]:
@@ -227,5 +259,5 @@ def _corrected(
       best = took, spec
     if abs(took / target - 1) < _NEAR:
       break
-    share *= target / took
+    share += target - took
   return best[1]
