@@ -311,7 +311,7 @@ def make_tables(folder):
   latency.write(
     folder / 'latencies.json',
     latency.Latencies(
-      *('ddrnet', (1, 64, 64, 3), 'float32', 'cpu', 'a processor', 2, 9.5),
+      *('ddrnet', (1, 64, 64, 3), 'float32', 'cpu', 'a processor', 2, 9.5, 8.0),
       {'conv1': entry},
       {'conv1': {'full': entry, 'low_rank': entry}},
     ),

@@ -302,6 +302,7 @@ def measured(tmp_path, **changes):
   found = latency.Latencies(
     *('small', (1, 512, 1024, 3), 'float32', 'cpu', 'made up', 2),
     frame=20.0,
+    rest=5.0,
     teacher={p: entry(4.0 + i) for i, p in enumerate(LAYERS)},
     candidates={
       p: {n: entry((4.0 + i) * k / 4) for k, n in enumerate(names)}

@@ -58,7 +58,7 @@ def test_costs_that_are_given_are_the_prices_of_full_copies(network):
 
 def test_options_that_contradict_each_other_are_refused():
   latencies = Latencies(
-    *('small', (1, 8, 8, 3), 'float32', 'cpu', 'any', 2, 20.0),
+    *('small', (1, 8, 8, 3), 'float32', 'cpu', 'any', 2, 20.0, 19.0),
     teacher={'a': Entry(1.0, 1, 1)},
     candidates={},
   )
