@@ -10,6 +10,7 @@ badly. The other one, which uses all cores always, is taken for convolutions
 whose input is dilated.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -19,7 +20,7 @@ from deltax.types import Array
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 _FEW_CHANNELS = 24  # up to which columns side by side are worth more products
-_FEW_WEIGHTS = 400  # of an output: fewer stay on one core
+_FEW_WEIGHTS = 200, 400  # of an output: between them one core has all work
 _FEW_COLUMNS = 512  # up to which they do
 _MANY_CHANNELS = 128
 _FEW_PIXELS = 512
@@ -103,7 +104,9 @@ def _spreads(shape, kernel, strides, pads) -> bool:
   channels = kernel[2]
   if forms.cores() > 1:
     weights = kernel[0] * kernel[1] * channels
-    if weights < _FEW_WEIGHTS and cols <= _FEW_COLUMNS:
+    least, most = _FEW_WEIGHTS
+    # With fewer yet, both cores are as long as the first library's one.
+    if least < weights < most and cols <= _FEW_COLUMNS:
       return True
   if set(strides) != {1}:
     return channels >= _MANY_WITH_STRIDE
@@ -127,6 +130,7 @@ def _spread(x, kernel, strides, pads, options):
   )
 
 
+@jax.custom_jvp
 def computed_once(x: Array) -> Array:
   """The same numbers, which XLA does not compute anew for every reader.
 
@@ -144,3 +148,8 @@ def computed_once(x: Array) -> Array:
     [-2.0, 3.0]
   """
   return jnp.maximum(x, -jnp.abs(x))
+
+
+@computed_once.defjvp
+def _as_it_is(primals, tangents):
+  return computed_once(*primals), *tangents
