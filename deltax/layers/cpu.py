@@ -2,12 +2,11 @@
 
 What holds of XLA here was measured with that of jax 0.10, float32.
 
-XLA hands a convolution to one of two libraries. The usual
-one is the faster on one core. It splits work along an image's columns alone,
-so that with few weights and columns all is left to one core; and where
-channels are many and pixels few, or every second pixel is left out, it packs
-badly. The other one, which uses all cores always, is taken for convolutions
-whose input is dilated.
+XLA hands a convolution to one of two libraries. The usual one is the faster on
+one core. It splits work along an image's columns alone, so that with few
+weights and columns all is left to one core; and it is slow where channels are
+many and pixels few, or every second pixel is left out. The other one, which
+uses all cores always, is taken for convolutions whose input is dilated.
 """
 
 import jax
@@ -20,7 +19,7 @@ from deltax.types import Array
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 _FEW_CHANNELS = 24  # up to which columns side by side are worth more products
-_FEW_WEIGHTS = 200, 400  # of an output: between them one core has all work
+_FEW_WEIGHTS = 400  # of an output: fewer stay on one core
 _FEW_COLUMNS = 512  # up to which they do
 _MANY_CHANNELS = 128
 _FEW_PIXELS = 512
@@ -104,9 +103,7 @@ def _spreads(shape, kernel, strides, pads) -> bool:
   channels = kernel[2]
   if forms.cores() > 1:
     weights = kernel[0] * kernel[1] * channels
-    least, most = _FEW_WEIGHTS
-    # With fewer yet, both cores are as long as the first library's one.
-    if least < weights < most and cols <= _FEW_COLUMNS:
+    if weights < _FEW_WEIGHTS and cols <= _FEW_COLUMNS:
       return True
   if set(strides) != {1}:
     return channels >= _MANY_WITH_STRIDE
