@@ -75,10 +75,11 @@ NETWORKS = {
   'hrnet_w18_small': HRNET,
   'efficientdet_d0': DETECTION,
 }
+# As `deltax.compilation.keep_memory`, of which PyTorch has as much.
 KEEP = {
-  'MALLOC_MMAP_THRESHOLD_': '8589934592',
-  'MALLOC_TRIM_THRESHOLD_': '8589934592',
-  'MALLOC_TOP_PAD_': '268435456',
+  'MALLOC_MMAP_MAX_': '0',
+  'MALLOC_TRIM_THRESHOLD_': '-1',
+  'MALLOC_ARENA_MAX': '1',
 }
 
 

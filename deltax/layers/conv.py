@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deltax.layers import forms
+from deltax.layers import cpu, forms
 from deltax.layers.depthwise import depthwise, sum_of_shifted
 from deltax.layers.windows import explicit_padding, output_size, taps
 from deltax.types import Array
@@ -184,11 +184,13 @@ def _plain(
 # that layout to begin with; the barriers keep XLA from undoing it.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def _canonical(x, kernel, strides, pads, dilation, precision):
-  return _plain(x, kernel, strides, pads, dilation, precision)
+  return cpu.convolve(x, kernel, strides, pads, dilation, precision)
 
 
 def _canonical_forward(x, kernel, strides, pads, dilation, precision):
-  out = _plain(x, kernel, strides, pads, dilation, precision)
+  # Else the gradient's transpose computes it again, column by column.
+  x = cpu.computed_once(x)
+  out = cpu.convolve(x, kernel, strides, pads, dilation, precision)
   return out, (x, kernel)
 
 

@@ -8,6 +8,7 @@ program for another machine traces it in that context.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import jax
@@ -42,3 +43,15 @@ def forms_for(target: str) -> Iterator[None]:
 def target() -> str:
   """What programs are traced for now: see `forms_for`."""
   return _TARGET.value or jax.default_backend()
+
+
+def cores() -> int:
+  """Cores that programs are traced for: this process' own.
+
+  One for another machine's programs: nothing is known of it.
+  """
+  if _TARGET.value:
+    return 1
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1

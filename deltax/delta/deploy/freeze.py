@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from deltax.delta.deploy.frozen import Frozen, Runner
-from deltax.delta.deploy.pools import with_fast_pools
+from deltax.delta.deploy.rewrite import rewritten
 from deltax.delta.plan import Plan
 from deltax.delta.students.layers import is_teacher
 from deltax.delta.survey import Norm
@@ -86,8 +86,8 @@ def freeze(
   )
   return Frozen(
     {'convs': layers, 'students': students, 'variables': rest},
-    with_fast_pools(runner.keyframe),
-    with_fast_pools(runner.step),
+    rewritten(runner.keyframe),
+    rewritten(runner.step),
     runner.rollout,
   )
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from deltax.delta.adapters import Hooks, Network
-from deltax.delta.deploy.pools import with_fast_pools
+from deltax.delta.deploy.rewrite import rewritten
 from deltax.delta.plan import Plan
 from deltax.delta.references import Reference
 from deltax.delta.schedule import check_frames, roll_fixed
@@ -109,8 +109,8 @@ class Runner:
     self, params: Params, clip: Array, interval: Any, *, phase: Any = 0
   ) -> Any:
     return roll_fixed(
-      functools.partial(with_fast_pools(self.keyframe), params),
-      functools.partial(with_fast_pools(self.step), params),
+      functools.partial(rewritten(self.keyframe), params),
+      functools.partial(rewritten(self.step), params),
       clip,
       interval,
       phase,

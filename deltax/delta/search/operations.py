@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax.delta.adapters import Network, cut
-from deltax.delta.deploy.pools import with_fast_pools
+from deltax.delta.deploy.rewrite import rewritten
 from deltax.delta.spec import Spec
 from deltax.delta.students.layers import Teacher
 from deltax.delta.transform import distill
@@ -154,7 +154,7 @@ def block_alone(block: Block, network: Operation) -> Operation:
     return outputs[block.call]
 
   inputs = [_maps(frame, shape) for shape in block.inputs]
-  return Operation(with_fast_pools(run), (params, *inputs))
+  return Operation(rewritten(run), (params, *inputs))
 
 
 def student(candidate: Any, unit: Unit, frame: Any) -> Operation:

@@ -1,4 +1,4 @@
-"""Max-pools of somebody's network, in the form that is fast on CPU."""
+"""Programs of somebody's network, rewritten to be fast on CPU."""
 
 import flax.linen as nn
 import jax
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deltax.delta import LowRank, Spec, distill
-from deltax.delta.deploy.pools import with_fast_pools
-from deltax.layers import forms
+from deltax.delta.deploy.rewrite import rewritten
+from deltax.layers import fast_conv, forms
 
 
 def operations(function, *args):
@@ -33,11 +33,11 @@ def test_the_numbers_are_the_same(window, stride, padding):
     return {'pooled': jnp.cos(y), 'itself': x, 'none': None, 'constant': 3}, x
 
   x = jax.random.normal(jax.random.key(0), (2, 7, 9, 3)) - 5
-  want, got = network(x), with_fast_pools(network)(x)
+  want, got = network(x), rewritten(network)(x)
   assert jax.tree.structure(want) == jax.tree.structure(got)
   jax.tree.map(np.testing.assert_array_equal, got, want)
   assert 'reduce_window_max' in operations(network, x)
-  assert 'reduce_window_max' not in operations(with_fast_pools(network), x)
+  assert 'reduce_window_max' not in operations(rewritten(network), x)
 
 
 def test_pools_of_other_kinds_stay_as_they_are():
@@ -53,7 +53,7 @@ def test_pools_of_other_kinds_stay_as_they_are():
 
   x = jax.random.normal(jax.random.key(0), (1, 8, 8, 2))
   number = jnp.arange(16).reshape(1, 4, 4, 1)
-  fast = with_fast_pools(network)
+  fast = rewritten(network)
   assert operations(fast, x, number) == operations(network, x, number)
   jax.tree.map(
     np.testing.assert_array_equal, fast(x, number), network(x, number)
@@ -63,7 +63,7 @@ def test_pools_of_other_kinds_stay_as_they_are():
 def test_other_machines_keep_theirs():
   x = jnp.ones((1, 4, 4, 1))
   with forms.forms_for('gpu'):
-    network = with_fast_pools(lambda x: nn.max_pool(x, (2, 2)))
+    network = rewritten(lambda x: nn.max_pool(x, (2, 2)))
     assert 'reduce_window_max' in operations(network, x)
 
 
@@ -105,3 +105,27 @@ def test_a_frozen_network_has_fast_pools_and_gives_the_same():
 
 def total(step):
   return lambda *args: step(*args)[1][0].sum()
+
+
+def test_an_image_that_two_read_is_not_computed_again_for_the_second():
+  kernel = jax.random.normal(jax.random.key(0), (3, 3, 4, 4)) / 6
+
+  def network(x):
+    for _ in range(4):
+      x = nn.relu(x + fast_conv(x, kernel, (1, 1), 'SAME'))
+    return x
+
+  def most_read(function):
+    """Arrays that one operation of the compiled program reads at most."""
+    text = jax.jit(function).lower(x).compile().as_text()
+    entry = text[text.index('ENTRY') :]
+    return max(
+      line.split('fusion(')[1].split(')')[0].count('%')
+      for line in entry.splitlines()
+      if ' fusion(' in line
+    )
+
+  x = jax.random.normal(jax.random.key(1), (1, 16, 16, 4))
+  assert most_read(network) > 2
+  assert most_read(rewritten(network)) == 2
+  np.testing.assert_allclose(rewritten(network)(x), network(x), rtol=1e-6)

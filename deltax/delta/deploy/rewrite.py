@@ -1,9 +1,11 @@
-"""Max-pools of a network, whoever wrote it, in the form that is fast on CPU.
+"""Programs of a network, whoever wrote it, rewritten to be fast on CPU.
 
-Networks call `nn.max_pool`, a function and no module, which no hook meets; in
-the program that is traced of them it is one operation, easily told.
+Networks call `nn.max_pool` and add what two blocks give, functions and no
+modules, which no hook meets; in the program that is traced of them each is one
+operation, easily told.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -15,20 +17,24 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 from deltax.delta.deploy.programs import part, read
 from deltax.layers import forms
+from deltax.layers.cpu import computed_once
 from deltax.layers.pool import max_pool
 from deltax.types import Array
 
 _is_traced: ContextVar[bool] = ContextVar('is_traced', default=False)
 
 
-def with_fast_pools(function: Callable[..., Any]) -> Callable[..., Any]:
-  """The same function, whose max-pools on CPU are maxima of slices.
+def rewritten(function: Callable[..., Any]) -> Callable[..., Any]:
+  """The same function, whose program on CPU XLA makes less slow.
 
-  XLA's own are not only slower by themselves. XLA (that of jax 0.10) hands one
-  to a library with all layers before and behind it that the library knows, as
-  one program, in which narrow convolutions take three times as long. Slices
-  are fused with what is pooled, a ReLU and what it is of, and with nothing
-  else. The numbers are the same.
+  Max-pools become maxima of slices. XLA's own are not only slower by
+  themselves. XLA (that of jax 0.10) hands one to a library with all layers
+  before and behind it that the library knows, as one program, in which narrow
+  convolutions take three times as long. Slices are fused with what is pooled, a
+  ReLU and what it is of, and with nothing else.
+
+  Images that are read more than once are computed once (`deltax.layers.cpu`).
+  The numbers are the same.
 
   Args:
     function: of pytrees of arrays, to one. When it is called by another such
@@ -53,7 +59,7 @@ def with_fast_pools(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _outputs(program: ClosedJaxpr, leaves: Sequence[Array]) -> list[Array]:
-  """What a program gives, its pools replaced."""
+  """What a program gives, its pools replaced and its shared images kept."""
   jaxpr = program.jaxpr
   values = dict(zip(jaxpr.constvars, program.consts, strict=True))
   values |= zip(jaxpr.invars, leaves, strict=True)
@@ -66,15 +72,37 @@ def _outputs(program: ClosedJaxpr, leaves: Sequence[Array]) -> list[Array]:
     values.update(zip(between.jaxpr.outvars, made, strict=True))
 
   done = 0
+  shared = _shared(jaxpr.eqns)
   for place, equation in enumerate(jaxpr.eqns):
-    if not _is_max_pool(equation):
+    if _is_max_pool(equation):
+      run(jaxpr.eqns[done:place], jaxpr.eqns[place:])
+      (x,), (y,) = equation.invars, equation.outvars
+      values[y] = _pooled(values[x], equation.params)
+    elif not shared.isdisjoint(equation.outvars):
+      run(jaxpr.eqns[done : place + 1], jaxpr.eqns[place + 1 :])
+      for y in shared.intersection(equation.outvars):
+        values[y] = computed_once(values[y])
+    else:
       continue
-    run(jaxpr.eqns[done:place], jaxpr.eqns[place:])
-    (x,), (y,) = equation.invars, equation.outvars
-    values[y] = _pooled(values[x], equation.params)
     done = place + 1
   run(jaxpr.eqns[done:], ())
   return [v.val if isinstance(v, Literal) else values[v] for v in jaxpr.outvars]
+
+
+def _shared(equations: Sequence[Any]) -> set[Any]:
+  """Images that several equations read, other than layers' own outputs."""
+  readers = collections.Counter(
+    v for equation in equations for v in read([equation])
+  )
+  return {
+    v
+    for equation in equations
+    if equation.primitive.name not in _WRITTEN
+    for v in equation.outvars
+    if readers[v] > 1
+    and v.aval.ndim == 4
+    and jnp.issubdtype(v.aval.dtype, jnp.floating)
+  }
 
 
 def _is_max_pool(equation: Any) -> bool:
@@ -92,6 +120,8 @@ def _is_max_pool(equation: Any) -> bool:
   )
 
 
+# What XLA computes once by itself: convolutions, and ours, with their gradient.
+_WRITTEN = ('conv_general_dilated', 'custom_vjp_call', 'dot_general', 'reshape')
 _SIZES = ('window_dimensions', 'window_strides')
 
 
