@@ -5,6 +5,7 @@ a frame to the same. The carry is a list of arrays, all named; parameters are
 part of the programs.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import jax.export
 import jax.numpy as jnp
 
 from deltax.delta.deploy.frozen import Frozen
-from deltax.delta.deploy.onnx import to_onnx
+from deltax.delta.deploy.onnx import Port, to_onnx
 from deltax.layers import forms
 from deltax.types import Array
 
@@ -38,11 +39,14 @@ class Program(NamedTuple):
     content: the bytes: what `jax.export.deserialize` takes, or an ONNX model.
     inputs: in the order of the arguments.
     outputs: in the order of the results.
+    text: the same as portable StableHLO, of the version that its first line
+      tells; '' of an ONNX model.
   """
 
   content: bytes
   inputs: Values
   outputs: Values
+  text: str = ''
 
 
 def export(
@@ -61,8 +65,9 @@ def export(
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
     ... of a network with several outputs); 'step': from 'carry/<layer>', ...
-    and 'frame' to the same. An array that a step changes is read under
-    'held/<layer>' by an ONNX model, where two arrays never share a name.
+    and 'frame' to the same. An ONNX model holds images of the carry with their
+    channels first, and a step gives only those arrays that it changes; these it
+    reads under 'held/<layer>', for two arrays never share a name there.
 
   Raises:
     ValueError: an unknown form.
@@ -113,22 +118,40 @@ Writer = Callable[[Callable, list, Values, Values], Program]
 
 def _stablehlo(function, shapes, inputs, outputs):
   made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
-  return Program(bytes(made.serialize()), inputs, outputs)
+  version = re.search(rb'StableHLO_v([\d.]+)', made.mlir_module_serialized)
+  text = f'// StableHLO {version[1].decode()}\n{made.mlir_module()}'
+  return Program(bytes(made.serialize()), inputs, outputs, text)
 
 
 def _onnx(function, shapes, inputs, outputs):
   traced = jax.make_jaxpr(function)(*shapes)
   taken = dict(zip(inputs, traced.jaxpr.invars, strict=True))
   given = dict(zip(outputs, traced.jaxpr.outvars, strict=True))
-  # In an ONNX model two arrays have two names, even if one follows the other.
-  inputs = tuple(
-    value._replace(name=value.name.replace('carry/', 'held/', 1))
-    if given.get(value, variable) is not variable
-    else value
-    for value, variable in taken.items()
-  )
-  names = ([value.name for value in values] for values in (inputs, outputs))
-  return Program(to_onnx(traced, *names), inputs, outputs)
+  # An array that is as it was is not given again.
+  results = [v for v in given if taken.get(v) is not given[v]]
+  inputs = [
+    v._replace(name=v.name.replace('carry/', 'held/', 1)) if v in results else v
+    for v in inputs
+  ]
+  ports = [_port(v) if v in results else None for v in outputs]
+  content = to_onnx(traced, [_port(v) for v in inputs], ports)
+  return Program(content, *(tuple(map(_stored, v)) for v in (inputs, results)))
+
+
+def _port(value: Value) -> Port:
+  return Port(value.name, _is_image(value))
+
+
+def _is_image(value: Value) -> bool:
+  """Whether engines hold it with its channels first, as they want it."""
+  kind, _, _ = value.name.partition('/')
+  return kind in ('carry', 'held') and len(value.shape) == 4
+
+
+def _stored(value: Value) -> Value:
+  if not _is_image(value):
+    return value
+  return value._replace(shape=tuple(value.shape[i] for i in (0, 3, 1, 2)))
 
 
 _WRITERS: dict[str, tuple[str, Writer]] = {

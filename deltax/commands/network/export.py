@@ -9,12 +9,19 @@ With jax alone (StableHLO, for CPU, CUDA and TPU):
     keyframe = jax.export.deserialize(open('keyframe.stablehlo', 'rb').read())
     *carry, out = keyframe.call(frame)
 
-or with onnxruntime (`--form onnx`), by the names of the manifest. Frames are
-RGB, float32, normalised with the manifest's mean and std. The programs hold the
-forms of layers that suit their platforms, whatever machine exports them.
+or with onnxruntime (`--form onnx`), by the names of the manifest: what a step
+reads as 'held/<layer>' was given as 'carry/<layer>', and what it does not give
+stays as it is. Frames are RGB, float32, normalised with the manifest's mean and
+std. The programs hold the forms of layers that suit their platforms, whatever
+machine exports them.
+
+What `jax.export` writes is read by later versions of jax for six months at
+least, and by earlier ones for three weeks: the manifest says until when. The
+.mlir file beside it is the same program as text.
 """
 
 import argparse
+import datetime
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +38,7 @@ from deltax.models.inputs import MEAN, STD
 from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 
+READABLE = datetime.timedelta(days=180)  # what jax promises
 SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
 
 
@@ -61,11 +69,14 @@ def run(arguments: argparse.Namespace) -> None:
   with folders.filled(arguments.out, force=arguments.force) as out:
     for name, program in programs.items():
       (out / f'{name}{suffix}').write_bytes(program.content)
+      if program.text:
+        (out / f'{name}.mlir').write_text(program.text)
     manifest = {
       'model': task['model'],
       'num_classes': task.get('num_classes'),
       'form': arguments.form,
       'platforms': PLATFORMS if arguments.form == 'stablehlo' else None,
+      'written': _written(arguments.form),
       'frame': _frame(task),
       'programs': {
         name: {
@@ -83,6 +94,15 @@ def run(arguments: argparse.Namespace) -> None:
       f'{len(program.inputs)} inputs, {len(program.outputs)} outputs'
     )
   print(f'written to {arguments.out}')
+
+
+def _written(form: str) -> dict[str, str]:
+  """With what, when, and until when that can be counted on to be read."""
+  today = datetime.date.today()
+  told = {'jax': jax.__version__, 'on': today.isoformat()}
+  if form == 'stablehlo':
+    told['readable_until'] = (today + READABLE).isoformat()
+  return told
 
 
 def _frame(task: Mapping[str, Any]) -> dict[str, Any]:
