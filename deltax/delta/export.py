@@ -50,7 +50,11 @@ class Program(NamedTuple):
 
 
 def export(
-  frozen: Frozen, shape: Sequence[int], *, form: str = 'stablehlo'
+  frozen: Frozen,
+  shape: Sequence[int],
+  *,
+  form: str = 'stablehlo',
+  dtype: Any = jnp.float32,
 ) -> dict[str, Program]:
   """The two programs of a frozen delta network, for frames of one shape.
 
@@ -59,8 +63,9 @@ def export(
 
   Args:
     frozen: the network, as `Delta.freeze` gives it.
-    shape: (B, H, W, C) of the frames, float32, normalised.
+    shape: of the frames, (B, H, W, C).
     form: 'stablehlo', for all of `PLATFORMS`, or 'onnx'.
+    dtype: of the frames, as the network takes them.
 
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
@@ -77,8 +82,9 @@ def export(
   if form not in _WRITERS:
     raise ValueError(f'no form {form!r}; known: {", ".join(_WRITERS)}')
   target, write = _WRITERS[form]
-  frame = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+  frame = jax.ShapeDtypeStruct(tuple(shape), dtype)
   carry, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
+  _, later = jax.eval_shape(frozen.step, frozen.params, carry, frame)
   leaves, structure = jax.tree.flatten(carry)
 
   def keyframe(frame: Array) -> tuple[Array, ...]:
@@ -91,13 +97,13 @@ def export(
     with forms.forms_for(target):
       return tuple(jax.tree.leaves(frozen.step(frozen.params, held, frame)))
 
-  seen = (Value('frame', frame.shape, 'float32'),)
-  held, results = _values('carry', carry), _values('out', out)
+  seen = (Value('frame', frame.shape, str(frame.dtype)),)
+  held = _values('carry', carry)
   return {
-    name: write(function, shapes, inputs, held + results)
-    for name, function, shapes, inputs in (
-      ('keyframe', keyframe, [frame], seen),
-      ('step', step, [*leaves, frame], held + seen),
+    name: write(function, shapes, inputs, held + _values('out', results))
+    for name, function, shapes, inputs, results in (
+      ('keyframe', keyframe, [frame], seen, out),
+      ('step', step, [*leaves, frame], held + seen, later),
     )
   }
 
