@@ -206,6 +206,20 @@ def test_a_run_is_exported_and_runs_without_the_library(run_folder, capsys):
   np.testing.assert_allclose(found, expected, atol=2e-6 * scale)
 
 
+@pytest.mark.parametrize('form', ['onnx', 'stablehlo'])
+def test_a_batch_may_be_left_open(form, run_folder, capsys):
+  folder, _ = run_folder
+  out = folder / f'open_{form}'
+  arguments = ['export', str(folder / 'run'), str(out), '--size', '64x128']
+  commands.main([*arguments, '--batch', 'any', '--form', form])
+  manifest = json.loads((out / 'manifest.json').read_text())
+  taken = manifest['programs']['step']['inputs']
+  assert {value['shape'][0] for value in taken} == {'batch'}
+  with pytest.raises(SystemExit):
+    commands.main([*arguments, '--batch', 'all', '--force'])
+  assert "--batch is a number of frames or 'any'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ('run', 'size', 'message'),
   [

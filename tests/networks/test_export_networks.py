@@ -1,6 +1,7 @@
 """Every network as programs that run without the library."""
 
 import jax
+import jax.export
 import nnx_networks
 import numpy as np
 import pytest
@@ -79,6 +80,20 @@ def test_onnx_gives_the_same_clip(name, students):
 @pytest.mark.parametrize('name', ['ddrnet23_slim', 'efficientdet_tiny'])
 def test_stablehlo_gives_the_same_clip(name, students):
   check(name, SMALL[name], students, 'stablehlo')
+
+
+@pytest.mark.parametrize('form', RUN)
+@pytest.mark.parametrize('students', ['layers', 'blocks'])
+@pytest.mark.parametrize('name', ['ddrnet_tiny', 'efficientdet_tiny'])
+def test_programs_of_an_open_batch_take_frames_of_any(name, students, form):
+  frames = frames_of((3, 64, 64, 3))
+  net = models.create(name, num_classes=5)
+  delta, params = distilled(net, spec_of(name, students), frames[0])
+  frozen = delta.freeze(params, frames[0])
+  (batch,) = jax.export.symbolic_shape('batch')
+  programs = export(frozen, (batch, 64, 64, 3), form=form)
+  for part in (frames, frames[:, :1]):
+    compare(RUN[form](programs, part), rollout(frozen, part))
 
 
 @pytest.mark.slow

@@ -27,12 +27,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 
 from deltax import delta, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
-from deltax.delta.export import PLATFORMS, export
+from deltax.delta.export import PLATFORMS, Values, export
 from deltax.files import write_json
 from deltax.models.inputs import MEAN, STD
 from deltax.tasks.network import brought_by
@@ -49,7 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--size', required=True, help='rows and columns of a frame, as 128x256'
   )
-  parser.add_argument('--batch', type=int, default=1, help='frames at a time')
+  parser.add_argument(
+    '--batch',
+    default='1',
+    help="frames at a time; 'any' where the programs take as many as they are "
+    'given; default: %(default)s',
+  )
   parser.add_argument('--form', choices=SUFFIXES, default='stablehlo')
 
 
@@ -62,8 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
   """
   folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)
-  shape = (arguments.batch, *read_size(arguments.size), 3)
-  frozen, task = _frozen(arguments.run, shape)
+  size = read_size(arguments.size)
+  shape = (_batch(arguments.batch), *size, 3)
+  frozen, task = _frozen(arguments.run, (1, *size, 3))
   programs = export(frozen, shape, form=arguments.form)
   suffix = SUFFIXES[arguments.form]
   with folders.filled(arguments.out, force=arguments.force) as out:
@@ -81,8 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
       'programs': {
         name: {
           'file': f'{name}{suffix}',
-          'inputs': [value._asdict() for value in program.inputs],
-          'outputs': [value._asdict() for value in program.outputs],
+          'inputs': _told(program.inputs),
+          'outputs': _told(program.outputs),
         }
         for name, program in programs.items()
       },
@@ -94,6 +101,25 @@ def run(arguments: argparse.Namespace) -> None:
       f'{len(program.inputs)} inputs, {len(program.outputs)} outputs'
     )
   print(f'written to {arguments.out}')
+
+
+def _batch(spelled: str) -> Any:
+  if spelled == 'any':
+    return jax.export.symbolic_shape('batch')[0]
+  if not spelled.isdecimal() or int(spelled) < 1:
+    raise ValueError(f"--batch is a number of frames or 'any', got {spelled!r}")
+  return int(spelled)
+
+
+def _told(values: Values) -> list[dict[str, Any]]:
+  """Arrays as the manifest has them; 'batch' is a size that is not fixed."""
+  return [
+    {
+      **value._asdict(),
+      'shape': [n if isinstance(n, int) else str(n) for n in value.shape],
+    }
+    for value in values
+  ]
 
 
 def _written(form: str) -> dict[str, str]:

@@ -323,7 +323,7 @@ def _brought(kernel, x, size):
     return fast_conv(_filled(x, patch, size), kernel, patch, 'VALID')
   x = _laid(x, patch, size)
   out = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-  return out.reshape(len(x), *size, -1)
+  return out.reshape(x.shape[0], *size, -1)
 
 
 def _laid(x, patch, size):
@@ -331,13 +331,15 @@ def _laid(x, patch, size):
   if patch == (1, 1):
     return resize_bilinear(_pooled(x, size), size)
   x = _filled(x, patch, size)
-  x = x.reshape(len(x), size[0], patch[0], size[1], -1)
-  return x.swapaxes(2, 3).reshape(len(x), *size, -1)
+  x = x.reshape(x.shape[0], size[0], patch[0], size[1], -1)
+  return x.swapaxes(2, 3).reshape(x.shape[0], *size, -1)
 
 
 def _filled(x, patch, size):
   """A map whose last row and column are repeated until patches cover it."""
   short = [n * f - m for n, f, m in zip(size, patch, x.shape[1:3], strict=True)]
+  if not any(short):
+    return x
   return jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
 
 

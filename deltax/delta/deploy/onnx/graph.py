@@ -130,7 +130,7 @@ class Graph:
       self._made[key] = self._moved(tensor, order)
     if not whole or tensor.is_whole:
       return self._made[key]
-    sizes = self.integers(fixed(tensor.shape[axis] for axis in order))
+    sizes = self.integers(_expanded(tensor, order))
     return self.node('Expand', [self._made[key], sizes])
 
   def _ordered_constant(self, tensor, order, whole):
@@ -170,6 +170,13 @@ class Graph:
         wanted.update(node.input)
         nodes.append(node)
     return nodes[::-1], [c for c in self.initializers if c.name in wanted]
+
+
+def _expanded(tensor: Tensor, order: Sequence[int]) -> list[int]:
+  """The sizes that a tensor is to have; 1 stands for that which it has."""
+  has = dict(zip(tensor.axes, tensor.sizes, strict=True))
+  wanted = ((axis, tensor.shape[axis]) for axis in order)
+  return fixed(1 if has.get(axis, 1) == size else size for axis, size in wanted)
 
 
 def fixed(sizes: Any) -> list[int]:
