@@ -5,6 +5,7 @@ a frame to the same. The carry is a list of arrays, all named; parameters are
 part of the programs.
 """
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -64,15 +65,16 @@ def export(
   Args:
     frozen: the network, as `Delta.freeze` gives it.
     shape: of the frames, (B, H, W, C).
-    form: 'stablehlo', for all of `PLATFORMS`, or 'onnx'.
+    form: 'stablehlo', for all of `PLATFORMS`; 'onnx'; or 'openvino', which is
+      ONNX too, for an engine that holds images with their channels last.
     dtype: of the frames, as the network takes them.
 
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
     ... of a network with several outputs); 'step': from 'carry/<layer>', ...
-    and 'frame' to the same. An ONNX model holds images of the carry with their
-    channels first, and a step gives only those arrays that it changes; these it
-    reads under 'held/<layer>', for two arrays never share a name there.
+    and 'frame' to the same. Of 'onnx', images of the carry have their channels
+    first. An ONNX step gives only those arrays that it changes, and reads these
+    under 'held/<layer>', for two arrays never share a name there.
 
   Raises:
     ValueError: an unknown form.
@@ -129,7 +131,7 @@ def _stablehlo(function, shapes, inputs, outputs):
   return Program(bytes(made.serialize()), inputs, outputs, text)
 
 
-def _onnx(function, shapes, inputs, outputs):
+def _onnx(function, shapes, inputs, outputs, *, channels_first):
   traced = jax.make_jaxpr(function)(*shapes)
   taken = dict(zip(inputs, traced.jaxpr.invars, strict=True))
   given = dict(zip(outputs, traced.jaxpr.outvars, strict=True))
@@ -139,28 +141,24 @@ def _onnx(function, shapes, inputs, outputs):
     v._replace(name=v.name.replace('carry/', 'held/', 1)) if v in results else v
     for v in inputs
   ]
-  ports = [_port(v) if v in results else None for v in outputs]
-  content = to_onnx(traced, [_port(v) for v in inputs], ports)
-  return Program(content, *(tuple(map(_stored, v)) for v in (inputs, results)))
 
+  def port(value):
+    of_carry = value.name.startswith(('carry/', 'held/'))
+    is_image = of_carry and len(value.shape) == 4
+    return Port(value.name, channels_first and is_image)
 
-def _port(value: Value) -> Port:
-  return Port(value.name, _is_image(value))
+  def stored(value):
+    if not port(value).channels_first:
+      return value
+    return value._replace(shape=tuple(value.shape[i] for i in (0, 3, 1, 2)))
 
-
-def _is_image(value: Value) -> bool:
-  """Whether engines hold it with its channels first, as they want it."""
-  kind, _, _ = value.name.partition('/')
-  return kind in ('carry', 'held') and len(value.shape) == 4
-
-
-def _stored(value: Value) -> Value:
-  if not _is_image(value):
-    return value
-  return value._replace(shape=tuple(value.shape[i] for i in (0, 3, 1, 2)))
+  ports = [port(v) if v in results else None for v in outputs]
+  content = to_onnx(traced, [port(v) for v in inputs], ports)
+  return Program(content, *(tuple(map(stored, v)) for v in (inputs, results)))
 
 
 _WRITERS: dict[str, tuple[str, Writer]] = {
   'stablehlo': (forms.PORTABLE, _stablehlo),
-  'onnx': (forms.PLAIN, _onnx),
+  'onnx': (forms.PLAIN, functools.partial(_onnx, channels_first=True)),
+  'openvino': (forms.PLAIN, functools.partial(_onnx, channels_first=False)),
 }

@@ -146,7 +146,9 @@ def test_a_layer_without_a_form_in_onnx_is_named():
 def test_an_unknown_form_is_refused():
   frame = frames_of(SHAPE)[0]
   delta, params = distilled(Small(), SPECS['key'], frame)
-  with pytest.raises(ValueError, match="no form 'tflite'; known: stablehlo"):
+  with pytest.raises(
+    ValueError, match="no form 'tflite'; known: stablehlo, onnx"
+  ):
     export(delta.freeze(params, frame), SHAPE, form='tflite')
 
 

@@ -81,4 +81,4 @@ def run_stablehlo(programs, frames):
   return [np.stack(out) for out in zip(*outs, strict=True)]
 
 
-RUN = {'onnx': run_onnx, 'stablehlo': run_stablehlo}
+RUN = {'onnx': run_onnx, 'openvino': run_onnx, 'stablehlo': run_stablehlo}

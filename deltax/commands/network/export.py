@@ -40,7 +40,7 @@ from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 
 READABLE = datetime.timedelta(days=180)  # what jax promises
-SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
+SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'openvino': '.onnx'}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

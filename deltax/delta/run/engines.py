@@ -61,7 +61,7 @@ def compiled(
   check_engine(engine)
   if engine == 'xla':
     return _by_xla(frozen, frame)
-  programs = export(frozen, frame.shape, form='onnx', dtype=frame.dtype)
+  programs = export(frozen, frame.shape, form=engine, dtype=frame.dtype)
   load = {'onnx': _by_onnxruntime, 'openvino': _by_openvino}[engine]
   _, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
   structure = jax.tree.structure(out)
