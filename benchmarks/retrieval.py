@@ -4,7 +4,9 @@
 
 Every row is one way to compare: its CPU time (median of the repeats, of the
 whole process, pinned to one core where the system can) and the largest
-difference of its scores from the plain network's on the first pairs. Videos are
+difference of its scores from the plain network's on the first pairs. Where
+PyTorch is installed, the published way takes its turn in every repeat, pair by
+pair (`torch_retrieval.py`), on some of the videos; ratios are to it. Videos are
 random regions, every tenth a noisy copy of a part of the query; weights are
 random, scaled so that the scores spread over [-1, 1].
 """
@@ -19,12 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax import retrieval
-from deltax.retrieval.compare import bits, many
+from deltax.retrieval.compare import bits, many, products
 
+try:
+  import torch
+  import torch_retrieval
+except ImportError:
+  torch_retrieval = None
+
+PUBLISHED = 'published'
 REGIONS, SIZE, COARSE = 9, 512, 1024
-# CPU seconds of the published PyTorch code, pair by pair, for 1,000 videos of
-# 60 frames; one thread of another machine (Zen 4).
-PUBLISHED = {'attention': 8.727, 'binary': 9.096, 'coarse': 0.00009}
 
 
 def main():
@@ -33,51 +39,68 @@ def main():
   parser.add_argument('--frames', type=int, default=60)
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--checked', type=int, default=64, help='pairs')
+  parser.add_argument(
+    '--published', type=int, default=200, help='of the videos'
+  )
   parser.add_argument('--core', type=int, default=1, help='pinned to; -1: none')
   options = parser.parse_args()
   if options.core >= 0 and hasattr(os, 'sched_setaffinity'):
     os.sched_setaffinity(0, {options.core})
+  if torch_retrieval:
+    torch.set_num_threads(1)
   print(f'{processor()}, jax {jax.__version__}, {jax.default_backend()}')
   print(
     f'one query against {options.videos} videos of {options.frames} frames '
     f'({REGIONS} x {SIZE})\n'
   )
   print(
-    f'{"":22}{"CPU s/query":>12}{"ms/pair":>9}{"published":>11}'
-    f'{"ratio":>8}{"largest difference":>20}'
+    f'{"":24}{"CPU s/query":>12}{"ms/pair":>9}{"ratio":>8}'
+    f'{"largest difference":>20}'
   )
   query, targets = made_up(options.videos, options.frames)
-  for row in (*fine_rows(options, query, targets), coarse_row(options)):
-    report(options, *row)
+  for name in ('attention', 'binary'):
+    fine_rows(options, name, query, targets)
+  coarse_row(options)
 
 
-def fine_rows(options, query, targets):
-  """(label, published row, seconds, largest difference), one by one."""
+def fine_rows(options, name, query, targets):
+  """Measures and prints the rows of one student."""
   length = many.bucket_length(options.frames)
   mask = padded(np.ones(options.frames, np.float32), length)
   masks = np.tile(mask[None], (len(targets), 1))
-  for name, forms in (
-    ('attention', (None, 'float32', 'bfloat16')),
-    ('binary', (None,)),
-  ):
-    net = retrieval.create(f'fine_{name}')
-    variables = spread(net, query, targets[:10])
-    codes = encoded(net, variables, [query, *targets], length)
-    expected = plain_scores(net, variables, codes, mask, options.checked)
-    if name == 'binary':
-      codes = np.stack([np.asarray(bits.pack(x)) for x in codes])
-    for form in forms:
-      compare = many.make_compare(net, variables, products=form)
-      seconds, found = timed(
-        lambda compare=compare, codes=codes: compare(
-          codes[0], mask, codes[1:], masks
-        ),
-        options.repeats,
-      )
-      difference = np.abs(found.score[: len(expected)] - expected).max()
-      chosen = many.check_form(form, SIZE) if name == 'attention' else 'bits'
-      default = '' if form else ' *'
-      yield f'{name}, {chosen}{default}', name, seconds, difference
+  net = retrieval.create(f'fine_{name}')
+  variables = spread(net, query, targets[:10])
+  codes = encoded(net, variables, [query, *targets], length)
+  expected = plain_scores(net, variables, codes, mask, options.checked)
+  calls = {}
+  if torch_retrieval and length == options.frames:
+    scale = 1 / SIZE if name == 'binary' else 1
+    pairs = torch_retrieval.make_compare(variables['params']['head'], scale)
+    some, share = published(codes, options)
+    calls[PUBLISHED] = share, lambda: pairs(codes[0], some)
+  packed = codes
+  if name == 'binary':
+    packed = np.stack([np.asarray(bits.pack(x)) for x in codes])
+  best = 'bits' if name == 'binary' else products.best_form(SIZE)
+  others = () if name == 'binary' else set(products.FORMS) - {best}
+  for form in (None, *sorted(others)):
+    compare = many.make_compare(net, variables, products=form)
+    calls[form or f'{best} *'] = (
+      1,
+      lambda compare=compare: compare(packed[0], mask, packed[1:], masks).score,
+    )
+  found = in_turns(calls, options.repeats)
+  first = found.get(PUBLISHED, (None,))[0]
+  for label, (seconds, scores) in found.items():
+    count = min(len(scores), len(expected))
+    difference = np.abs(scores[:count] - expected[:count]).max()
+    report(options, f'{name}, {label}', seconds, first, difference)
+
+
+def published(codes, options):
+  """The videos that the published way compares, and all videos by theirs."""
+  count = min(options.published, options.videos)
+  return codes[1 : 1 + count], options.videos / count
 
 
 def coarse_row(options):
@@ -87,12 +110,15 @@ def coarse_row(options):
   product = jax.jit(lambda query, targets: targets @ query)
   # One product is shorter than the clock's step.
   count = 100
-  seconds, found = timed(
-    lambda: [np.asarray(product(query, targets)) for _ in range(count)],
-    options.repeats,
-  )
-  difference = np.abs(found[0] - vectors[1:] @ vectors[0]).max()
-  return 'coarse, one product', 'coarse', seconds / count, difference
+  calls = {
+    'coarse, one product': (
+      1 / count,
+      lambda: [np.asarray(product(query, targets)) for _ in range(count)][-1],
+    )
+  }
+  for label, (seconds, found) in in_turns(calls, options.repeats).items():
+    difference = np.abs(found - vectors[1:] @ vectors[0]).max()
+    report(options, label, seconds, None, difference)
 
 
 def made_up(videos, frames):
@@ -144,25 +170,26 @@ def plain_scores(net, variables, codes, mask, count):
   return np.array(list(pairs))
 
 
-def timed(call, repeats):
-  """Median CPU seconds of calls after the first, and the last result."""
-  call()
-  seconds = []
+def in_turns(calls, repeats):
+  """`{label: (median CPU seconds, last result)}` of `{label: (share, call)}`.
+
+  A call's seconds are multiplied by its share.
+  """
+  results = {label: call() for label, (_, call) in calls.items()}  # compiles
+  seconds = {label: [] for label in calls}
   for _ in range(repeats):
-    start = time.process_time()
-    result = call()
-    seconds.append(time.process_time() - start)
-  return float(np.median(seconds)), result
+    for label, (share, call) in calls.items():
+      start = time.process_time()
+      results[label] = call()
+      seconds[label].append(share * (time.process_time() - start))
+  return {x: (float(np.median(seconds[x])), results[x]) for x in calls}
 
 
-def report(options, label, name, seconds, difference):
-  published, ratio = '', ''
-  if options.frames == 60:
-    expected = PUBLISHED[name] * options.videos / 1000
-    published, ratio = f'{expected:.5f}', f'{expected / seconds:.1f}x'
+def report(options, label, seconds, published, difference):
+  ratio = f'{published / seconds:.1f}x' if published else ''
   print(
-    f'{label:22}{seconds:12.5f}{1000 * seconds / options.videos:9.4f}'
-    f'{published:>11}{ratio:>8}{difference:20.1e}',
+    f'{label:24}{seconds:12.5f}{1000 * seconds / options.videos:9.4f}'
+    f'{ratio:>8}{difference:20.1e}',
     flush=True,
   )
 

@@ -31,8 +31,8 @@ from deltax import experiment, files, models, training
 from deltax.delta.search import choice, latency, sensitivity
 from deltax.models.inputs import normalise
 from deltax.tasks.parts import delta_params
-from deltax.tasks.video.gate_search import certain, one_hot
-from deltax.tasks.video.prices import Prices, measured
+from deltax.tasks.video.choice.gate_search import certain, one_hot
+from deltax.tasks.video.choice.prices import Prices, measured
 
 POPULATION, GENERATIONS = 16, 10
 
@@ -102,7 +102,7 @@ def tuned(config: dict, start: pathlib.Path) -> dict:
 
 
 class Network(NamedTuple):
-  """A run's delta network, as `deltax.tasks.video.prices` prices it."""
+  """A run's delta network, as `deltax.tasks.video.choice.prices` prices it."""
 
   delta: delta_wing.Delta
   params: Any

@@ -218,6 +218,11 @@ def scored_pairs(
   )
 
 
+# Before training, students are solved for on some clips, and with a target
+# chosen: by multiply-accumulates or time, of layers and perhaps of blocks.
+FIT = dict(clips=0, target=0.0, by='macs', blocks=(), spans=())
+
+
 def experiment(
   *,
   title: str,
@@ -227,8 +232,9 @@ def experiment(
   training: dict,
   best: str,
   teacher: str = '',
+  fit: dict | None = None,
 ) -> ml_collections.ConfigDict:
-  """A config of all its parts; `training` overrides the defaults below."""
+  """A config of all its parts; `training` and `fit` override defaults."""
   defaults = dict(
     steps=0,
     seed=0,
@@ -248,7 +254,7 @@ def experiment(
       task=task,
       data=data,
       optimizer=optimizer,
-      fit=dict(clips=0),  # that students are solved for on, before training
+      fit=FIT | (fit or {}),
       training=defaults | training,
     ),
     convert_dict=True,
@@ -265,19 +271,21 @@ def street(
   *,
   worlds: tuple[int, int],
   frames: int = 30,
+  size: tuple[int, int] = (128, 256),
   max_distance: int = 5,
+  jitter: float = 0.3,
 ) -> dict:
-  """Rendered streets of 128 x 256 pixels; evaluation on whole worlds."""
+  """Rendered streets; evaluation on whole worlds."""
   return dict(
     name='street',
-    options=dict(worlds=worlds, size=(128, 256), frames=frames),
+    options=dict(worlds=worlds, size=size, frames=frames),
     train=dict(
       split='train',
       train=True,
       batch_size=batch_size,
       clip_length=clip_length,
       max_distance=max_distance,
-      jitter=0.3,
+      jitter=jitter,
     ),
     evaluation=dict(
       split='validation',
@@ -289,31 +297,12 @@ def street(
   )
 
 
-def street_boxes(
-  batch_size: int, clip_length: int, *, worlds: tuple[int, int], frames: int
-) -> dict:
+def street_boxes(batch_size: int, clip_length: int, **options) -> dict:
   """Boxes on rendered streets; evaluation on whole worlds."""
-  return dict(
-    name='street_boxes',
-    options=dict(
-      worlds=worlds,
-      size=(128, 256),
-      frames=frames,
-      min_side=8,
-      max_boxes=32,
-    ),
-    train=dict(
-      split='train',
-      train=True,
-      batch_size=batch_size,
-      clip_length=clip_length,
-      max_distance=5,
-      jitter=0.2,
-    ),
-    evaluation=dict(
-      split='validation', train=False, batch_size=1, clip_length=None
-    ),
-  )
+  data = street(batch_size, clip_length, jitter=0.2, **options)
+  data['options'] |= dict(min_side=8, max_boxes=32)
+  del data['evaluation']['flow']
+  return data | dict(name='street_boxes')
 
 
 # How the demos train students and gates beside a teacher that stays as it is.
@@ -358,8 +347,12 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.task.model = TINY.get(models.family(config.task.model), 'ddrnet_tiny')
   if config.data.name.startswith('street'):
     config.data.options.update(worlds=(2, 2), size=(64, 128), frames=10)
+    if 'worlds' in config.data.evaluation:
+      config.data.evaluation.update(worlds=(2, 2), frames=10)
   elif 'crop' in config.data.train:
     config.data.train.crop = (64, 128)
+  if config.fit.target:  # to choose takes a minute
+    config.fit.update(clips=0, target=0.0)
   if 'pseudo_labels' in config.data.train:
     config.data.train.pseudo_labels = ''
   if 'size' in config.task:

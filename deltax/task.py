@@ -29,6 +29,9 @@ class Task(NamedTuple):
     fit: `(params, model_state, batches) -> (params, {name: value})`, what can
       be solved for before the first step, of the numbers of which a line is
       worth keeping; or None.
+    choose: `(params, model_state, batches, spec, size, targets, **wishes) ->
+      specs`, options of what is trained whose later frames of a size cost so
+      much; or None.
     stack: whether the arrays of `evaluate` are stacked over the N real
       examples, for scores that are no function of sums, such as average
       precision; else they are summed.
@@ -42,4 +45,5 @@ class Task(NamedTuple):
   summarise: Callable[[dict[str, Array]], dict[str, float]]
   watch: Callable[[Params, ModelState], dict[str, Array]] | None = None
   fit: Fit | None = None
+  choose: Callable[..., list[dict[str, Any]]] | None = None
   stack: bool = False

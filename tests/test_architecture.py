@@ -210,7 +210,7 @@ def test_only_one_file_and_batch_norm_know_of_devices():
     ('deltax/tasks/segmentation/task.py', 'deltax.training.train'),
     ('deltax/losses/segmentation.py', 'deltax.layers.fast_conv'),
     ('deltax/types.py', 'deltax.task.Task'),
-    ('deltax/experiment.py', 'deltax.commands.main'),
+    ('deltax/experiment/run.py', 'deltax.commands.main'),
     ('deltax/delta/freeze.py', 'onnx'),
     ('deltax/training/loop.py', 'orbax.checkpoint'),
     ('deltax/tasks/segmentation/task.py', 'ml_collections'),

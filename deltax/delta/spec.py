@@ -64,17 +64,18 @@ def no_blocks(blocks: Sequence[Block]) -> Sequence[Block]:
   return blocks[:0]
 
 
-def blocks_of(*kinds: str) -> BlockRule:
-  """A rule that picks the blocks of some classes, by the classes' names."""
+def blocks_of(*names: str) -> BlockRule:
+  """A rule that picks blocks by the names of their classes or by paths."""
 
   def rule(blocks):
-    known = {block.kind for block in blocks}
-    if not known & set(kinds):
+    chosen = [block for block in blocks if {block.kind, block.path} & {*names}]
+    if not chosen:
+      known = sorted({block.kind for block in blocks})
       raise ValueError(
-        f'no block is a {" or ".join(kinds)}; the network has '
-        f'{", ".join(sorted(known)) or "no blocks"}'
+        f'no block is a {" or ".join(names)}; the network has '
+        f'{", ".join(known) or "no blocks"}'
       )
-    return [block for block in blocks if block.kind in kinds]
+    return chosen
 
   return rule
 
@@ -109,7 +110,7 @@ class Spec:
       more block, from the input of the first to the output of the last. On
       later frames the layers before the last change nothing.
     block_candidates: the candidates of every block and span; `Teacher`, the
-      block as it is, of blocks only.
+      block as it is, of blocks only. Or a function from a block to them.
     reference: what a change is measured against. 'key': the clip's key frame,
       as in the published code; 'previous': the frame before, the recurrent
       form of the paper's figure. They are equal for one later frame, and for
@@ -128,7 +129,9 @@ class Spec:
   candidates: tuple[Candidate, ...] | Callable[[Any], tuple] = published
   blocks: BlockRule = no_blocks
   spans: tuple[tuple[str, str], ...] = ()
-  block_candidates: tuple[BlockCandidate, ...] = (Residual(),)
+  block_candidates: (
+    tuple[BlockCandidate, ...] | Callable[[Block], tuple[BlockCandidate, ...]]
+  ) = (Residual(),)
   reference: Literal['key', 'previous', 'none'] | Reference = 'key'
   temperature: float = 2 / 3
   initial_logit: float = -1.0
@@ -191,10 +194,11 @@ class Spec:
 
     blocks = _outermost(_known(self.blocks, modules(survey.blocks)))
     for block in blocks:
-      add(block, self.block_candidates)
-    students = [c for c in self.block_candidates if not is_teacher(c)]
+      add(block, _offered(self.block_candidates, block))
     for ends in self.spans:
-      add(span(survey, *ends), tuple(students))
+      block = span(survey, *ends)
+      offered = _offered(self.block_candidates, block)
+      add(block, tuple(c for c in offered if not is_teacher(c)))
     chosen = [unit for unit, _ in table.values()]
     inside = _inside(survey, chosen)
     for layer in survey.layers:
@@ -202,11 +206,15 @@ class Spec:
         table[layer.path] = (layer, (Within(),))
     for layer in _known(self.layers, modules(survey.layers)):
       if layer.path not in inside:
-        options = self.candidates
-        add(layer, tuple(options(layer) if callable(options) else options))
+        add(layer, _offered(self.candidates, layer))
     if not table:
       raise ValueError(_nothing(survey, refused))
     return table, refused
+
+
+def _offered(candidates: Any, unit: Unit) -> tuple:
+  """Those of a unit, of such as are given by it or for all."""
+  return tuple(candidates(unit) if callable(candidates) else candidates)
 
 
 def _divided(unit: Unit, candidates: tuple) -> tuple[tuple, dict[str, str]]:
@@ -289,9 +297,10 @@ def make_spec(
     layers: one of `RULES`.
     candidates: for each the name, one of `CANDIDATES`, and its arguments;
       those of `published` when absent.
-    choices: the one candidate of a layer, by its path, as a search has chosen
-      it; layers that are not named have `candidates`.
-    blocks: names of the classes whose modules are blocks.
+    choices: the one candidate of a layer or a block, by its path, as a search
+      has chosen it; those that are not named have `candidates` or
+      `block_candidates`.
+    blocks: names of the classes whose modules are blocks, or paths of modules.
     block_candidates: as `candidates`, of `BLOCK_CANDIDATES`.
     **options: `spans`, `reference`, `temperature` and `initial_logit` of
       `Spec`.
@@ -313,28 +322,29 @@ def make_spec(
   several = published
   if candidates is not None:
     several = _candidates(candidates, CANDIDATES)
+  of_blocks = _candidates(block_candidates, BLOCK_CANDIDATES)
   if choices:
-    several = _chosen(choices, several)
+    _candidates(list(choices.values()), CANDIDATES | BLOCK_CANDIDATES)
+    several = _chosen(choices, CANDIDATES, several)
+    of_blocks = _chosen(choices, BLOCK_CANDIDATES, of_blocks)
   return Spec(
     layers=_entry('rule', layers, RULES),
     candidates=several,
     blocks=blocks_of(*blocks) if blocks else no_blocks,
-    block_candidates=_candidates(block_candidates, BLOCK_CANDIDATES),
+    block_candidates=of_blocks,
     **options,
   )
 
 
-def _chosen(choices: Mapping[str, Sequence], others: Any) -> Callable:
-  """The candidates of a layer: the one that was chosen for it, or others."""
-  paths = list(choices)
-  one = dict(
-    zip(paths, _candidates(list(choices.values()), CANDIDATES), strict=True)
-  )
+def _chosen(
+  choices: Mapping[str, Sequence], table: Mapping[str, Any], others: Any
+) -> Callable:
+  """The candidates of a unit: the one that was chosen for it, or others."""
 
-  def candidates(layer):
-    if layer.path in one:
-      return (one[layer.path],)
-    return others(layer) if callable(others) else others
+  def candidates(unit):
+    if unit.path in choices:
+      return _candidates([choices[unit.path]], table)
+    return _offered(others, unit)
 
   return candidates
 

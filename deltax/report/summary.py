@@ -98,9 +98,12 @@ def _beside_copying(results: Results) -> str:
       f'a frame takes {number(took, places)} ms where the network takes '
       f'{number(whole, places)} ({faster} times as fast)'
     )
+  score = number(points(row.score), 1)
+  if row.teacher_score < 1:  # it is not the measure of itself
+    score += f' (the network: {number(points(row.teacher_score), 1)})'
   said.append(
-    f'{results.metric.text} is {number(points(row.score), 1)}, where copying '
-    f"the key frame's output has {number(points(row.copied_score), 1)}"
+    f"{results.metric.text} is {score}, where copying the key frame's output "
+    f'has {number(points(row.copied_score), 1)}'
   )
   return f'{", ".join(said[:2])}{"; " if said[2:] else ""}{"".join(said[2:])}.'
 

@@ -52,7 +52,7 @@ def test_a_network_is_measured_printed_and_written(tmp_path, capsys):
   assert cells[3].endswith('/-')
   whole = sum(entry.ms for entry in found.teacher.values())
   assert re.split(r'  +', together)[1] == f'{whole:.3f}'
-  assert re.split(r'  +', rest)[1] == f'{found.rest:.3f}'
+  assert re.split(r'  +', rest)[2] == f'{found.rest:.3f}'
   assert re.split(r'  +', frame)[1] == f'{found.frame:.3f}'
   # Blocks have no skip: what it would save is in the layers alone.
   skipped = sum(

@@ -29,8 +29,6 @@ from deltax import experiment, plain, training
 from deltax.commands import folders
 from deltax.commands.network import compare
 from deltax.commands.sizes import read_size
-from deltax.progress import counted
-from deltax.tasks.imitation import choosing
 from deltax.tasks.imitation.kinds import KINDS
 from deltax.tasks.imitation.recipe import recipe
 
@@ -153,7 +151,8 @@ def run(arguments: argparse.Namespace) -> None:
     return _one(arguments.out, config, arguments.minutes)
   named = {arguments.out / f'target_{x:g}': x for x in arguments.target}
   new = [out for out in named if not (out / 'config.json').exists()]
-  specs = _specs(config, built, [named[out] for out in new], by=arguments.by)
+  config['fit']['by'] = arguments.by
+  specs = _specs(config, built, [named[out] for out in new])
   for out in named:
     if out in new:
       config['task']['delta']['spec'] = specs[new.index(out)]
@@ -164,21 +163,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _specs(
-  config: dict, built: experiment.Experiment, targets: list[float], *, by: str
+  config: dict, built: experiment.Experiment, targets: list[float]
 ) -> list[dict]:
   """What to distill for each target; nothing to choose for none."""
   if not targets:
     return []
   print(f'choosing students for {", ".join(map(str, targets))} of the cost')
-  batches = experiment.dataset(config, 'train')
-  with counted('measuring', 'program') as progress:
-    return choosing.choose(
-      built.options,
-      experiment.fit_batches(config, batches),
-      targets,
-      by_time=by == 'time',
-      progress=progress if by == 'time' else None,
-    )
+  return experiment.choose(config, built.task, targets)
 
 
 def _one(out: pathlib.Path, config: dict, minutes: float | None) -> None:

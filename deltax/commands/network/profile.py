@@ -164,9 +164,10 @@ def _lines(found: Latencies, units: Mapping[str, Unit]) -> list[str]:
     for n in names
   ]
   rest = f'{found.rest:.3f}'
+  own = f'{max(0.0, found.frame - teacher.ms):.3f}'
   rows += [
     ['together', '', f'{teacher.ms:.3f}', *(_cell(s, teacher) for s in sums)],
-    ['rest of a frame', '', rest, *(rest for _ in sums)],
+    ['rest of a frame', '', own, *(rest for _ in sums)],
     [
       *('frame', '', f'{found.frame:.3f}'),
       *(

@@ -7,6 +7,7 @@ are solved for, so that the change that comes out is the teacher's own, given
 the change that comes in; what follows sees what they make of the clips.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from deltax.delta.search.importance import Importance, importance
 from deltax.delta.search.least_squares import Part, Solved, solve
 from deltax.delta.students.layers import is_teacher
 from deltax.delta.transform import Delta
+from deltax.delta.units import Unit
 from deltax.types import Array, Params
 
 _SPREAD = 4.0  # between the logits of the gate that is decided best
@@ -128,6 +130,11 @@ def _joined(clips: Sequence[Array]) -> Array:
   return jnp.concatenate(clips)
 
 
+def _places(unit: Unit) -> int:
+  """Of a unit's output, of one frame: errors at each of them add up."""
+  return unit.windows * math.prod(unit.outputs[:-1])
+
+
 class _Pass:
   """Passes over the clips, and what they have solved for so far."""
 
@@ -158,7 +165,9 @@ class _Pass:
       for when in ('before', 'after')
     ]
     matters = {
-      path: max(own.energy for own in by.values()) * self.weights.scale[path]
+      path: max(own.energy for own in by.values())
+      * self.weights.scale[path]
+      * _places(self.plan.selected[path][0])
       for path, by in self.solved.items()
     }
     params = {**self.first, 'students': self.students}

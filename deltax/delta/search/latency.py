@@ -3,10 +3,11 @@
 Each is compiled alone, in what surrounds it when deployed: the teacher's layer
 with its folded bias, a student with the cached tensor added to it, a ReLU
 behind either; a teacher's block is cut out of the network as it is, of a span
-the convolutions are timed one by one. Their sum leaves out what no student
-touches, which is measured as the rest of a whole frame.
+the convolutions are timed one by one. What lies between them is the rest of a
+later frame that is deployed as a whole, with a student for every unit.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,12 +22,12 @@ from deltax.delta.adapters import Network, as_network
 from deltax.delta.search import operations
 from deltax.delta.search.operations import Operation
 from deltax.delta.spec import Selected, Spec
-from deltax.delta.students.layers import is_teacher
+from deltax.delta.students.layers import Teacher, is_teacher
 from deltax.delta.survey import Survey, survey
 from deltax.delta.units import Unit
 from deltax.plain import COUNT, NUMBER, TEXT
 
-VERSION = 1
+VERSION = 2
 _KIND = 'deltax latencies'
 _ENTRY = {'ms': NUMBER, 'macs': NUMBER, 'bytes': NUMBER}
 _FORM = {
@@ -34,6 +35,7 @@ _FORM = {
   'shape': 4 * (COUNT,),
   'cores': COUNT,
   'frame': NUMBER,
+  'rest': NUMBER,
   'teacher': {str: _ENTRY},
   'candidates': {str: {str: _ENTRY}},
 }
@@ -64,6 +66,8 @@ class Latencies(NamedTuple):
     device: what the device calls itself.
     cores: processor cores that the process may use.
     frame: milliseconds of the whole teacher on a frame, batch norm folded.
+    rest: of a later frame, beside its layers and students: of one in which
+      every unit has the candidate in the middle of its list.
     teacher: of its own layers and blocks, by path.
     candidates: of each by name, in the order of the spec, by path.
   """
@@ -75,13 +79,9 @@ class Latencies(NamedTuple):
   device: str
   cores: int
   frame: float
+  rest: float
   teacher: dict[str, Entry]
   candidates: dict[str, dict[str, Entry]]
-
-  @property
-  def rest(self) -> float:
-    """Milliseconds of a frame that no student touches."""
-    return max(0.0, self.frame - sum(unit.ms for unit in self.teacher.values()))
 
   def predicted(self, choices: Mapping[str, int]) -> float:
     """Milliseconds of a later frame.
@@ -151,6 +151,9 @@ def measure(
       student.name: (queue.student(units, student), int(student_macs))
       for student, student_macs in zip(students, macs[path], strict=True)
     }
+  queue.operations['later'] = operations.later(
+    network, variables, frame, _middle_of(spec, selected)
+  )
   times = operations.measured(
     queue.operations, repeats=repeats, progress=progress
   )
@@ -161,6 +164,11 @@ def measure(
       sum(t.ms for t in timings), macs, sum(t.bytes for t in timings)
     )
 
+  measured = {
+    path: {name: entry(*planned) for name, planned in students.items()}
+    for path, students in candidates.items()
+  }
+  parts = sum(_middle([*own.values()]).ms for own in measured.values())
   return Latencies(
     network=name or network.name,
     shape=tuple(shape),
@@ -169,12 +177,24 @@ def measure(
     device=_device(),
     cores=_cores(),
     frame=times['frame'].ms,
+    rest=max(0.0, times['later'].ms - parts),
     teacher={path: entry(*planned) for path, planned in teacher.items()},
-    candidates={
-      path: {name: entry(*planned) for name, planned in students.items()}
-      for path, students in candidates.items()
-    },
+    candidates=measured,
   )
+
+
+def _middle_of(spec: Spec, selected: Selected) -> Spec:
+  """The spec whose units have one candidate: the one in the middle."""
+
+  def one(unit):
+    _, students = selected.get(unit.path, (unit, (Teacher(),)))
+    return (_middle(students),)
+
+  return dataclasses.replace(spec, candidates=one, block_candidates=one)
+
+
+def _middle(several: Sequence[Any]) -> Any:
+  return several[len(several) // 2]
 
 
 class _Queue:

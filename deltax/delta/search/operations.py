@@ -78,6 +78,37 @@ def whole(net: Network, variables: Any, frame: Any) -> Operation:
   return Operation(run, (params, frame), alone=True)
 
 
+def later(net: Network, variables: Any, frame: Any, spec: Spec) -> Operation:
+  """A later frame of the delta network as it is deployed.
+
+  Args:
+    net: the network.
+    variables: of the network; only shapes matter.
+    frame: `[B, H, W, C]`, a shape and a type.
+    spec: with one candidate for every unit.
+
+  Returns:
+    The operation, of the deployed parameters, the carry and a frame.
+  """
+  delta = distill(net, spec)
+  functions = []
+
+  def deployed(variables):
+    params = delta.init(jax.random.key(0), variables, frame)
+    frozen = delta.freeze(params, frame)
+    functions.append(frozen)
+    return frozen.params
+
+  params = _typed(jax.eval_shape(deployed, variables), frame.dtype)
+  frozen = functions[0]
+  carry, _ = jax.eval_shape(frozen.keyframe, params, frame)
+
+  def run(params, carry, frame):
+    return frozen.step(params, carry, frame)
+
+  return Operation(run, (params, carry, frame), alone=True)
+
+
 def alone(unit: Unit, network: Operation, frame: Any) -> Operation:
   """A teacher's layer or block, as it stands in the deployed network.
 

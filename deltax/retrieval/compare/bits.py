@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deltax.retrieval.compare.products import match_regions, over_frames
+from deltax.retrieval.compare.digits import by_rows
+from deltax.retrieval.compare.products import over_frames
 from deltax.types import Array
 
 WORD = 32  # bits
@@ -82,26 +83,35 @@ def frame_similarity(
 
   Source: DnS, section 3.2.2.
   """
-  videos, frames, regions, words = targets.shape
-  size = WORD * words
-  rows = query.transpose(2, 1, 0).reshape(words, -1, 1)
-
-  def compare(targets):
-    # The barrier has words of the same place side by side in memory.
-    columns = targets.transpose(2, 1, 0).reshape(words, 1, -1)
-    columns = lax.optimization_barrier(columns)
-    differ = sum(
-      lax.population_count(row ^ column)
-      for row, column in zip(rows, columns, strict=True)
-    )
-    shape = (*query.shape[1::-1], regions, len(targets))
-    alike = size - 2 * differ.astype(jnp.float32).reshape(shape)
-    return match_regions(alike, symmetric=symmetric) / size
-
-  column = query.shape[0] * query.shape[1] * regions
+  videos, frames, others, words = targets.shape
+  pairs = query.shape[0] * query.shape[1] * others
   alike = over_frames(
-    compare,
-    targets.reshape(-1, regions, words),
-    max(1, largest // column),
+    lambda part: _compare(query, part, symmetric),
+    targets.reshape(-1, others, words),
+    max(1, largest // pairs),
   )
-  return alike.reshape(-1, videos, frames).transpose(1, 0, 2)
+  return alike.reshape(videos, frames, -1).transpose(0, 2, 1)
+
+
+def _compare(query: Array, targets: Array, symmetric: bool) -> Array:
+  """`[M, T]` similarities with frames `[M, P, W]`."""
+  _, regions, words = query.shape
+  rows = query.transpose(1, 0, 2).reshape(-1, words)
+  # Words of one region and place side by side in memory, frame by frame.
+  columns = by_rows(targets.transpose(1, 2, 0))
+
+  # Counting one region after the other, only the fewest bits are kept.
+  def with_region(fewest, column):
+    differ = sum(
+      lax.population_count(rows[:, w, None] ^ column[None, w])
+      for w in range(words)
+    )
+    back = differ.reshape(regions, -1, len(targets)).min(0)
+    return jnp.minimum(fewest, differ), back if symmetric else None
+
+  most = jnp.full((len(rows), len(targets)), WORD * words, jnp.uint32)
+  fewest, back = lax.scan(with_region, most, columns)
+  mean = fewest.reshape(regions, -1, len(targets)).sum(0) / regions
+  if symmetric:
+    mean = (mean + back.mean(0)) / 2
+  return (1 - 2 / (WORD * words) * mean).T

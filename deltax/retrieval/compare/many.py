@@ -1,5 +1,6 @@
 """One query against many videos: fast, and compiled once per length."""
 
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,9 @@ from deltax.layers import forms
 from deltax.retrieval.compare import bits
 from deltax.retrieval.compare.products import (
   check_form,
-  match_regions,
+  compare_frames,
   over_frames,
-  region_products,
+  prepare,
 )
 from deltax.retrieval.networks.comparator import STRIDE
 from deltax.retrieval.networks.fine import Comparison, VideoSimilarity
@@ -21,9 +22,11 @@ from deltax.types import Array
 
 # Products of regions made at a time: what a CPU's second cache holds. And in a
 # block, which is one call.
-_LARGEST = {'cpu': 2**17}
+_LARGEST = {'cpu': 2**18}
 _LARGEST_ELSEWHERE = 2**26
 _BLOCK = {'cpu': 5 * 2**18}
+# Left alone, XLA counts bits in halves of the widest registers.
+_OPTIONS = {'cpu': {'xla_cpu_prefer_vector_width': 512}}
 _IN_FLIGHT = 2  # blocks that an accelerator may be ahead of the host
 
 
@@ -72,22 +75,9 @@ def frame_similarity(
   Returns:
     float32 `[N, T, S]`.
   """
-  videos, frames, regions, size = targets.shape
-  form = check_form(products, size)
-
-  def compare(targets):
-    regions_alike = region_products(query, targets, form)
-    return match_regions(regions_alike, symmetric=symmetric)
-
-  # A frame of a target depends on no other, so all targets' frames are one long
-  # row, cut where its products fill the memory that they may have.
-  column = query.shape[0] * query.shape[1] * regions
-  alike = over_frames(
-    compare,
-    targets.reshape(-1, regions, size),
-    max(1, _largest() // column),
-  )
-  return alike.reshape(-1, videos, frames).transpose(1, 0, 2)
+  form = check_form(products, targets.shape[-1])
+  prepared = prepare(query, form)
+  return _compare_all(prepared, targets, form, symmetric)
 
 
 def make_compare(
@@ -122,18 +112,23 @@ def make_compare(
   """
   check_form(products, 1)
   binary = net.index == 'binary'
+  options = _OPTIONS.get(jax.default_backend()) if binary else None
+
+  @jax.jit
+  def prepare_query(query):
+    form = check_form(products, query.shape[-1])
+    return prepare(query, form)
 
   # Two programs: in one, XLA would compute the similarities again wherever the
   # network reads them.
-  @jax.jit
-  def match(query, targets):
+  @functools.partial(jax.jit, compiler_options=options)
+  def match(prepared, targets):
     if binary:
       return bits.frame_similarity(
-        query, targets, symmetric=net.symmetric, largest=_largest()
+        prepared, targets, symmetric=net.symmetric, largest=_largest()
       )
-    return frame_similarity(
-      query, targets, symmetric=net.symmetric, products=products
-    )
+    form = check_form(products, targets.shape[-1])
+    return _compare_all(prepared, targets, form, net.symmetric)
 
   @jax.jit
   def follow(variables, frames, query_mask, masks):
@@ -150,11 +145,12 @@ def make_compare(
     # same time would only fight for its caches.
     in_flight = 0 if jax.default_backend() == 'cpu' else _IN_FLIGHT
     ahead, done = deque(), []
+    prepared = query if binary else prepare_query(query)
     for start in range(0, len(targets), size):
       block = slice(start, start + size)
       # The last block is filled up: another size would be compiled again.
       part, masks = (_filled(x[block], size) for x in (targets, target_masks))
-      frames = match(query, part)
+      frames = match(prepared, part)
       ahead.append(follow(variables, frames, query_mask, masks))
       if len(ahead) > in_flight:
         done.append(jax.device_get(ahead.popleft()))
@@ -163,6 +159,20 @@ def make_compare(
     return Comparison(*whole)
 
   return compare
+
+
+def _compare_all(prepared, targets, form, symmetric) -> Array:
+  """`frame_similarity` with a query that `prepare` has gone over."""
+  regions, rows = jax.tree.leaves(prepared)[0].shape[1:]
+  videos, frames, others, size = targets.shape
+  # A frame of a target depends on no other, so all targets' frames are one long
+  # column, cut where its products fill the memory that they may have.
+  alike = over_frames(
+    lambda part: compare_frames(prepared, part, form, symmetric=symmetric),
+    targets.reshape(-1, others, size),
+    max(1, _largest() // (rows * regions * others)),
+  )
+  return alike.reshape(videos, frames, rows).transpose(0, 2, 1)
 
 
 def _largest() -> int:

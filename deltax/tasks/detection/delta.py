@@ -24,6 +24,7 @@ from deltax.tasks.detection.parts import (
 from deltax.tasks.parts import delta_params, fold
 from deltax.tasks.start import start
 from deltax.tasks.video.objective import make_objective
+from deltax.tasks.video.rivals import copied
 from deltax.types import Array, Batch, Params
 
 
@@ -93,25 +94,26 @@ def make_delta_task(
       functools.partial(detections_at, detector, delta, whole, clip, batch),
       jnp.array([1, *intervals]),
     )
-    names = ['teacher', *(f'delta_{n}' for n in intervals)]
-    return {
-      **truths(batch),
-      **{
-        f'{name}{field}': value[i]
-        for i, name in enumerate(names)
-        for field, value in detections.items()
-      },
-    }
+    arrays = truths(batch)
+    for field, (exact, *found) in detections.items():
+      arrays[f'teacher{field}'] = exact
+      for interval, value in zip(intervals, found, strict=True):
+        arrays[f'delta_{interval}{field}'] = value
+        arrays[f'copied_{interval}{field}'] = copied(exact, interval)
+    return arrays
 
   def summarise(arrays):
     scores = scores_of('teacher', arrays, num_classes)
     for interval in intervals:
-      scores |= scores_of(f'delta_{interval}', arrays, num_classes, interval)
+      for name in (f'delta_{interval}', f'copied_{interval}'):
+        scores |= scores_of(name, arrays, num_classes, interval)
     return scores
 
-  fit = objective.fitting(normalise)
   return Task(
-    init, losses, evaluate, summarise, objective.watch, fit, stack=True
+    *(init, losses, evaluate, summarise, objective.watch),
+    fit=objective.fitting(normalise),
+    choose=objective.choosing(normalise),
+    stack=True,
   )
 
 

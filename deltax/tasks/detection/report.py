@@ -1,5 +1,6 @@
 """What a detection run won: scores, costs, times and pictures for a page."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax.report.contents import Boxes, BoxShot, Metric, Page
+from deltax.task import Task
 from deltax.tasks.detection.detectors import make_detector
 from deltax.tasks.detection.parts import precision_of, scores_of
 from deltax.tasks.detection.task import make_task
 from deltax.tasks.parts import teacher_beside, variables_of
+from deltax.tasks.video import rivals
 from deltax.tasks.video.evaluated import Kind
 from deltax.tasks.video.report import gather
+from deltax.tasks.video.rivals import Size
 from deltax.types import ModelState, Params
 
 METRIC = Metric(
@@ -93,6 +97,7 @@ def make_report(
     ],
     clips=_clips,
     shot=shot,
+    smaller=functools.partial(_on_smaller, network),
   )
   return gather(
     params,
@@ -103,6 +108,30 @@ def make_report(
     options=options,
     **others,
   )
+
+
+def _on_smaller(network: Mapping[str, Any], size: Size) -> Task | None:
+  """The detector's task on frames made smaller, its boxes enlarged again."""
+  name = rivals.name_of(size)
+  try:
+    task = make_task(**{**network, 'size': size})
+  except ValueError:  # it takes no frames of that size
+    return None
+  rows, cols = (n / m for n, m in zip(network['size'], size, strict=True))
+
+  def evaluate(params, model_state, batch):
+    frames = rivals.shrunk(batch['frames'], size)
+    picture = batch['size'] / jnp.array([[rows, cols]])
+    small = {**batch, 'frames': frames, 'size': picture}
+    arrays = task.evaluate(params, model_state, small)
+    times = jnp.array([cols, rows, cols, rows]).reshape(1, 1, 1, 4)
+    arrays['teacher/boxes'] *= times
+    return {key.replace('teacher/', f'{name}/'): x for key, x in arrays.items()}
+
+  def summarise(arrays):
+    return scores_of(name, arrays, network['num_classes'])
+
+  return task._replace(evaluate=evaluate, summarise=summarise)
 
 
 def _clips(arrays: Mapping[str, np.ndarray], _) -> list[int]:

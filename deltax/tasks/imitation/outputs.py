@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deltax.metrics.temporal import consistency
@@ -193,19 +192,3 @@ def scores_of(
     moved = np.maximum(counts[f'{network}/moved'], 1)
     found[f'{network}/consistency'] = float(counts[f'{network}/kept'] / moved)
   return found
-
-
-def copied(target: Any, interval: int) -> Any:
-  """The key frame's outputs in place of each later frame's own.
-
-  Args:
-    target: the teacher's outputs `[B, T, ...]`, of which frame 0 and every
-      `interval`-th after it are those of key frames.
-    interval: distance of key frames.
-  """
-
-  def of(x):
-    times = jnp.arange(x.shape[1])
-    return x[:, times - times % interval]
-
-  return jax.tree.map(of, target)

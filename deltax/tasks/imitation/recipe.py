@@ -45,7 +45,13 @@ def recipe(size: Sequence[int] = SIZE) -> dict[str, Any]:
     'title': 'A network and its deltas, on videos without labels',
     'teacher': '',
     'mapping': '',
-    'fit': {'clips': 24},
+    'fit': {
+      'clips': 24,
+      'target': 0.0,
+      'by': 'macs',
+      'blocks': (),
+      'spans': (),
+    },
     'task': {
       'name': 'imitation',
       'model': 'ddrnet23_slim',

@@ -8,15 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deltax import delta as delta_wing
 from deltax.data.labels import DataInfo
-from deltax.delta import Streamer
 from deltax.report.contents import (
   Metric,
   Page,
   PictureShot,
-  Results,
-  Smaller,
 )
 from deltax.report.pictures.outputs import (
   difference,
@@ -26,13 +22,11 @@ from deltax.report.pictures.outputs import (
   prepared,
 )
 from deltax.tasks.imitation import outputs as outputs_of
-from deltax.tasks.imitation import smaller
 from deltax.tasks.imitation.drawing import make_drawing
 from deltax.tasks.imitation.kinds import EXTRAS, KINDS, class_scores
 from deltax.tasks.imitation.task import kinds_of
-from deltax.tasks.network import Brought, bring
+from deltax.tasks.network import bring
 from deltax.tasks.parts import variables_of
-from deltax.tasks.video import deployed
 from deltax.tasks.video.evaluated import Kind, Seen
 from deltax.tasks.video.report import gather
 from deltax.types import IGNORE, Batch, ModelState, Params
@@ -72,7 +66,6 @@ def make_report(
       outputs_of.named(outputs),
       options.get('draw', ''),
       brought.prepare,
-      functools.partial(_with_smaller, brought, variables),
     ),
     net=brought.net,
     baseline=None,
@@ -87,7 +80,6 @@ def _kind(
   shapes: Mapping[str, Any],
   draw: str,
   prepare: Callable[[Any], Any],
-  more: Callable[[Results, Mapping[str, float]], Results],
 ) -> Kind:
   """How a page reads the scores of outputs of some kinds and shapes."""
   output, name = next(iter(kinds.items()))
@@ -121,7 +113,6 @@ def _kind(
     by_class=functools.partial(_by_class, output, classes),
     clips=_clips,
     shot=functools.partial(_shot, prepare, output, name, draw),
-    more=more,
     info=DataInfo(
       tuple(f'class {k}' for k in range(classes)),
       palette_of(classes),
@@ -129,23 +120,6 @@ def _kind(
       FPS,
     ),
   )
-
-
-def _with_smaller(
-  brought: Brought,
-  variables: Any,
-  results: Results,
-  scores: Mapping[str, float],
-) -> Results:
-  """With the network on smaller frames, as far as it takes them."""
-  rows = []
-  for size, score in smaller.scored(scores):
-    frame = brought.prepare(jnp.zeros((1, *size, 3), jnp.uint8))
-    frozen = deployed.freeze_teacher(brought.net, variables, frame)
-    ms = deployed.measure(Streamer(frozen, interval=1), frame)['teacher']
-    gmacs = delta_wing.count(brought.net, variables, frame).key / 1e9
-    rows.append(Smaller(list(size), score, gmacs, ms))
-  return results._replace(smaller=sorted(rows, key=lambda row: -row.gmacs))
 
 
 def _others(kinds: Mapping[str, str]) -> dict[str, tuple[str, str]]:

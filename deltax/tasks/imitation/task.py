@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from deltax.layers import resize_bilinear
 from deltax.task import Task
 from deltax.tasks.imitation import outputs as outputs_of
-from deltax.tasks.imitation.smaller import name_of, on_smaller, sizes_below
 from deltax.tasks.network import Brought, bring
 from deltax.tasks.parts import delta_params
+from deltax.tasks.video import rivals
 from deltax.tasks.video.objective import Objective, make_objective
-from deltax.types import Array
+from deltax.types import Array, Batch
 
 
 def make_task(
@@ -163,11 +164,11 @@ def _task(
     for name, own in runs.items():
       counts |= outputs_of.judge(name, kinds(), own, runs['teacher'])
       counts |= outputs_of.follow(name, kinds(), own, batch)
-    for size in sizes_below(brought, clip.shape[2:4], whole['teacher']):
-      own = on_smaller(
-        *(brought, whole['teacher'], batch['frames']), size, runs['teacher']
-      )
-      counts |= outputs_of.judge(name_of(size), kinds(), own, runs['teacher'])
+    for size in rivals.sizes_below(clip.shape[2:4]):
+      if rivals.takes(brought.net, prepare, whole['teacher'], size):
+        own = _on_smaller(brought, whole['teacher'], batch, size, runs)
+        name = rivals.name_of(size)
+        counts |= outputs_of.judge(name, kinds(), own, runs['teacher'])
     return counts
 
   def summarise(counts):
@@ -180,8 +181,11 @@ def _task(
         scores |= outputs_of.scores_of(name, kinds(), counts, interval)
     return scores
 
-  fit = objective.fitting(prepare)
-  return Task(init, losses, evaluate, summarise, objective.watch, fit)
+  return Task(
+    *(init, losses, evaluate, summarise, objective.watch),
+    fit=objective.fitting(prepare),
+    choose=objective.choosing(prepare),
+  )
 
 
 def _runs(
@@ -201,5 +205,28 @@ def _runs(
   for place, interval in enumerate(intervals):
     own = jax.tree.map(lambda x, place=place: x[place], outs)
     runs[f'delta_{interval}'] = own
-    runs[f'copied_{interval}'] = outputs_of.copied(exact, interval)
+    runs[f'copied_{interval}'] = rivals.copied(exact, interval)
   return runs
+
+
+def _on_smaller(
+  brought: Brought,
+  variables: Any,
+  batch: Batch,
+  size: Sequence[int],
+  runs: Mapping[str, Any],
+) -> Any:
+  """Outputs `[B, T, ...]` on smaller frames, at the teacher's size again."""
+
+  def run(frames):
+    return brought.net.run(variables, brought.prepare(frames))
+
+  small = rivals.shrunk(batch['frames'], size)
+  outs = jax.lax.map(run, small.swapaxes(0, 1))
+
+  def back(own, exact):
+    own = own.swapaxes(0, 1)
+    flat = resize_bilinear(own.reshape(-1, *own.shape[2:]), exact.shape[2:4])
+    return flat.reshape(exact.shape)
+
+  return jax.tree.map(back, outs, runs['teacher'])

@@ -18,6 +18,7 @@ from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.parts import judge, make_loss, scores_of
 from deltax.tasks.start import start
 from deltax.tasks.video.objective import make_objective
+from deltax.tasks.video.rivals import copied
 from deltax.types import Array
 
 
@@ -97,19 +98,26 @@ def make_delta_task(
       lambda run: delta.rollout(whole, clip, run[0], phase=run[1]),
       jnp.array(runs),
     )
+    copies = jnp.stack([copied(outs[0], *run) for run in runs])
     if judge_last:
-      outs, batch = outs[:, :, -1:], {'labels': batch['labels'][:, -1:]}
+      outs, copies = outs[:, :, -1:], copies[:, :, -1:]
+      batch = {'labels': batch['labels'][:, -1:]}
     judged = [judge('', out, batch, num_classes) for out in outs]
-    return counts_of(runs, judged)
+    copies = [judge('', out, batch, num_classes) for out in copies]
+    return counts_of('delta', runs, judged) | counts_of('copied', runs, copies)
 
   def summarise(counts):
     scores = scores_of('teacher', counts)
     for interval in intervals:
-      scores |= scores_of(f'delta_{interval}', counts, interval)
+      for name in (f'delta_{interval}', f'copied_{interval}'):
+        scores |= scores_of(name, counts, interval)
     return scores
 
-  fit = objective.fitting(normalise)
-  return Task(init, losses, evaluate, summarise, objective.watch, fit)
+  return Task(
+    *(init, losses, evaluate, summarise, objective.watch),
+    fit=objective.fitting(normalise),
+    choose=objective.choosing(normalise),
+  )
 
 
 def runs_of(
@@ -150,17 +158,20 @@ def runs_of(
 
 
 def counts_of(
-  runs: Sequence[tuple[int, int]], judged: Sequence[Mapping[str, Array]]
+  network: str,
+  runs: Sequence[tuple[int, int]],
+  judged: Sequence[Mapping[str, Array]],
 ) -> dict[str, Array]:
   """Counts by network, from those of every run.
 
   Args:
+    network: 'delta', or what stands in its place.
     runs: as `runs_of` gives them.
     judged: for each what `judge` counts, by '/<name>'.
 
   Returns:
-    The counts by 'teacher/<name>' and 'delta_<interval>/<name>'; several runs
-    of an interval stand for its distances, along the axis of frames.
+    The counts by 'teacher/<name>' and '<network>_<interval>/<name>'; several
+    runs of an interval stand for its distances, along the axis of frames.
   """
   counts = {f'teacher{name}': value for name, value in judged[0].items()}
   by_interval = {}
@@ -169,7 +180,7 @@ def counts_of(
   for interval, several in by_interval.items():
     for name in several[0]:
       values = [counted[name] for counted in several]
-      counts[f'delta_{interval}{name}'] = (
+      counts[f'{network}_{interval}{name}'] = (
         jnp.concatenate(values, 1) if len(values) > 1 else values[0]
       )
   return counts

@@ -1,5 +1,6 @@
 """What a segmentation run won: scores, costs, times and pictures for a page."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,13 @@ import numpy as np
 from deltax import models
 from deltax.metrics.segmentation import iou
 from deltax.report.contents import LabelShot, Metric, Page
+from deltax.task import Task
 from deltax.tasks.segmentation.parts import predict, scores_of
 from deltax.tasks.segmentation.task import make_task
+from deltax.tasks.video import rivals
 from deltax.tasks.video.evaluated import Kind
 from deltax.tasks.video.report import gather
+from deltax.tasks.video.rivals import Size
 from deltax.types import Batch, ModelState, Params
 
 METRIC = Metric(
@@ -61,6 +65,7 @@ def make_report(
     by_class=_by_class,
     clips=_clips,
     shot=_shot,
+    smaller=functools.partial(_on_smaller, baseline),
   )
   return gather(
     params,
@@ -71,6 +76,21 @@ def make_report(
     options=options,
     **others,
   )
+
+
+def _on_smaller(baseline: Task, size: Size) -> Task:
+  """The network's task on frames made smaller, against the labels as before."""
+  name = rivals.name_of(size)
+
+  def evaluate(params, model_state, batch):
+    small = {**batch, 'frames': rivals.shrunk(batch['frames'], size)}
+    counts = baseline.evaluate(params, model_state, small)
+    return {f'{name}/{key.split("/")[1]}': x for key, x in counts.items()}
+
+  def summarise(counts):
+    return scores_of(name, counts)
+
+  return baseline._replace(evaluate=evaluate, summarise=summarise)
 
 
 def _last_frame(evaluate):

@@ -8,6 +8,8 @@ import numpy as np
 
 from deltax.data.labels import DataInfo
 from deltax.report.contents import Metric, Shot
+from deltax.task import Task
+from deltax.tasks.video.rivals import Size
 from deltax.types import Batch
 
 
@@ -42,7 +44,9 @@ class Kind(NamedTuple):
       film, from what the networks make of it; None for a frame that does not
       count.
     info: of classes and their colours; None for those of the data set.
-    more: `(results, scores) -> results`, with what else is measured; or None.
+    smaller: `size -> Task` that judges the network on frames made smaller,
+      None for a size that it does not take; or None, where the run's own task
+      judges that too.
   """
 
   metric: Metric
@@ -54,7 +58,7 @@ class Kind(NamedTuple):
   clips: Callable[[Mapping, Sequence[Batch]], Sequence[int]]
   shot: Callable[[Batch, int, int, str, Seen], Shot | None]
   info: DataInfo | None = None
-  more: Callable[[Any, Mapping[str, float]], Any] | None = None
+  smaller: Callable[[Size], Task | None] | None = None
 
 
 class Evaluated(NamedTuple):

@@ -16,9 +16,10 @@ from deltax import delta as delta_wing
 from deltax.delta import latency as latencies_of
 from deltax.task import Fit
 from deltax.tasks.parts import check_options, variables_of
-from deltax.tasks.video.budget import Budget
+from deltax.tasks.video import choosing
+from deltax.tasks.video.choice.budget import Budget
+from deltax.tasks.video.choice.gate_search import GateSearch
 from deltax.tasks.video.distillation import Distillation
-from deltax.tasks.video.gate_search import GateSearch
 from deltax.types import Array, Key, ModelState, Params
 
 
@@ -216,6 +217,21 @@ class Objective:
       return self.fit(params, model_state, clips)
 
     return fit
+
+  def choosing(
+    self, prepare: Callable[[Array], Array]
+  ) -> Callable[..., list[dict[str, Any]]]:
+    """What a task's `choose` is; see `deltax.tasks.video.choosing.choose`."""
+
+    def choose(params, model_state, batches, spec, size, targets, **wishes):
+      clips = [prepare(jnp.asarray(batch['frames'])) for batch in batches]
+      frame = prepare(jnp.zeros((1, *size, 3), jnp.uint8))
+      variables = variables_of(params, model_state)
+      return choosing.choose(
+        *(self.net, variables, spec, clips, frame, targets), **wishes
+      )
+
+    return choose
 
   def _students_pass(self, params, clip, key, gates):
     run = functools.partial(

@@ -27,7 +27,7 @@ from deltax.report.contents import (
 from deltax.report.summary import floor_gap
 from deltax.task import Task
 from deltax.tasks.parts import delta_params, teacher_beside, variables_of
-from deltax.tasks.video import deployed, film, history
+from deltax.tasks.video import deployed, film, history, rivals
 from deltax.tasks.video.evaluated import Evaluated, Kind
 from deltax.types import Array, Batch, ModelState, Params
 
@@ -107,8 +107,6 @@ def gather(
     deployed.freeze_teacher(net, run.teacher, run.frame), interval=1
   )
   results = _results(run, evaluated, title, options['model'], data_name)
-  if kind.more is not None:
-    results = kind.more(results, scores)
   page = Page(results, curves=history.curves(metrics))
   if options.get('delta') is None:
     return page._replace(results=_alone(results, run, alone))
@@ -119,6 +117,10 @@ def gather(
   frozen = delta.freeze(whole, run.frame)
   stream = Streamer(frozen, interval=NO_KEY)
   results = _beside(results, run, evaluated, macs, alone, stream)
+  scores = scores | _on_smaller(kind, run, evaluate, dataset)
+  results = results._replace(
+    smaller=rivals.with_smaller(net, prepare, run.teacher, scores, kind.score)
+  )
   middle = results.delta[len(results.delta) // 2]
   results = results._replace(
     streams=deployed.measure_streams(
@@ -141,6 +143,21 @@ def gather(
       prepare,
     ),
   )
+
+
+def _on_smaller(
+  kind: Kind, run: '_Run', evaluate: Evaluate, dataset: Sequence[Batch]
+) -> dict[str, float]:
+  """Scores of the network on smaller frames, where the task has none yet."""
+  scores = {}
+  if kind.smaller is not None:
+    state = {'batch_stats': run.teacher['batch_stats']}
+    for size in rivals.sizes_below(run.frame.shape[1:3]):
+      task = kind.smaller(size)
+      if task is not None:
+        own = {'teacher': run.teacher['params']}
+        scores |= evaluate(task, own, state, dataset)[0]
+  return scores
 
 
 class _Run(NamedTuple):

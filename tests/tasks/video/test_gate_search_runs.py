@@ -19,8 +19,8 @@ from deltax.delta import gates
 from deltax.delta.search import latency
 from deltax.layers import conv2d
 from deltax.tasks.parts import delta_params
-from deltax.tasks.video.gate_search import one_hot, settled
-from deltax.tasks.video.prices import Prices
+from deltax.tasks.video.choice.gate_search import one_hot, settled
+from deltax.tasks.video.choice.prices import Prices
 from deltax.training import (
   Checkpoints,
   TrainState,

@@ -218,7 +218,7 @@ def test_the_page_of_a_detector_is_written(tmp_path):
   page, _, _ = detected()
   report.write(tmp_path / 'page.html', page)
   text = (tmp_path / 'page.html').read_text()
-  assert 'points of AP50' in text or 'keeps its AP50' in text
+  assert 'where copying the key frame' in text
   assert text.count('<img') == 18 and 'class="scroll"' in text
   assert 'AP50 at distance' in report.details(page.results)
 

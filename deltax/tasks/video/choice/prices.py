@@ -19,16 +19,20 @@ class Prices(NamedTuple):
   Attributes:
     candidates: of every candidate, by path of a layer or a block.
     teacher: of its own layer or block, by path.
-    rest: of a frame, that no student touches.
+    rest: of a later frame, that no student touches.
+    frame: of the teacher; None for its layers or blocks and the same rest.
   """
 
   candidates: Mapping[str, tuple[float, ...]]
   teacher: Mapping[str, float]
   rest: float = 0.0
+  frame: float | None = None
 
   @property
   def whole(self) -> float:
     """What the teacher costs."""
+    if self.frame is not None:
+      return self.frame
     return sum(self.teacher.values()) + self.rest
 
   def gated(self, gates: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
@@ -108,6 +112,8 @@ def measured(
   shape = jax.ShapeDtypeStruct((1, *frame.shape[-3:]), jnp.float32)
   selected = delta.spec.select(survey(delta.net, shapes, shape))
   candidates, teacher = latency.table(latencies, selected)
-  # Of more layers than were measured, those left out belong to the rest.
-  rest = max(0.0, latencies.frame - sum(teacher.values()))
-  return Prices(candidates, teacher, rest)
+  # Of more layers than were measured, those left out stay as they are.
+  others = sum(
+    own.ms for path, own in latencies.teacher.items() if path not in teacher
+  )
+  return Prices(candidates, teacher, latencies.rest + others, latencies.frame)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from deltax.delta import gates
-from deltax.tasks.video.gate_search import GateSearch
-from deltax.tasks.video.prices import Prices
+from deltax.tasks.video.choice.gate_search import GateSearch
+from deltax.tasks.video.choice.prices import Prices
 
 PRICES = Prices({'a': (8.0, 2.0), 'b': (8.0, 2.0)}, {'a': 8.0, 'b': 8.0})
 LOGITS = {'a': jnp.array([2.0]), 'b': jnp.array([1.0])}

@@ -8,8 +8,8 @@ import pytest
 from deltax import delta as delta_wing
 from deltax import models
 from deltax.delta.search.latency import Entry, Latencies
-from deltax.tasks.video.budget import Budget
-from deltax.tasks.video.prices import Prices
+from deltax.tasks.video.choice.budget import Budget
+from deltax.tasks.video.choice.prices import Prices
 
 PRICES = Prices({'a': (8.0, 2.0), 'b': (4.0, 1.0)}, {'a': 8.0, 'b': 4.0}, 4.0)
 SPEC = delta_wing.make_spec(candidates=(('full',), ('low_rank', 2, 'out')))

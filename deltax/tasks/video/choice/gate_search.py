@@ -10,7 +10,7 @@ from jax import lax
 
 from deltax.delta import gates as gating
 from deltax.delta.search import choice
-from deltax.tasks.video.prices import Prices
+from deltax.tasks.video.choice.prices import Prices
 from deltax.types import Array
 
 Gates = Mapping[str, Array]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from deltax import delta as delta_wing
 from deltax.delta import gates as gating
 from deltax.delta.search.latency import Latencies
-from deltax.tasks.video.prices import Prices, measured
+from deltax.tasks.video.choice.prices import Prices, measured
 from deltax.types import Array
 
 

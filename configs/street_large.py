@@ -1,0 +1,51 @@
+"""Students of layers and of blocks for a target of milliseconds.
+
+For every layer a student, or for every block one in place of those of its
+layers: what of all that does least to the outputs within a share of the
+network's time on this machine. All are solved for on a few clips, then trained
+together.
+
+Paper: Habibian et al., ECCV 2022, section 4.2, with time in place of
+multiply-accumulates, blocks beside layers, and students that are solved for.
+Expected: RESULTS.md, "Milliseconds at equal accuracy". Cost: about 15 minutes
+on two CPU cores, the first of them with nothing else running.
+
+    python train.py --config=configs/street_large.py \
+        --workdir=runs/street_large/joint
+    python eval.py --config=configs/street_large.py \
+        --workdir=runs/street_large/joint
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  config = common.segmentation(
+    title='Delta distillation on large rendered streets, by time',
+    teacher='runs/street_large/teacher',
+    task=dict(
+      model='ddrnet23_slim',
+      num_classes=11,
+      loss=dict(class_weights=common.STREET_WEIGHTS),
+      delta=common.DEMO_OBJECTIVE | dict(intervals=(3, 5, 10, 30), spec=dict()),
+    ),
+    fit=dict(
+      clips=16,
+      target=0.17,
+      by='time',
+      candidates=(('skip',), ('low_rank', 8), ('low_rank', 4), ('teacher',)),
+      blocks=('BasicBlock', 'Bottleneck', 'PyramidPooling'),
+      spans=(('conv1_0', 'conv1_3'),),
+    ),
+    data=common.street(
+      2, 2, worlds=(96, 16), frames=15, size=(256, 512), max_distance=9
+    ),
+    optimizer=common.DEMO_OPTIMIZER
+    | dict(groups=(('^teacher/', 'frozen'), ('^students/', dict()))),
+    training=dict(
+      steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
+    ),
+  )
+  with config.unlocked():  # to a distance of 29
+    config.data.evaluation.update(frames=30, worlds=(1, 16))
+  return common.variant(config, variant)
