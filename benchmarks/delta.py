@@ -7,7 +7,7 @@ Every network runs in processes of its own: one on one core, of which the CPU
 time counts, and one on two cores, of which the wall time does; on a GPU, one
 for each of float32 and bfloat16 and batches of 1 and 8. What is compared takes
 turns within one process, after a warm-up; figures are medians. Weights are
-random; PyTorch gets the same ones.
+random; PyTorch gets the same ones, and so do engines for ONNX models.
 
 A student is spelled as its name and arguments, `low_rank:16:min`. Of several
 that are joined by '+' a layer gets the first that has a start for it:
@@ -36,6 +36,7 @@ from retrieval import processor
 
 from deltax import files, models
 
+ENGINES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -95,6 +96,12 @@ def main():
   parser.add_argument('--dtype', **several, choices=DTYPES)
   parser.add_argument('--batch', **several, type=int)
   parser.add_argument('--torch', action=argparse.BooleanOptionalAction)
+  parser.add_argument(
+    '--engines',
+    nargs='*',
+    choices=ENGINES,
+    help='for ONNX models; default: all that are installed',
+  )
   parser.add_argument('--out', help='a JSON file to write')
   options = parser.parse_args()
   try:
@@ -144,14 +151,24 @@ def plan(options):
       interval=options.interval,
       repeats=options.repeats,
       torch=installed if options.torch is None else options.torch,
+      engines=(),
       threads=0,
     )
     for spelled in job.students:
       check_student(spelled, job.layers)
     for dtype in options.dtype or (DTYPES if on_gpu else DTYPES[:1]):
       for batch in options.batch or ((1, 8) if on_gpu else (1,)):
-        jobs.append((job._replace(dtype=dtype, batch=batch), threads))
+        named = () if on_gpu or dtype != DTYPES[0] else engines_of(options)
+        changed = {'dtype': dtype, 'batch': batch, 'engines': named}
+        jobs.append((job._replace(**changed), threads))
   return jobs
+
+
+def engines_of(options):
+  """Engines for ONNX models that take part."""
+  if options.engines is not None:
+    return tuple(options.engines)
+  return tuple(n for n, p in ENGINES.items() if importlib.util.find_spec(p))
 
 
 def asked(job):

@@ -20,6 +20,7 @@ import numpy as np
 
 from deltax import models
 from deltax.delta import distill, make_spec
+from deltax.delta.run import engines
 
 
 class Job(NamedTuple):
@@ -36,6 +37,7 @@ class Job(NamedTuple):
     interval: frames of a clip.
     repeats: of every function.
     torch: whether PyTorch's teacher takes part.
+    engines: for ONNX models, that take part.
     threads: cores that the process has; 0: not limited.
   """
 
@@ -49,6 +51,7 @@ class Job(NamedTuple):
   interval: int
   repeats: int
   torch: bool
+  engines: tuple[str, ...]
   threads: int
 
 
@@ -68,10 +71,17 @@ def measured(job):
   if other:
     functions = {'PyTorch teacher': other, **functions}
     apart = difference(functions['teacher'](), other())
+  for engine in job.engines:
+    key, _ = on_engine(engine, frozen, weights, frame)
+    functions[f'{engine}: teacher'] = lambda key=key: key(frame)[1]
   for spelled in job.students:
     *parts, of_student = prepared(job, net, variables, spelled, frame)
     own, of_own, carry = student(*parts, frame, job.interval)
     functions |= {f'{spelled} {part}': f for part, f in own.items()}
+    for engine in job.engines:
+      named = parts_of(*on_engine(engine, *parts, frame), frame, job.interval)
+      names = {f'{engine}: {spelled} {part}': f for part, f in named.items()}
+      functions |= names
     programs |= {f'{spelled} {part}': p for part, p in of_own.items()}
     students[spelled] = {**of_student, 'carry_bytes': carry}
   return {
@@ -107,20 +117,41 @@ def student(frozen, weights, frame, interval):
   carry, _ = key(weights, frame)
   held = size_of(carry)
   step, of_step = compiled(frozen.step, weights, carry, frame, donated=1)
+  functions = parts_of(
+    functools.partial(key, weights),
+    functools.partial(step, weights),
+    frame,
+    interval,
+  )
+  return functions, {'key': of_key, 'later': of_step}, held
+
+
+def on_engine(engine, frozen, weights, frame):
+  """Functions of a frame, and of a carry and a frame, run by an engine."""
+  network = frozen._replace(params=weights)
+  shape = jax.ShapeDtypeStruct(frame.shape, frame.dtype)
+  return [
+    functools.partial(program, weights)
+    for program in engines.compiled(network, shape, engine)
+  ]
+
+
+def parts_of(key, step, frame, interval):
+  """Functions to time: a key frame, a later one, a clip."""
+  carry, _ = key(frame)
 
   def later():
     nonlocal carry  # a donated one is gone
-    carry, out = step(weights, carry, frame)
+    carry, out = step(carry, frame)
     return out
 
   def clip():
-    carry, out = key(weights, frame)
+    carry, out = key(frame)
     for _ in range(interval - 1):
-      carry, out = step(weights, carry, frame)
+      carry, out = step(carry, frame)
     return out
 
-  functions = {'key': lambda: key(weights, frame), 'later': later, 'clip': clip}
-  return functions, {'key': of_key, 'later': of_step}, held
+  return {'key': lambda: key(frame)[1], 'later': later, 'clip': clip}
 
 
 def spec_of(spelled, layers):

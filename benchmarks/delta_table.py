@@ -41,11 +41,13 @@ def body(result, columns):
   """Labels and cells; of a clip, what a frame takes on average."""
   interval, students = result['interval'], result['students']
   for name in next(iter(columns.values())):
-    spelled, _, part = name.rpartition(' ')
+    engine, colon, own = name.rpartition(': ')
+    spelled, _, part = own.rpartition(' ')
     frames, macs, label = 1, result['teacher_macs'], name
     if spelled in students:
       later = students[spelled]['later_macs']
-      label = f'{spelled}, {PARTS.get(part, f"mean of {interval} frames")}'
+      told = PARTS.get(part, f'mean of {interval} frames')
+      label = f'{engine}{colon}{spelled}, {told}'
       if part == 'later':
         macs = later
       elif part == 'clip':

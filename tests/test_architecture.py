@@ -52,7 +52,7 @@ FENCES = {
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},
-  'jax2onnx': {'deltax/delta/deploy/onnx.py'},
+  'onnx': {'deltax/delta/deploy/onnx/'},
   'torch': set(),
   'tensorflow': set(),
 }
@@ -211,7 +211,7 @@ def test_only_one_file_and_batch_norm_know_of_devices():
     ('deltax/losses/segmentation.py', 'deltax.layers.fast_conv'),
     ('deltax/types.py', 'deltax.task.Task'),
     ('deltax/experiment/run.py', 'deltax.commands.main'),
-    ('deltax/delta/freeze.py', 'jax2onnx'),
+    ('deltax/delta/freeze.py', 'onnx'),
     ('deltax/training/loop.py', 'orbax.checkpoint'),
     ('deltax/tasks/segmentation/task.py', 'ml_collections'),
     ('deltax/convert/state_dict.py', 'torch'),

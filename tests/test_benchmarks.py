@@ -54,7 +54,7 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
   done = run(
     *('--networks', 'ddrnet23_tiny', '--size', '64x64', '--no-torch'),
     *('--candidates', 'low_rank:4', '--threads', '1', '--repeats', '1'),
-    *('--interval', '3', '--out', 'results.json'),
+    *('--interval', '3', '--engines', 'onnx', '--out', 'results.json'),
     folder=tmp_path,
   )
   assert done.returncode == 0, done.stderr[-3000:]
@@ -65,7 +65,10 @@ def test_the_command_prints_and_writes_what_it_measured(tmp_path):
   (found,) = json.loads((tmp_path / 'results.json').read_text())['results']
   assert [path.name for path in tmp_path.iterdir()] == ['results.json']
   names = ['teacher', *(f'low_rank:4 {p}' for p in ('key', 'later', 'clip'))]
-  assert list(found['ms']['1']) == names
+  assert 'onnx: low_rank:4, later frame' in done.stdout
+  timed = found['ms']['1']
+  assert [name for name in timed if ': ' not in name] == names
+  assert {f'onnx: {name}' for name in names} == timed.keys() - set(names)
   for ms in found['ms']['1'].values():
     assert ms['cpu'] > 0 and ms['wall'] > 0
   assert set(found['programs']) == set(names[:-1])

@@ -5,6 +5,8 @@ a frame to the same. The carry is a list of arrays, all named; parameters are
 part of the programs.
 """
 
+import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ import jax.export
 import jax.numpy as jnp
 
 from deltax.delta.deploy.frozen import Frozen
-from deltax.delta.deploy.onnx import to_onnx
+from deltax.delta.deploy.onnx import Port, to_onnx
 from deltax.layers import forms
 from deltax.types import Array
 
@@ -38,15 +40,22 @@ class Program(NamedTuple):
     content: the bytes: what `jax.export.deserialize` takes, or an ONNX model.
     inputs: in the order of the arguments.
     outputs: in the order of the results.
+    text: the same as portable StableHLO, of the version that its first line
+      tells; '' of an ONNX model.
   """
 
   content: bytes
   inputs: Values
   outputs: Values
+  text: str = ''
 
 
 def export(
-  frozen: Frozen, shape: Sequence[int], *, form: str = 'stablehlo'
+  frozen: Frozen,
+  shape: Sequence[int],
+  *,
+  form: str = 'stablehlo',
+  dtype: Any = jnp.float32,
 ) -> dict[str, Program]:
   """The two programs of a frozen delta network, for frames of one shape.
 
@@ -55,14 +64,17 @@ def export(
 
   Args:
     frozen: the network, as `Delta.freeze` gives it.
-    shape: (B, H, W, C) of the frames, float32, normalised.
-    form: 'stablehlo', for all of `PLATFORMS`, or 'onnx'.
+    shape: of the frames, (B, H, W, C).
+    form: 'stablehlo', for all of `PLATFORMS`; 'onnx'; or 'openvino', which is
+      ONNX too, for an engine that holds images with their channels last.
+    dtype: of the frames, as the network takes them.
 
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
     ... of a network with several outputs); 'step': from 'carry/<layer>', ...
-    and 'frame' to the same. An array that a step changes is read under
-    'held/<layer>' by an ONNX model, where two arrays never share a name.
+    and 'frame' to the same. Of 'onnx', images of the carry have their channels
+    first. An ONNX step gives only those arrays that it changes, and reads these
+    under 'held/<layer>', for two arrays never share a name there.
 
   Raises:
     ValueError: an unknown form.
@@ -72,8 +84,9 @@ def export(
   if form not in _WRITERS:
     raise ValueError(f'no form {form!r}; known: {", ".join(_WRITERS)}')
   target, write = _WRITERS[form]
-  frame = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+  frame = jax.ShapeDtypeStruct(tuple(shape), dtype)
   carry, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
+  _, later = jax.eval_shape(frozen.step, frozen.params, carry, frame)
   leaves, structure = jax.tree.flatten(carry)
 
   def keyframe(frame: Array) -> tuple[Array, ...]:
@@ -86,13 +99,13 @@ def export(
     with forms.forms_for(target):
       return tuple(jax.tree.leaves(frozen.step(frozen.params, held, frame)))
 
-  seen = (Value('frame', frame.shape, 'float32'),)
-  held, results = _values('carry', carry), _values('out', out)
+  seen = (Value('frame', frame.shape, str(frame.dtype)),)
+  held = _values('carry', carry)
   return {
-    name: write(function, shapes, inputs, held + results)
-    for name, function, shapes, inputs in (
-      ('keyframe', keyframe, [frame], seen),
-      ('step', step, [*leaves, frame], held + seen),
+    name: write(function, shapes, inputs, held + _values('out', results))
+    for name, function, shapes, inputs, results in (
+      ('keyframe', keyframe, [frame], seen, out),
+      ('step', step, [*leaves, frame], held + seen, later),
     )
   }
 
@@ -113,25 +126,39 @@ Writer = Callable[[Callable, list, Values, Values], Program]
 
 def _stablehlo(function, shapes, inputs, outputs):
   made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes)
-  return Program(bytes(made.serialize()), inputs, outputs)
+  version = re.search(rb'StableHLO_v([\d.]+)', made.mlir_module_serialized)
+  text = f'// StableHLO {version[1].decode()}\n{made.mlir_module()}'
+  return Program(bytes(made.serialize()), inputs, outputs, text)
 
 
-def _onnx(function, shapes, inputs, outputs):
+def _onnx(function, shapes, inputs, outputs, *, channels_first):
   traced = jax.make_jaxpr(function)(*shapes)
   taken = dict(zip(inputs, traced.jaxpr.invars, strict=True))
   given = dict(zip(outputs, traced.jaxpr.outvars, strict=True))
-  # In an ONNX model two arrays have two names, even if one follows the other.
-  inputs = tuple(
-    value._replace(name=value.name.replace('carry/', 'held/', 1))
-    if given.get(value, variable) is not variable
-    else value
-    for value, variable in taken.items()
-  )
-  names = ([value.name for value in values] for values in (inputs, outputs))
-  return Program(to_onnx(traced, *names), inputs, outputs)
+  # An array that is as it was is not given again.
+  results = [v for v in given if taken.get(v) is not given[v]]
+  inputs = [
+    v._replace(name=v.name.replace('carry/', 'held/', 1)) if v in results else v
+    for v in inputs
+  ]
+
+  def port(value):
+    of_carry = value.name.startswith(('carry/', 'held/'))
+    is_image = of_carry and len(value.shape) == 4
+    return Port(value.name, channels_first and is_image)
+
+  def stored(value):
+    if not port(value).channels_first:
+      return value
+    return value._replace(shape=tuple(value.shape[i] for i in (0, 3, 1, 2)))
+
+  ports = [port(v) if v in results else None for v in outputs]
+  content = to_onnx(traced, [port(v) for v in inputs], ports)
+  return Program(content, *(tuple(map(stored, v)) for v in (inputs, results)))
 
 
 _WRITERS: dict[str, tuple[str, Writer]] = {
   'stablehlo': (forms.PORTABLE, _stablehlo),
-  'onnx': (forms.PLAIN, _onnx),
+  'onnx': (forms.PLAIN, functools.partial(_onnx, channels_first=True)),
+  'openvino': (forms.PLAIN, functools.partial(_onnx, channels_first=False)),
 }

@@ -3,7 +3,9 @@
 import functools
 
 import jax.numpy as jnp
+from jax import lax
 
+from deltax.layers import forms
 from deltax.layers.windows import Pads, explicit_padding
 from deltax.types import Array
 
@@ -33,6 +35,9 @@ def max_pool(
     (size, size) if isinstance(size, int) else size for size in (window, stride)
   )
   pads = explicit_padding(padding, x.shape, windows, strides, (1, 1))
+  if forms.target() == forms.PLAIN:
+    sizes = (1, *windows, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, *sizes)
   for axis, (pad, length, step) in enumerate(
     zip(pads, windows, strides, strict=True), start=1
   ):
@@ -70,5 +75,9 @@ def mean_pool(x: Array, factors: tuple[int, int]) -> Array:
   short = -x.shape[1] % rows, -x.shape[2] % cols
   if any(short):
     x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
+  if forms.target() == forms.PLAIN:
+    window = (1, rows, cols, 1)
+    total = lax.reduce_window(x, 0.0, lax.add, window, window, 'VALID')
+    return total * (1 / (rows * cols))
   slices = (x[:, i::rows, j::cols] for i in range(rows) for j in range(cols))
   return sum(slices) * (1 / (rows * cols))

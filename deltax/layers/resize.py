@@ -1,11 +1,16 @@
 """Resizing: bilinear, axis by axis, and doubling."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from deltax.layers import forms
 from deltax.types import Array
+
+BILINEAR = 'deltax_bilinear'  # name of the operation in programs that are PLAIN
 
 
 def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
@@ -26,13 +31,34 @@ def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
     >>> [float(v) for v in resize_bilinear(x, (1, 4)).ravel()]
     [0.0, 1.0, 3.0, 4.0]
   """
+  if forms.target() == forms.PLAIN and x.shape[1:3] != tuple(size):
+    return _one_operation(x, tuple(size))
   for axis, target in zip((2, 1), size[::-1], strict=True):
     whole = target % x.shape[axis] == 0
-    if whole and x.shape[axis] != target and forms.target() != forms.PLAIN:
+    if whole and x.shape[axis] != target:
       # Written to memory before the next axis, or each of its pixels would do
       # this one anew.
       x = lax.optimization_barrier(_times(x, axis, target // x.shape[axis]))
     elif x.shape[axis] != target:
+      x = _resize_axis(x, axis, target)
+  return x
+
+
+def _named(name):
+  """A function that programs call by a name, which converters know."""
+
+  def named(function):
+    function.__name__ = name
+    return function
+
+  return named
+
+
+@functools.partial(jax.jit, static_argnames='size')
+@_named(BILINEAR)
+def _one_operation(x, size):
+  for axis, target in zip((2, 1), size[::-1], strict=True):
+    if x.shape[axis] != target:
       x = _resize_axis(x, axis, target)
   return x
 

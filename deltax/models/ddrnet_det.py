@@ -81,7 +81,7 @@ class DDRNetDetector(nn.Module):
       )
       found = predict(nn.relu(norm(head(nn.relu(x)))))
       split = each * self.num_classes
-      shape = len(frames), -1
+      shape = frames.shape[0], -1
       classes.append(found[..., :split].reshape(*shape, self.num_classes))
       boxes.append(found[..., split:].reshape(*shape, 4))
     rare = math.log((1 - RARE) / RARE)

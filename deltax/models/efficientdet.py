@@ -283,7 +283,7 @@ class EfficientDet(nn.Module):
     boxes = head(outputs=anchors * 4, name='box_net')(levels)
 
     def joined(maps, size):
-      flat = [x.reshape(len(x), -1, size) for x in maps]
+      flat = [x.reshape(x.shape[0], -1, size) for x in maps]
       return jnp.concatenate(flat, 1)
 
     return {

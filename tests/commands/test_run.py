@@ -1,6 +1,7 @@
 """`deltax run`: what a trained network sees, drawn into a video."""
 
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -162,6 +163,38 @@ def test_frames_keep_their_times(folder, tmp_path, kind, capsys):
     assert written.times[is_red].tolist() == [4.0]
   told = f'film.mp4: {read.damaged} damaged frames' in capsys.readouterr().out
   assert told == (kind == 'damaged') == (read.damaged > 0)
+
+
+def test_an_engine_for_onnx_draws_the_same_video(folder, tmp_path, capsys):
+  pytest.importorskip('onnxruntime')
+  drawn = []
+  for engine in ('xla', 'onnx'):
+    out = tmp_path / f'{engine}.mkv'
+    commands.main(
+      [
+        *('run', str(folder / 'delta'), str(folder / 'film.mkv')),
+        *('--out', str(out), '--interval', '3', '--engine', engine),
+        *('--size', '64x64', '--compare'),
+      ]
+    )
+    drawn.append(everything(out).astype(int))
+  assert 'key frames' in capsys.readouterr().out
+  # Classes that are equally likely but for rounding may fall either way.
+  assert np.mean(np.abs(drawn[0] - drawn[1]) > 8) < 0.01
+
+
+def test_an_engine_that_is_not_installed_is_one_sentence(
+  folder, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+  arguments = ['run', str(folder / 'delta'), str(folder / 'film.mkv')]
+  out = tmp_path / 'out.mp4'
+  with pytest.raises(SystemExit) as stopped:
+    commands.main([*arguments, '--out', str(out), '--engine', 'onnx'])
+  assert stopped.value.code == 1
+  error = capsys.readouterr().err
+  assert "the engine 'onnx' needs the package onnxruntime" in error
+  assert 'Traceback' not in error and not out.exists()
 
 
 def test_the_teacher_on_every_frame_marks_none(folder, tmp_path, capsys):

@@ -13,7 +13,7 @@ def drawn(shapes):
 
   def draw(path, leaf):
     values = generator.standard_normal(leaf.shape)
-    is_variance = path[-1].key == 'var'
+    is_variance = getattr(path[-1], 'key', None) == 'var'
     values = 0.5 + abs(values) if is_variance else 0.2 * values
     return values.astype(np.float32)
 

@@ -9,29 +9,38 @@ With jax alone (StableHLO, for CPU, CUDA and TPU):
     keyframe = jax.export.deserialize(open('keyframe.stablehlo', 'rb').read())
     *carry, out = keyframe.call(frame)
 
-or with onnxruntime (`--form onnx`), by the names of the manifest. Frames are
-RGB, float32, normalised with the manifest's mean and std. The programs hold the
-forms of layers that suit their platforms, whatever machine exports them.
+or with onnxruntime (`--form onnx`), by the names of the manifest: what a step
+reads as 'held/<layer>' was given as 'carry/<layer>', and what it does not give
+stays as it is. Frames are RGB, float32, normalised with the manifest's mean and
+std. The programs hold the forms of layers that suit their platforms, whatever
+machine exports them.
+
+What `jax.export` writes is read by later versions of jax for six months at
+least, and by earlier ones for three weeks: the manifest says until when. The
+.mlir file beside it is the same program as text.
 """
 
 import argparse
+import datetime
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 
 from deltax import delta, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
-from deltax.delta.export import PLATFORMS, export
+from deltax.delta.export import PLATFORMS, Values, export
 from deltax.files import write_json
 from deltax.models.inputs import MEAN, STD
 from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 
-SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx'}
+READABLE = datetime.timedelta(days=180)  # what jax promises
+SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'openvino': '.onnx'}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--size', required=True, help='rows and columns of a frame, as 128x256'
   )
-  parser.add_argument('--batch', type=int, default=1, help='frames at a time')
+  parser.add_argument(
+    '--batch',
+    default='1',
+    help="frames at a time; 'any' where the programs take as many as they are "
+    'given; default: %(default)s',
+  )
   parser.add_argument('--form', choices=SUFFIXES, default='stablehlo')
 
 
@@ -54,24 +68,28 @@ def run(arguments: argparse.Namespace) -> None:
   """
   folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)
-  shape = (arguments.batch, *read_size(arguments.size), 3)
-  frozen, task = _frozen(arguments.run, shape)
+  size = read_size(arguments.size)
+  shape = (_batch(arguments.batch), *size, 3)
+  frozen, task = _frozen(arguments.run, (1, *size, 3))
   programs = export(frozen, shape, form=arguments.form)
   suffix = SUFFIXES[arguments.form]
   with folders.filled(arguments.out, force=arguments.force) as out:
     for name, program in programs.items():
       (out / f'{name}{suffix}').write_bytes(program.content)
+      if program.text:
+        (out / f'{name}.mlir').write_text(program.text)
     manifest = {
       'model': task['model'],
       'num_classes': task.get('num_classes'),
       'form': arguments.form,
       'platforms': PLATFORMS if arguments.form == 'stablehlo' else None,
+      'written': _written(arguments.form),
       'frame': _frame(task),
       'programs': {
         name: {
           'file': f'{name}{suffix}',
-          'inputs': [value._asdict() for value in program.inputs],
-          'outputs': [value._asdict() for value in program.outputs],
+          'inputs': _told(program.inputs),
+          'outputs': _told(program.outputs),
         }
         for name, program in programs.items()
       },
@@ -83,6 +101,34 @@ def run(arguments: argparse.Namespace) -> None:
       f'{len(program.inputs)} inputs, {len(program.outputs)} outputs'
     )
   print(f'written to {arguments.out}')
+
+
+def _batch(spelled: str) -> Any:
+  if spelled == 'any':
+    return jax.export.symbolic_shape('batch')[0]
+  if not spelled.isdecimal() or int(spelled) < 1:
+    raise ValueError(f"--batch is a number of frames or 'any', got {spelled!r}")
+  return int(spelled)
+
+
+def _told(values: Values) -> list[dict[str, Any]]:
+  """Arrays as the manifest has them; 'batch' is a size that is not fixed."""
+  return [
+    {
+      **value._asdict(),
+      'shape': [n if isinstance(n, int) else str(n) for n in value.shape],
+    }
+    for value in values
+  ]
+
+
+def _written(form: str) -> dict[str, str]:
+  """With what, when, and until when that can be counted on to be read."""
+  today = datetime.date.today()
+  told = {'jax': jax.__version__, 'on': today.isoformat()}
+  if form == 'stablehlo':
+    told['readable_until'] = (today + READABLE).isoformat()
+  return told
 
 
 def _frame(task: Mapping[str, Any]) -> dict[str, Any]:

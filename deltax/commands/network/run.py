@@ -27,6 +27,7 @@ from deltax.commands.sizes import read_size
 from deltax.data.video import frames as video_frames
 from deltax.data.video.files import write_video
 from deltax.data.video.stream import VideoError, flaws
+from deltax.delta.run.engines import ENGINES, check_engine
 from deltax.delta.run.streamer import Streamer
 from deltax.plain import COUNT, DICT, TEXT
 from deltax.progress import told
@@ -67,6 +68,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help='share of the class colours, 0 to 1; default: %(default)s',
   )
   parser.add_argument(
+    '--engine',
+    choices=ENGINES,
+    default='xla',
+    help='what runs the network; those for ONNX run on CPUs; default: '
+    '%(default)s',
+  )
+  parser.add_argument(
     '--compare',
     action='store_true',
     help='first time the network alone, beside the teacher on every frame',
@@ -86,6 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     raise ValueError(f'--overlay is 0 to 1, got {arguments.overlay}')
   if arguments.interval < 1:
     raise ValueError(f'--interval is at least 1, got {arguments.interval}')
+  check_engine(arguments.engine)
   folders.check_apart(arguments.out, arguments.model, arguments.video)
   folders.check_free(arguments.out, force=arguments.force)
   _check_video(arguments.out)
@@ -98,11 +107,12 @@ def run(arguments: argparse.Namespace) -> None:
   interval = 1 if arguments.every_frame else arguments.interval
   teacher = run_video.teacher_of(viewer.frozen)
   network = teacher if interval == 1 else viewer.frozen
-  streamer = Streamer(network, interval=interval)
+  streamer = Streamer(network, interval=interval, engine=arguments.engine)
   shown = viewer.fit(first)
   streamer.warm_up(shown.shape, shown.dtype)
   if arguments.compare:
-    _compare(streamer, teacher, interval, shown)
+    alone = Streamer(teacher, interval=1, engine=arguments.engine)
+    _compare(streamer, alone, interval, shown)
   arguments.out.parent.mkdir(parents=True, exist_ok=True)
   times = []
   drawn = run_video.annotate(
@@ -190,9 +200,8 @@ def _viewer(arguments, checkpoint, config, shape) -> run_video.Viewer:
   )
 
 
-def _compare(streamer, teacher, interval, frame) -> None:
+def _compare(streamer, alone, interval, frame) -> None:
   """Times the network on one frame while nothing else runs, and tells."""
-  alone = Streamer(teacher, interval=1)
 
   def key():
     streamer.reset()

@@ -61,7 +61,7 @@ class LinenNetwork:
     fixed = ('params',) if train else ('params', 'batch_stats')
     written = [name for name in variables if name not in fixed]
     call = self.call or default_call(type(self.module))
-    with _intercepting(variables, hooks, len(frames)):
+    with _intercepting(variables, hooks, frames.shape[0]):
       return self.module.apply(
         variables,
         frames,

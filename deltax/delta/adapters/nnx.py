@@ -51,13 +51,13 @@ class NnxNetwork:
     return self.evaluating.nodes[0].type.__name__
 
   def run(self, variables: Any, frames: Array, hooks: Hooks = NO_HOOKS) -> Any:
-    module = self._merge(self.evaluating, variables, hooks, len(frames))
+    module = self._merge(self.evaluating, variables, hooks, frames.shape[0])
     return self.call(module, frames, False)
 
   def train(
     self, variables: Any, frames: Array, hooks: Hooks, key: Key | None
   ) -> tuple[Any, Any]:
-    module = self._merge(self.training, variables, hooks, len(frames))
+    module = self._merge(self.training, variables, hooks, frames.shape[0])
     streams = [part for _, part in parts_of(module, nnx.RngStream)]
     if key is not None:
       # One key a name, lest two streams draw the same numbers.

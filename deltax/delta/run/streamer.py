@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deltax.delta.deploy.frozen import Frozen
+from deltax.delta.run.engines import check_engine, compiled
 from deltax.delta.schedule import Schedule, ask, fixed
 from deltax.types import Array
 
@@ -44,6 +45,7 @@ class Streamer:
     *,
     interval: int = 5,
     schedule: Schedule | None = None,
+    engine: str = 'xla',
   ):
     """Takes a network; nothing is compiled yet.
 
@@ -53,11 +55,14 @@ class Streamer:
       schedule: in place of the interval; its features are the frames
         themselves. A function of a frame and the distance to the last key frame
         is one by `deltax.delta.keyframes.when`.
+      engine: what runs it, one of `deltax.delta.run.engines.ENGINES`.
 
     Raises:
       ValueError: if the interval is below 1.
+      DeltaxError: the engine is unknown or not installed.
     """
-    self._frozen = frozen
+    check_engine(engine)
+    self._frozen, self._engine = frozen, engine
     self._schedule = schedule or fixed(interval)
     self._expected = self._programs = None
     self.reset()
@@ -78,7 +83,7 @@ class Streamer:
     """
     given = tuple(shape), jnp.dtype(dtype)
     if self._expected is None:
-      self._programs = _compiled(self._frozen, *given)
+      self._programs = _compiled(self._frozen, *given, self._engine)
       self._expected = given
     elif given != self._expected:
       raise ValueError(
@@ -127,7 +132,7 @@ def _finite(frame: np.ndarray) -> bool:
     return bool(np.isfinite(np.sum(frame)))  # a pass at the speed of memory
 
 
-def _compiled(frozen: Frozen, shape: tuple[int, ...], dtype: Any):
+def _compiled(frozen: Frozen, shape: tuple[int, ...], dtype: Any, engine: str):
   """Programs of a key frame and of a later one."""
   if len(shape) not in (3, 4):
     raise ValueError(
@@ -136,14 +141,8 @@ def _compiled(frozen: Frozen, shape: tuple[int, ...], dtype: Any):
   keyframe, step = frozen.keyframe, frozen.step
   if len(shape) == 3:
     keyframe, step = _alone(keyframe), _alone(step)
-  frame = jax.ShapeDtypeStruct(shape, dtype)
-  carry, _ = jax.eval_shape(keyframe, frozen.params, frame)
-  return (
-    jax.jit(keyframe).lower(frozen.params, frame).compile(),
-    jax.jit(step, donate_argnums=1)
-    .lower(frozen.params, carry, frame)
-    .compile(),
-  )
+  network = Frozen(frozen.params, keyframe, step, None)
+  return compiled(network, jax.ShapeDtypeStruct(shape, dtype), engine)
 
 
 def _alone(function):

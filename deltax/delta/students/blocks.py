@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from deltax.delta.units import Block, NoStart, conv_macs
 from deltax.delta.units.unit import by
+from deltax.layers import forms
 from deltax.layers.conv import fast_conv
 from deltax.layers.pool import mean_pool
 from deltax.layers.resize import resize_bilinear
@@ -318,19 +319,28 @@ def _brought(kernel, x, size):
   if patch == (1, 1):  # fewer channels first: a resize costs by the channel
     x = _pooled(x, size)
     return resize_bilinear(fast_conv(x, kernel, (1, 1), 'VALID'), size)
+  if forms.target() == forms.PLAIN:
+    return fast_conv(_filled(x, patch, size), kernel, patch, 'VALID')
   x = _laid(x, patch, size)
   out = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
-  return out.reshape(len(x), *size, -1)
+  return out.reshape(x.shape[0], *size, -1)
 
 
 def _laid(x, patch, size):
   """The numbers of a map that each pixel of another size sees."""
   if patch == (1, 1):
     return resize_bilinear(_pooled(x, size), size)
+  x = _filled(x, patch, size)
+  x = x.reshape(x.shape[0], size[0], patch[0], size[1], -1)
+  return x.swapaxes(2, 3).reshape(x.shape[0], *size, -1)
+
+
+def _filled(x, patch, size):
+  """A map whose last row and column are repeated until patches cover it."""
   short = [n * f - m for n, f, m in zip(size, patch, x.shape[1:3], strict=True)]
-  x = jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
-  x = x.reshape(len(x), size[0], patch[0], size[1], -1)
-  return x.swapaxes(2, 3).reshape(len(x), *size, -1)
+  if not any(short):
+    return x
+  return jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), 'edge')
 
 
 def _pooled(x, size):
