@@ -177,7 +177,9 @@ def test_several_targets_are_several_runs_and_one_page(
   assert 'teacher on' in page and 'copied' in page
   with pytest.raises(SystemExit):
     commands.main([*told[:-2], '0', '--out', str(tmp_path / 'other')])
-  assert 'a target is a positive share, got 0.0' in capsys.readouterr().err
+  assert (
+    'a target is a positive share below 1, got 0.0' in capsys.readouterr().err
+  )
 
 
 def test_a_target_may_be_of_milliseconds(brought, tmp_path):

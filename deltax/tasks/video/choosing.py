@@ -34,6 +34,7 @@ BLOCKS = (
 )
 _ROUNDS = 6  # of measuring a choice, and correcting what it may cost
 _NEAR = 0.02  # of the target: near enough
+_LESS = 0.1  # of a frame, where a choice has no students at all
 
 Rows = Sequence[Sequence[Any]]
 Progress = Callable[[int, int], None]
@@ -81,14 +82,14 @@ def choose(
     Options of `make_spec` for each target.
 
   Raises:
-    ValueError: a target is no positive share, or not even the cheapest choice
-      has it.
+    ValueError: a target is no positive share below 1, or not even the cheapest
+      choice has it.
   """
   if by not in ('macs', 'time'):
     raise ValueError(f"students are chosen by 'macs' or 'time', got {by!r}")
   for target in targets:
-    if not target > 0:
-      raise ValueError(f'a target is a positive share, got {target}')
+    if not 0 < target < 1:
+      raise ValueError(f'a target is a positive share below 1, got {target}')
   base = {name: own for name, own in spec.items() if name not in _CHOSEN}
   rows = {'candidates': candidates, 'block_candidates': block_candidates}
   menus = [
@@ -119,7 +120,9 @@ def choose(
       'blocks': [p for p in chosen if p in blocks and p not in ends],
       'spans': [ends[p] for p in chosen if p in ends],
       'choices': {
-        p: kinds[p in blocks].get(n, ('teacher',)) for p, n in chosen.items()
+        p: kinds[p in blocks][n]
+        for p, n in chosen.items()
+        if p in layers.picked or p in blocks
       },
     }
 
@@ -144,12 +147,14 @@ class _Menu(NamedTuple):
   Attributes:
     offers: of layers, blocks and spans.
     blocks: paths of the blocks and spans.
+    picked: paths of the layers that may have students.
     whole: cost of the network's frame.
     rest: of a later frame, what no offer is about.
   """
 
   offers: list[Offer]
   blocks: set[str]
+  picked: set[str]
   whole: float
   rest: float
 
@@ -164,7 +169,7 @@ def _priced(
   progress: Progress | None,
 ) -> _Menu:
   """Fits all candidates of a spec, and prices them."""
-  spec = _with_others(delta_wing.make_spec(**menu))
+  spec, picked = _with_others(delta_wing.make_spec(**menu))
   delta = delta_wing.distill(net, spec)
   params = delta.init(jax.random.key(0), variables, frame)
   listed = survey(delta.net, params['teacher'], frame)
@@ -192,13 +197,14 @@ def _priced(
     offers.append(Offer(path, frozenset(covered), prices))
     if isinstance(unit, delta_wing.Block):
       blocks.add(path)
-  return _Menu(offers, blocks, whole, rest)
+  return _Menu(offers, blocks, picked, whole, rest)
 
 
-def _with_others(spec: delta_wing.Spec) -> delta_wing.Spec:
+def _with_others(spec: delta_wing.Spec) -> tuple[delta_wing.Spec, set[str]]:
   """A spec in which layers without students have one candidate: themselves.
 
-  A block that covers such a layer spares it, which is to be known.
+  A block that covers such a layer spares it, which is to be known. Beside the
+  spec, paths of the other layers, which are known once it was asked for them.
   """
   picked: set[str] = set()
 
@@ -212,7 +218,10 @@ def _with_others(spec: delta_wing.Spec) -> delta_wing.Spec:
     given = spec.candidates
     return given(layer) if callable(given) else given
 
-  return dataclasses.replace(spec, layers=layers, candidates=candidates)
+  return (
+    dataclasses.replace(spec, layers=layers, candidates=candidates),
+    picked,
+  )
 
 
 def _rows(rows: Rows, blocks: bool = False) -> dict[str, Sequence[Any]]:
@@ -253,6 +262,9 @@ def _corrected(
       if best is None:
         raise
       break  # the cheapest one was seen
+    if all(row[0] == 'teacher' for row in spec['choices'].values()):
+      share -= _LESS  # the network itself, whatever its parts add up to
+      continue
     took = measured(spec)
     logging.info('chosen for %.3f of a frame, measured %.3f', share, took)
     if best is None or abs(took - target) < abs(best[0] - target):
@@ -260,4 +272,6 @@ def _corrected(
     if abs(took / target - 1) < _NEAR:
       break
     share += target - took
+  if best is None:
+    raise ValueError(f'no student is within {target} of the network here')
   return best[1]

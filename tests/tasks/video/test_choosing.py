@@ -80,8 +80,8 @@ def test_blocks_and_spans_are_chosen_beside_layers(given):
   assert share(given, spec) <= 0.31
   kinds = {spec['choices'][path][0] for path in spec['blocks']}
   assert kinds <= {'residual'}
-  with_teacher = chosen(given, [1.0], blocks=('Block',))[0]
-  assert {row[0] for row in with_teacher['choices'].values()} == {'teacher'}
+  nearly_all = chosen(given, [0.97], blocks=('Block',))[0]
+  assert 'teacher' in {row[0] for row in nearly_all['choices'].values()}
 
 
 def test_all_else_of_a_spec_stays(given):
@@ -96,7 +96,7 @@ def test_a_choice_by_time_is_corrected_by_what_it_takes(off):
   def named(limit):
     if limit < 5:
       raise ValueError('below the cheapest')
-    return {'limit': limit}
+    return {'limit': limit, 'choices': {'a': ('skip',)}}
 
   def measured(spec):
     return off * spec['limit'] / 100
@@ -109,16 +109,17 @@ def test_a_target_that_even_corrections_miss_gives_the_nearest():
   def named(limit):
     if limit < 20:
       raise ValueError('below the cheapest')
-    return {'limit': limit}
+    return {'limit': limit, 'choices': {'a': ('skip',)}}
 
   found = choosing._corrected(named, lambda spec: 0.5, 0.25, 100.0)
-  assert found == {'limit': 25.0}
+  assert found['limit'] == 25.0
 
 
 @pytest.mark.parametrize(
   ('targets', 'wishes', 'message'),
   [
-    ([0.0], {}, 'a target is a positive share, got 0'),
+    ([0.0], {}, 'a target is a positive share below 1, got 0'),
+    ([1.0], {}, 'a target is a positive share below 1, got 1'),
     ([0.3], {'by': 'watts'}, "chosen by 'macs' or 'time', got 'watts'"),
     ([0.001], {}, 'the cheapest choice costs'),
   ],
@@ -126,3 +127,12 @@ def test_a_target_that_even_corrections_miss_gives_the_nearest():
 def test_what_cannot_be_chosen_is_told(given, targets, wishes, message):
   with pytest.raises(ValueError, match=message):
     chosen(given, targets, **wishes)
+
+
+def test_the_network_itself_is_no_choice_by_time():
+  def named(limit):
+    row = ('teacher',) if limit > 70 else ('skip',)
+    return {'limit': limit, 'choices': {'a': row}}
+
+  found = choosing._corrected(named, lambda spec: 0.5, 0.9, 100.0)
+  assert found['choices'] == {'a': ('skip',)}
