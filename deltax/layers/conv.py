@@ -190,7 +190,7 @@ def _canonical(x, kernel, strides, pads, dilation, precision):
 def _canonical_forward(x, kernel, strides, pads, dilation, precision):
   # Else the gradient's transpose computes it again, column by column.
   x = cpu.computed_once(x)
-  # In the usual form: those that are faster round otherwise, which over the many
+  # In the usual form: the faster ones round otherwise, which over the many
   # layers of a training step is more than the published losses allow.
   return _plain(x, kernel, strides, pads, dilation, precision), (x, kernel)
 
