@@ -353,6 +353,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.data.train.crop = (64, 128)
   if config.fit.target:  # to choose takes a minute
     config.fit.update(clips=0, target=0.0)
+    with config.unlocked():
+      config.task.delta.spec.candidates = (('low_rank', 4),)
   if 'pseudo_labels' in config.data.train:
     config.data.train.pseudo_labels = ''
   if 'size' in config.task:
