@@ -13,10 +13,19 @@ the teacher on smaller frames.
 
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
+
+import jax.numpy as jnp
+from delta import pinned
+
+from deltax import compilation, plain, training
+from deltax.delta import Streamer, distill, make_spec
+from deltax.report.timing import milliseconds
+from deltax.tasks.network import brought_by
+from deltax.tasks.parts import delta_params
+from deltax.tasks.video import deployed
 
 INTERVAL = 10  # of the mean frame
 
@@ -38,22 +47,16 @@ def main():
 
 def on(cores, runs):
   """Milliseconds by name, from a process that has so many cores."""
-  allowed = sorted(os.sched_getaffinity(0))[-cores:]
   command = [sys.executable, __file__, *map(str, runs), f'--cores={cores}']
-  done = subprocess.run(
-    ['taskset', '-c', ','.join(map(str, allowed)), *command],
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-  )
+  with pinned(cores):
+    done = subprocess.run(
+      command, stdout=subprocess.PIPE, text=True, check=True
+    )
   return json.loads(done.stdout.splitlines()[-1])
 
 
 def measured(runs):
   """`{name: ms}` of the teacher, of it on smaller frames, and of every run."""
-  from deltax import compilation
-  from deltax.report.timing import milliseconds
-
   compilation.keep_memory()
   compilation.set_up()
   functions = {}
@@ -64,14 +67,6 @@ def measured(runs):
 
 def of_run(run, *, teacher):
   """What is to be timed of a run, and of its teacher if that is asked for."""
-  import jax.numpy as jnp
-
-  from deltax import plain, training
-  from deltax.delta import Streamer, distill, make_spec
-  from deltax.tasks.network import brought_by
-  from deltax.tasks.parts import delta_params
-  from deltax.tasks.video import deployed
-
   config = plain.read_json(run / 'config.json', plain.DICT)
   saved = training.restore_params(training.find_checkpoint(run))
   results = json.loads((run / 'results.json').read_text())

@@ -194,11 +194,11 @@ class Spec:
 
     blocks = _outermost(_known(self.blocks, modules(survey.blocks)))
     for block in blocks:
-      add(block, _offered(self.block_candidates, block))
+      add(block, offered(self.block_candidates, block))
     for ends in self.spans:
       block = span(survey, *ends)
-      offered = _offered(self.block_candidates, block)
-      add(block, tuple(c for c in offered if not is_teacher(c)))
+      several = offered(self.block_candidates, block)
+      add(block, tuple(c for c in several if not is_teacher(c)))
     chosen = [unit for unit, _ in table.values()]
     inside = _inside(survey, chosen)
     for layer in survey.layers:
@@ -206,14 +206,14 @@ class Spec:
         table[layer.path] = (layer, (Within(),))
     for layer in _known(self.layers, modules(survey.layers)):
       if layer.path not in inside:
-        add(layer, _offered(self.candidates, layer))
+        add(layer, offered(self.candidates, layer))
     if not table:
       raise ValueError(_nothing(survey, refused))
     return table, refused
 
 
-def _offered(candidates: Any, unit: Unit) -> tuple:
-  """Those of a unit, of such as are given by it or for all."""
+def offered(candidates: Any, unit: Unit) -> tuple:
+  """Candidates of a unit: those of all, or what a function gives for it."""
   return tuple(candidates(unit) if callable(candidates) else candidates)
 
 
@@ -344,7 +344,7 @@ def _chosen(
   def candidates(unit):
     if unit.path in choices:
       return _candidates([choices[unit.path]], table)
-    return _offered(others, unit)
+    return offered(others, unit)
 
   return candidates
 

@@ -10,8 +10,6 @@ from jax import lax
 from deltax.layers import forms
 from deltax.types import Array
 
-BILINEAR = 'deltax_bilinear'  # name of the operation in programs that are PLAIN
-
 
 def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
   """Resizes images bilinearly, with half-pixel centres and no smoothing.
@@ -32,7 +30,7 @@ def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
     [0.0, 1.0, 3.0, 4.0]
   """
   if forms.target() == forms.PLAIN and x.shape[1:3] != tuple(size):
-    return _one_operation(x, tuple(size))
+    return deltax_bilinear(x, tuple(size))
   for axis, target in zip((2, 1), size[::-1], strict=True):
     whole = target % x.shape[axis] == 0
     if whole and x.shape[axis] != target:
@@ -44,19 +42,9 @@ def resize_bilinear(x: Array, size: tuple[int, int]) -> Array:
   return x
 
 
-def _named(name):
-  """A function that programs call by a name, which converters know."""
-
-  def named(function):
-    function.__name__ = name
-    return function
-
-  return named
-
-
 @functools.partial(jax.jit, static_argnames='size')
-@_named(BILINEAR)
-def _one_operation(x, size):
+def deltax_bilinear(x, size):
+  """`resize_bilinear` as one operation, which converters know by its name."""
   for axis, target in zip((2, 1), size[::-1], strict=True):
     if x.shape[axis] != target:
       x = _resize_axis(x, axis, target)

@@ -6,7 +6,6 @@ program gives is handed to the next as it lies in memory.
 
 import importlib.util
 import itertools
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from deltax.delta.deploy.frozen import Frozen
 from deltax.delta.export import Program, export
 from deltax.errors import DeltaxError
+from deltax.layers import forms
 
 ENGINES = {'xla': 'jax', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
@@ -101,7 +101,7 @@ def _by_onnxruntime(program: Program) -> Call:
 
   options = onnxruntime.SessionOptions()
   options.log_severity_level = 3
-  options.intra_op_num_threads = _cores()
+  options.intra_op_num_threads = forms.cores()
   session = onnxruntime.InferenceSession(
     program.content, options, providers=['CPUExecutionProvider']
   )
@@ -130,7 +130,7 @@ def _by_openvino(program: Program) -> Call:
     core.read_model(program.content),
     'CPU',
     {
-      'INFERENCE_NUM_THREADS': _cores(),
+      'INFERENCE_NUM_THREADS': forms.cores(),
       'INFERENCE_PRECISION_HINT': 'f32',
       'PERFORMANCE_HINT': 'LATENCY',
     },
@@ -163,10 +163,3 @@ def _apart(
   """The carry, and the outputs as arrays of numpy."""
   held = {n: value for n, value in made.items() if n.startswith('carry/')}
   return held, [copied(value) for n, value in made.items() if n not in held]
-
-
-def _cores() -> int:
-  """Those that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

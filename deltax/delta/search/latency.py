@@ -25,6 +25,7 @@ from deltax.delta.spec import Selected, Spec
 from deltax.delta.students.layers import Teacher, is_teacher
 from deltax.delta.survey import Survey, survey
 from deltax.delta.units import Unit
+from deltax.layers import forms
 from deltax.plain import COUNT, NUMBER, TEXT
 
 VERSION = 2
@@ -175,7 +176,7 @@ def measure(
     dtype=dtype,
     backend=jax.default_backend(),
     device=_device(),
-    cores=_cores(),
+    cores=forms.cores(),
     frame=times['frame'].ms,
     rest=max(0.0, times['later'].ms - parts),
     teacher={path: entry(*planned) for path, planned in teacher.items()},
@@ -343,9 +344,3 @@ def _device():
       if line.startswith('model name'):
         return line.partition(':')[2].strip()
   return kind
-
-
-def _cores():
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1

@@ -98,13 +98,16 @@ def make_delta_task(
       lambda run: delta.rollout(whole, clip, run[0], phase=run[1]),
       jnp.array(runs),
     )
-    copies = jnp.stack([copied(outs[0], *run) for run in runs])
+    copies = [copied(outs[0], *run) for run in runs[1:]]
     if judge_last:
-      outs, copies = outs[:, :, -1:], copies[:, :, -1:]
+      outs, copies = outs[:, :, -1:], [x[:, -1:] for x in copies]
       batch = {'labels': batch['labels'][:, -1:]}
     judged = [judge('', out, batch, num_classes) for out in outs]
     copies = [judge('', out, batch, num_classes) for out in copies]
-    return counts_of('delta', runs, judged) | counts_of('copied', runs, copies)
+    return {
+      **counts_of('delta', runs, judged),
+      **counts_of('copied', runs, [judged[0], *copies]),
+    }
 
   def summarise(counts):
     scores = scores_of('teacher', counts)

@@ -12,6 +12,7 @@ from deltax import delta as delta_wing
 from deltax.delta import Streamer, latency
 from deltax.delta.cost import units
 from deltax.delta.search.joint import Offer, Price, joint
+from deltax.delta.spec import offered
 from deltax.delta.survey import survey
 from deltax.tasks.video import deployed
 from deltax.types import Array
@@ -103,6 +104,7 @@ def choose(
   ]
   priced = functools.partial(_priced, net, variables, clips, frame, by)
   layers, *others = (priced(menu, progress) for menu in menus)
+  of_blocks = {path for menu in others for path in menu.blocks}
   offers = [
     *layers.offers,
     *(own for menu in others for own in menu.offers if own.path in menu.blocks),
@@ -113,22 +115,22 @@ def choose(
   def named(limit):
     """Options of a spec that costs so much."""
     chosen = joint(offers, limit - layers.rest)
-    blocks = {path for menu in others for path in menu.blocks}
     return {
       **base,
       'candidates': (('teacher',),),
-      'blocks': [p for p in chosen if p in blocks and p not in ends],
+      'blocks': [p for p in chosen if p in of_blocks and p not in ends],
       'spans': [ends[p] for p in chosen if p in ends],
       'choices': {
-        p: kinds[p in blocks][n]
+        p: kinds[p in of_blocks][n]
         for p, n in chosen.items()
-        if p in layers.picked or p in blocks
+        if p in layers.picked or p in of_blocks
       },
     }
 
   if by == 'macs':
     return [named(target * layers.whole) for target in targets]
-  measured = functools.partial(_measured, net, variables, frame)
+  alone = Streamer(deployed.freeze_teacher(net, variables, frame), interval=1)
+  measured = functools.partial(_measured, net, variables, frame, alone)
   return [
     _corrected(named, measured, target, layers.whole) for target in targets
   ]
@@ -215,8 +217,7 @@ def _with_others(spec: delta_wing.Spec) -> tuple[delta_wing.Spec, set[str]]:
   def candidates(layer):
     if layer.path not in picked:
       return (delta_wing.Teacher(),)
-    given = spec.candidates
-    return given(layer) if callable(given) else given
+    return offered(spec.candidates, layer)
 
   return (
     dataclasses.replace(spec, layers=layers, candidates=candidates),
@@ -232,14 +233,17 @@ def _rows(rows: Rows, blocks: bool = False) -> dict[str, Sequence[Any]]:
 
 
 def _measured(
-  net: Any, variables: Any, frame: Array, spec: Mapping[str, Any]
+  net: Any,
+  variables: Any,
+  frame: Array,
+  alone: Streamer,
+  spec: Mapping[str, Any],
 ) -> float:
-  """A later frame's share of the network's milliseconds, both deployed."""
+  """A later frame's share of the milliseconds of the network `alone`."""
   delta = delta_wing.distill(net, delta_wing.make_spec(**spec))
   params = delta.init(jax.random.key(0), variables, frame)
   stream = Streamer(delta.freeze(params, frame), interval=1 << 30)
-  alone = deployed.freeze_teacher(net, variables, frame)
-  ms = deployed.measure(Streamer(alone, interval=1), frame, stream)
+  ms = deployed.measure(alone, frame, stream)
   return ms['later'] / ms['teacher']
 
 

@@ -24,10 +24,12 @@ from deltax.delta.deploy.onnx.graph import (
 from deltax.delta.deploy.onnx.layers import LAYERS, bilinear
 from deltax.delta.deploy.onnx.shapes import SHAPES
 from deltax.errors import DeltaxError
-from deltax.layers.resize import BILINEAR
+from deltax.layers.resize import deltax_bilinear
 
 _OPERATIONS = {**ELEMENTS, **SHAPES, **LAYERS}
-_FUNCTIONS = {BILINEAR: bilinear}  # which have one operation in ONNX
+_FUNCTIONS = {
+  deltax_bilinear.__name__: bilinear
+}  # which have one operation in ONNX
 _IMAGES = (0, 3, 1, 2)
 
 
