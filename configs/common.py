@@ -351,8 +351,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
       config.data.evaluation.update(worlds=(2, 2), frames=10)
   elif 'crop' in config.data.train:
     config.data.train.crop = (64, 128)
-  if config.fit.target:  # to choose takes a minute
-    config.fit.update(clips=0, target=0.0)
+  if config.fit.target:  # to choose takes minutes
+    config.fit.update(clips=4, target=0.0)
     with config.unlocked():
       config.task.delta.spec.candidates = (('low_rank', 4),)
   if 'pseudo_labels' in config.data.train:
