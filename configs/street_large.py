@@ -41,7 +41,7 @@ def get_config(variant: str = ''):
       2, 2, worlds=(96, 16), frames=15, size=(256, 512), max_distance=9
     ),
     optimizer=common.DEMO_OPTIMIZER
-    | dict(groups=(('^teacher/', 'frozen'), ('^students/', dict()))),
+    | dict(groups=(('^teacher/', 'frozen'), ('', dict()))),
     training=dict(
       steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
     ),

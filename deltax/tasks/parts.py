@@ -21,7 +21,9 @@ def delta_params(params: Params, model_state: ModelState) -> Params:
   gates = {
     name: model_state[name] for name in ('gates',) if name in model_state
   }
-  return {**params, **gates, 'teacher': variables_of(params, model_state)}
+  teacher = variables_of(params, model_state)
+  # A saved tree has no empty branches, as of students without parameters.
+  return {'students': {}, **params, **gates, 'teacher': teacher}
 
 
 def teacher_beside(options: Mapping[str, Any]) -> Any:

@@ -121,7 +121,8 @@ def make_optimizer(
       this norm where it is larger.
     groups: pairs of a regular expression, searched in a parameter's path (its
       keys joined by '/'), and either 'frozen' or the group's own
-      `learning_rate` and `weight_decay`. The first match counts.
+      `learning_rate` and `weight_decay`. The first match counts. A pattern
+      that matches any path, as '' does, is for whatever is left, if anything.
 
   Returns:
     A transform whose `init` and `update` raise a ValueError that lists names,
@@ -188,7 +189,8 @@ def group_of(params: Params, patterns: Sequence[str]) -> Any:
   {'gates': {'a': '^gates/'}, 'teacher': '^teacher'}
 
   Raises:
-    ValueError: a parameter without a group, a group without a parameter.
+    ValueError: a parameter without a group, a group without a parameter, unless
+      its pattern matches whatever is left.
   """
   paths = [
     jax.tree_util.keystr(path, simple=True, separator='/')
@@ -202,7 +204,7 @@ def group_of(params: Params, patterns: Sequence[str]) -> Any:
     raise ValueError(
       f'no parameter group matches {_list(lost)}; groups: {_list(patterns)}'
     )
-  idle = [pattern for pattern in patterns if pattern not in labels]
+  idle = [p for p in patterns if p not in labels and not re.search(p, '')]
   if idle:
     raise ValueError(
       f'parameter groups that match no parameter: {_list(idle)}; parameters: '

@@ -12,7 +12,7 @@ import own_films
 import pytest
 from flax import traverse_util
 
-from deltax import commands, plain
+from deltax import commands, experiment, plain
 from deltax.data.video.frames import read_frames
 from deltax.tasks.network import bring
 
@@ -190,3 +190,16 @@ def test_a_target_may_be_of_milliseconds(brought, tmp_path):
   config = plain.read_json(folder / 'config.json', plain.DICT)
   assert len(config['task']['delta']['spec']['choices']) == 3
   assert (folder / 'results.json').exists()
+
+
+def test_students_without_parameters_have_nothing_to_learn(
+  brought, tmp_path, monkeypatch
+):
+  """A choice of layers that are skipped, or stay as they are."""
+  spec = {'candidates': [['teacher']], 'choices': {'third': ['skip']}}
+  monkeypatch.setattr(experiment, 'choose', lambda *told: [spec])
+  out = tmp_path / 'mine'
+  told = ('--steps', '1', '--by', 'time', '--target', '0.9')
+  commands.main(arguments(brought, 'maps', out, *told))
+  results = json.loads((out / 'target_0.9' / 'results.json').read_text())
+  assert results['delta'][0]['score'] < 1

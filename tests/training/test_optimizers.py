@@ -121,6 +121,20 @@ def test_the_first_matching_group_counts():
   )
 
 
+def test_whatever_is_left_may_be_nothing():
+  optimizer = make_optimizer(
+    learning_rate=1.0,
+    steps=10,
+    clip_norm=1.0,
+    groups=(('^teacher/', 'frozen'), ('', {})),
+  )
+  teacher = {'teacher': PARAMS['teacher']}
+  params, _ = descend(
+    optimizer, teacher, [jax.tree.map(jnp.ones_like, teacher)]
+  )
+  same(params, teacher)
+
+
 def test_a_frozen_group_stays_and_does_not_count_in_the_clipped_norm():
   optimizer = make_optimizer(
     learning_rate=1.0,

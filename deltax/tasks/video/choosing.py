@@ -35,7 +35,6 @@ BLOCKS = (
 )
 _ROUNDS = 6  # of measuring a choice, and correcting what it may cost
 _NEAR = 0.02  # of the target: near enough
-_LESS = 0.1  # of a frame, where a choice has no students at all
 
 Rows = Sequence[Sequence[Any]]
 Progress = Callable[[int, int], None]
@@ -258,7 +257,7 @@ def _corrected(
   Parts do not add up to what the whole takes: what lies between them differs
   from choice to choice.
   """
-  share, best = target, None
+  share, seen, best = target, 0.0, None
   for _ in range(_ROUNDS):
     try:
       spec = named(share * whole)
@@ -267,7 +266,7 @@ def _corrected(
         raise
       break  # the cheapest one was seen
     if all(row[0] == 'teacher' for row in spec['choices'].values()):
-      share -= _LESS  # the network itself, whatever its parts add up to
+      share = (share + seen) / 2  # the network itself, whatever that adds up to
       continue
     took = measured(spec)
     logging.info('chosen for %.3f of a frame, measured %.3f', share, took)
@@ -275,6 +274,7 @@ def _corrected(
       best = took, spec
     if abs(took / target - 1) < _NEAR:
       break
+    seen = share
     share += target - took
   if best is None:
     raise ValueError(f'no student is within {target} of the network here')

@@ -136,3 +136,17 @@ def test_the_network_itself_is_no_choice_by_time():
 
   found = choosing._corrected(named, lambda spec: 0.5, 0.9, 100.0)
   assert found['choices'] == {'a': ('skip',)}
+
+
+def test_a_correction_goes_back_halfway_from_the_network_itself():
+  """A first choice takes far less than its parts say; the next is no choice."""
+
+  def named(limit):
+    row = ('teacher',) if limit > 60 else ('skip',)
+    return {'limit': limit, 'choices': {'a': row}}
+
+  def measured(spec):
+    return spec['limit'] / 100 - 0.2
+
+  found = choosing._corrected(named, measured, 0.5, 100.0)
+  assert 0.3 < measured(found) <= 0.4
