@@ -226,8 +226,8 @@ def extractors():
   frame = np.zeros((1, *SIZE, 3), np.float32)
   net = models.create('efficientnet_lite0', num_classes=None)
   variables = jax.eval_shape(net.init, jax.random.key(0), frame)
-  spec = delta.make_spec(candidates=(('full',),))
-  made = delta.distill(net, spec)
+  spec = {'candidates': [['full']]}
+  made = delta.distill(net, delta.make_spec(**spec))
   params = jax.eval_shape(made.init, jax.random.key(0), variables, frame)
   drawn = torch_states.drawn(variables)
   return {
@@ -240,11 +240,21 @@ def extractors():
   }
 
 
-@pytest.mark.parametrize('name', ['plain', 'delta'])
-def test_an_extractor_lowers_for_accelerators(name):
-  run = extractors()[name].run
+def test_an_extractor_lowers_for_accelerators():
+  run = extractors()['plain'].run
   given = *run.args, np.zeros((16, 224, 224, 3), np.uint8)
   assert b'convolution' in for_accelerators(run.func, given)
+
+
+def test_an_extractor_with_students_lowers_for_accelerators():
+  programs, _ = extractors()['delta'].run.args
+  keyframe, step = programs(224, 224)
+  frames = np.zeros((2, 224, 224, 3), np.uint8)
+  given = *keyframe.args, frames
+  assert b'convolution' in for_accelerators(keyframe.func, given)
+  carry, _ = jax.eval_shape(keyframe.func, *given)
+  given = *step.args, carry, frames
+  assert b'convolution' in for_accelerators(step.func, given)
 
 
 def retrieval_programs():

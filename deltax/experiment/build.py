@@ -11,9 +11,12 @@ import optax
 
 from deltax import data, plain, tasks, training
 from deltax.convert import weights
+from deltax.convert.packaged import packaged_weights
 from deltax.task import Task
 from deltax.tasks import network, parts
 from deltax.types import Batch
+
+PACKAGED = 'packaged'  # in place of a file of weights
 
 
 class Experiment(NamedTuple):
@@ -34,10 +37,10 @@ def build(config: Mapping[str, Any]) -> Experiment:
   Args:
     config: `task` (its name and options), `teacher` (folder of a run to start
       from, or ''; for imitation perhaps a file of weights, whose names are told
-      by `mapping`) and `training`; see `configs/`. A delta network starts from
-      the students too of a run that has some, such as a converted delta
-      checkpoint. `task.delta.costs` may name a file of costs that a checkpoint
-      was converted with.
+      by `mapping`, or 'packaged': those of `convert.packaged`) and `training`;
+      see `configs/`. A delta network starts from the students too of a run that
+      has some, such as a converted delta checkpoint. `task.delta.costs` may
+      name a file of costs that a checkpoint was converted with.
 
   Returns:
     The experiment.
@@ -85,6 +88,8 @@ def _start(
 ) -> dict[str, Any]:
   """The options that what a config starts from gives to its task."""
   place = pathlib.Path(config['teacher'])
+  if config['teacher'] == PACKAGED:
+    return {'teacher': packaged_weights(options['model'])}
   if options['name'] != 'imitation' or training.has_checkpoint(place):
     return _from_run(config['teacher'], options)
   return {'teacher': read_teacher(options, place, config.get('mapping', ''))}

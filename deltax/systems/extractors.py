@@ -6,8 +6,9 @@ those that have a name. Source: Kordopatis-Zilos et al., ViSiL, ICCV 2019
 """
 
 import functools
+import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from deltax.retrieval.system import fingerprint
 from deltax.types import Array
 
 CHUNK = 16  # frames of one call, so that one program serves any video
+STUDENTS = ('students', 'gates')  # what an extractor that has some saves too
 
 
 class _Backbone(NamedTuple):
@@ -42,7 +44,8 @@ class Extractor(NamedTuple):
   Attributes:
     run: uint8 `[CHUNK, H, W, 3]` frames to float32 `[CHUNK, R, D]`.
     description: plain values that say what it is.
-    arrays: what it computes with: 'variables' and perhaps 'whitening'.
+    arrays: what it computes with: 'variables', and perhaps 'whitening',
+      'students' and 'gates'.
     fingerprint: of both.
   """
 
@@ -102,8 +105,7 @@ def make_extractor(
       weights or whitening that do not fit.
     FileNotFoundError: a file is missing.
   """
-  if name not in EXTRACTORS:
-    raise ValueError(f'no extractor {name!r}; known: {", ".join(EXTRACTORS)}')
+  _check_name(name)
   if weights is None:
     if not EXTRACTORS[name].packaged:
       raise ValueError(
@@ -112,15 +114,23 @@ def make_extractor(
     weights = packaged_weights(name)
   elif isinstance(weights, str | os.PathLike):
     weights = _read_weights(name, weights)
-  net = models.create(name, num_classes=None)
-  return _extractor({'name': name}, net.apply, weights, name, whitening)
+  pooled = _pooled(name)
+  whitening = _fitting(name, pooled, weights, whitening)
+
+  def run(variables, whitening, frames):
+    return _whitened(pooled(variables, frames), whitening)
+
+  return _described(
+    *({'name': name}, {'variables': weights}, whitening),
+    functools.partial(jax.jit(run), weights, whitening),
+  )
 
 
 def make_delta_extractor(
   name: str,
   params: Any,
   *,
-  spec: delta.Spec,
+  spec: Mapping[str, Any],
   interval: int,
   whitening: Whitening | str | os.PathLike | None = None,
 ) -> Extractor:
@@ -131,24 +141,87 @@ def make_delta_extractor(
 
   Args:
     name: of the backbone, one of `EXTRACTORS`.
-    params: of `deltax.delta.distill(net, spec)` for that backbone without
-      classes.
-    spec: which layers have which students.
+    params: of `deltax.delta.distill(net, make_spec(**spec))` for that backbone
+      without classes; None for its teacher are the packaged weights.
+    spec: options of `deltax.delta.make_spec`, plain values.
     interval: frames from one key frame to the next.
     whitening: as `make_extractor` takes it.
 
   Returns:
-    The extractor.
+    The extractor, in the deployed form.
+
+  Raises:
+    ValueError: an unknown name, an interval that is not within 1 and `CHUNK`,
+      or whitening or parameters that do not fit.
   """
-  net = models.create(name, num_classes=None)
-  distilled = delta.distill(net, spec)
+  _check_name(name)
+  if not 1 <= interval <= CHUNK:
+    raise ValueError(
+      f'an interval of {interval} frames; expected 1 to {CHUNK}, the frames of '
+      'one call'
+    )
+  variables = params['teacher']
+  if variables is None:
+    variables = packaged_weights(name)
+  whitening = _fitting(name, _pooled(name), variables, whitening)
+  arrays = {'variables': variables}
+  arrays |= {part: params[part] for part in STUDENTS if params.get(part)}
+  distilled = delta.distill(
+    models.create(name, num_classes=None), delta.make_spec(**spec)
+  )
+  whole = {'students': {}, **params, 'teacher': variables}
 
-  def apply(params, frames):
-    outs = distilled.rollout(params, frames[None], interval=interval)
-    return jax.tree.map(lambda x: x[0], outs)
+  @functools.cache
+  def programs(height, width):
+    frame = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    return _programs(distilled.freeze(whole, frame), name, whitening)
 
-  description = {'name': name, 'interval': interval}
-  return _extractor(description, apply, params, name, whitening)
+  return _described(
+    {'name': name, 'interval': interval, 'spec': json.loads(json.dumps(spec))},
+    *(arrays, whitening, functools.partial(_run_apart, programs, interval)),
+  )
+
+
+def _programs(frozen: delta.Frozen, name: str, whitening: Whitening | None):
+  """A key frame, and a step, from uint8 frames to regions."""
+  stages = EXTRACTORS[name].stages
+
+  def regions(maps, whitening):
+    return _whitened(region_pool([maps[i] for i in stages]), whitening)
+
+  def keyframe(params, whitening, frames):
+    carry, maps = frozen.keyframe(params, normalise(frames))
+    return carry, regions(maps, whitening)
+
+  def step(params, whitening, carry, frames):
+    # The last stretch may be a frame shorter than the others.
+    carry = jax.tree.map(lambda x: x[: len(frames)], carry)
+    carry, maps = frozen.step(params, carry, normalise(frames))
+    return carry, regions(maps, whitening)
+
+  return tuple(
+    functools.partial(jax.jit(program), frozen.params, whitening)
+    for program in (keyframe, step)
+  )
+
+
+def _run_apart(
+  programs: Callable[[int, int], Sequence[Callable]],
+  interval: int,
+  frames: np.ndarray,
+) -> np.ndarray:
+  """Regions of frames: all key frames together, then all that follow one.
+
+  So few programs serve every interval, and a step is one of several frames.
+  """
+  keyframe, step = programs(*frames.shape[1:3])
+  carry, first = keyframe(frames[::interval])
+  found = np.zeros((len(frames), *first.shape[1:]), np.float32)
+  found[::interval] = first
+  for distance in range(1, interval):
+    later = frames[distance::interval]
+    carry, found[distance::interval] = step(carry, later)
+  return found
 
 
 def is_packaged(extractor: Extractor) -> bool:
@@ -179,46 +252,66 @@ def read_whitening(path: str | os.PathLike) -> Whitening:
   return fitted
 
 
-def _extractor(description, apply, variables, name, whitening):
-  if isinstance(whitening, str | os.PathLike):
-    whitening = read_whitening(whitening)
-  stages = EXTRACTORS[name].stages
+def _check_name(name: str) -> None:
+  if name not in EXTRACTORS:
+    raise ValueError(f'no extractor {name!r}; known: {", ".join(EXTRACTORS)}')
+
+
+def _pooled(name: str) -> Callable[[Any, Array], Array]:
+  """From variables of a backbone and uint8 frames to regions."""
+  net, stages = models.create(name, num_classes=None), EXTRACTORS[name].stages
 
   @jax.jit
   def pooled(variables, frames):
-    maps = apply(variables, normalise(frames))
+    maps = net.apply(variables, normalise(frames))
     return region_pool([maps[i] for i in stages])
 
-  def run(variables, whitening, frames):
-    regions = pooled(variables, frames)
-    return regions if whitening is None else whiten(whitening, regions)
+  return pooled
 
-  if whitening is not None:
-    # Of the shape that will be asked for: it is traced once for both.
-    frames = jax.ShapeDtypeStruct((CHUNK, 224, 224, 3), jnp.uint8)
-    try:
-      shapes = pooled.eval_shape(variables, frames)
-    except Exception as error:  # a network tells it in its own ways
-      reason = str(error).splitlines()[0]
-      raise ValueError(f'the weights do not fit {name}: {reason}') from error
-    channels = shapes.shape[-1]
-    mean, projection = map(np.shape, whitening)
-    if mean != (channels,) or projection[:-1] != (channels,):
-      raise ValueError(
-        f'whitening of shapes {mean} and {projection}: regions of {name} '
-        f'have {channels} numbers, so [{channels}] and [{channels}, D] fit'
-      )
+
+def _whitened(regions: Array, whitening: Whitening | None) -> Array:
+  return regions if whitening is None else whiten(whitening, regions)
+
+
+def _fitting(
+  name: str,
+  pooled: Callable[[Any, Array], Array],
+  variables: Any,
+  whitening: Whitening | str | os.PathLike | None,
+) -> Whitening | None:
+  """Whitening, read where it is a file, that fits the regions."""
+  if isinstance(whitening, str | os.PathLike):
+    whitening = read_whitening(whitening)
+  if whitening is None:
+    return None
+  # Of the shape that will be asked for: it is traced once for both.
+  frames = jax.ShapeDtypeStruct((CHUNK, 224, 224, 3), jnp.uint8)
+  try:
+    shapes = pooled.eval_shape(variables, frames)
+  except Exception as error:  # a network tells it in its own ways
+    reason = str(error).splitlines()[0]
+    raise ValueError(f'the weights do not fit {name}: {reason}') from error
+  channels = shapes.shape[-1]
+  mean, projection = map(np.shape, whitening)
+  if mean != (channels,) or projection[:-1] != (channels,):
+    raise ValueError(
+      f'whitening of shapes {mean} and {projection}: regions of {name} '
+      f'have {channels} numbers, so [{channels}] and [{channels}, D] fit'
+    )
+  return whitening
+
+
+def _described(
+  description: Mapping[str, Any],
+  arrays: Mapping[str, Any],
+  whitening: Whitening | None,
+  run: Callable[[Array], Array],
+) -> Extractor:
   size = None if whitening is None else int(whitening.projection.shape[1])
   description = {**description, 'whitened': size}
-  arrays = {'variables': variables}
   if whitening is not None:
-    arrays['whitening'] = whitening._asdict()
-  return Extractor(
-    functools.partial(jax.jit(run), variables, whitening),
-    description,
-    arrays,
-    fingerprint(description, arrays),
-  )
+    arrays = {**arrays, 'whitening': whitening._asdict()}
+  return Extractor(run, description, arrays, fingerprint(description, arrays))
 
 
 def _read_weights(name, path):

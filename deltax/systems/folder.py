@@ -138,11 +138,11 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
 
   Args:
     folder: is made; must not exist.
-    system: whose extractor `make_extractor` made.
+    system: whose extractor `make_extractor` or `make_delta_extractor` made.
 
   Raises:
     FileExistsError: the folder is there already.
-    ValueError: there is no extractor, or it has students.
+    ValueError: there is no extractor.
   """
   folder = pathlib.Path(folder)
   if folder.exists():
@@ -153,18 +153,14 @@ def save_system(folder: str | os.PathLike, system: System) -> None:
       f'{folder}: a system without an extractor cannot be saved; expected one '
       'of make_extractor'
     )
-  if 'interval' in extractor.description:
-    raise ValueError(
-      f'{folder}: an extractor with students cannot be saved; expected one of '
-      'make_extractor'
-    )
   arrays = {
     role: getattr(system, role).variables
     for role in ROLES
     if getattr(system, role)
   }
-  if 'whitening' in extractor.arrays:
-    arrays['whitening'] = extractor.arrays['whitening']
+  for name in ('whitening', *extractors.STUDENTS):
+    if name in extractor.arrays:
+      arrays[name] = extractor.arrays[name]
   if not extractors.is_packaged(extractor):
     arrays['backbone'] = extractor.arrays['variables']
   by_path = {path: np.asarray(x) for path, x in flatten(arrays).items()}
@@ -202,15 +198,10 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
   if folder in SHIPPED:
     folder = pathlib.Path(__file__).parent / 'shipped' / folder
   folder = pathlib.Path(folder)
-  name, roles, saved, calibration = _read(folder)
+  extractor, roles, saved, calibration = _read(folder)
   arrays = _read_arrays(folder / 'arrays.npz')
-  whitening = arrays.get('whitening')
   try:
-    extractor = extractors.make_extractor(
-      name,
-      whitening=whitening and extractors.Whitening(**whitening),
-      weights=arrays.get('backbone'),
-    )
+    extractor = _extractor(extractor, arrays)
     parts = {
       role: part and Part(part['name'], part['options'], arrays.get(role, {}))
       for role, part in roles.items()
@@ -225,6 +216,25 @@ def open_system(folder: str | os.PathLike | None = None) -> System:
       f'{system.fingerprint}: its files or the packaged weights have changed'
     )
   return system
+
+
+def _extractor(about: Mapping[str, Any], arrays: Mapping[str, Any]):
+  """What a system's file describes, of its arrays."""
+  whitening = arrays.get('whitening')
+  whitening = whitening and extractors.Whitening(**whitening)
+  backbone = arrays.get('backbone')
+  if 'interval' not in about:
+    return extractors.make_extractor(
+      about['name'], whitening=whitening, weights=backbone
+    )
+  plain.check(about, {'interval': plain.COUNT, 'spec': DICT}, 'its extractor')
+  students = {part: arrays.get(part, {}) for part in extractors.STUDENTS}
+  return extractors.make_delta_extractor(
+    *(about['name'], {'teacher': backbone, **students}),
+    spec=about['spec'],
+    interval=about['interval'],
+    whitening=whitening,
+  )
 
 
 def _read(folder):
@@ -248,7 +258,7 @@ def _read(folder):
       calibration['false_alarms'],
     )
   return (
-    description['extractor']['name'],
+    description['extractor'],
     {role: description[role] for role in ROLES},
     about['fingerprint'],
     calibration,

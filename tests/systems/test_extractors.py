@@ -117,12 +117,13 @@ def test_the_fingerprint_is_of_all_that_is_computed_with():
   assert found[0] == plain().fingerprint
 
 
-SPEC = delta.make_spec(candidates=(('full',),))
+SPEC = {'candidates': [['full']]}
 
 
 def students(change=1.0):
   """Parameters of a delta network whose students are copies, times `change`."""
-  distilled = delta.distill(models.create(NAME, num_classes=None), SPEC)
+  net = models.create(NAME, num_classes=None)
+  distilled = delta.distill(net, delta.make_spec(**SPEC))
   frame = np.zeros((1, 64, 64, 3), np.float32)
   params = distilled.init(jax.random.key(0), weights(), frame)
   scaled = jax.tree.map(lambda x: change * x, params['students'])
@@ -142,9 +143,27 @@ def test_students_that_are_copies_of_their_teachers_give_the_same_regions():
   assert copies.description == {
     'name': NAME,
     'interval': 3,
+    'spec': SPEC,
     'whitened': None,
   }
   assert copies.fingerprint != plain().fingerprint
+
+
+@pytest.mark.parametrize('interval', [1, 2, 3, 4])
+def test_students_are_those_of_the_rollout(interval):
+  net = models.create(NAME, num_classes=None)
+  distilled = delta.distill(net, delta.make_spec(**SPEC))
+  params, frames = students(0.5), frames_of(CHUNK, seed=1)
+  maps = distilled.rollout(params, normalise(frames)[None], interval=interval)
+  expected = region_pool([x[0] for x in maps])
+  found = make_delta(params, interval)(frames)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('interval', [0, CHUNK + 1])
+def test_an_interval_is_within_the_frames_of_a_call(interval):
+  with pytest.raises(ValueError, match=f'expected 1 to {CHUNK}'):
+    make_delta(students(), interval)
 
 
 def test_only_frames_between_key_frames_have_students():

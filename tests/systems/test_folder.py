@@ -180,18 +180,49 @@ def test_nothing_is_overwritten(system, saved):
   assert (saved / 'arrays.npz').read_bytes() == before
 
 
-def test_an_extractor_with_students_cannot_be_saved(weights, tmp_path):
-  spec = delta.make_spec(candidates=(('full',),))
-  distilled = delta.distill(Small(None), spec)
+@pytest.fixture
+def with_students(weights):
+  spec = {'candidates': [['full']], 'blocks': ()}
+  distilled = delta.distill(Small(None), delta.make_spec(**spec))
   frame = np.zeros((1, 112, 112, 3), np.float32)
   params = distilled.init(jax.random.key(0), weights, frame)
+  halves = jax.tree.map(lambda x: x / 2, params['students'])
   extractor = extractors.make_delta_extractor(
-    NAME, params, spec=spec, interval=2
+    NAME, {**params, 'students': halves}, spec=spec, interval=2
   )
-  made = folder.make_system(extractor)
-  with pytest.raises(ValueError, match='with students cannot be saved'):
-    folder.save_system(tmp_path / 'system', made)
-  assert not list(tmp_path.iterdir())
+  return folder.make_system(extractor)
+
+
+def test_an_extractor_with_students_is_saved_with_them(with_students, tmp_path):
+  folder.save_system(tmp_path / 'system', with_students)
+  loaded = folder.open_system(tmp_path / 'system')
+  assert loaded.fingerprint == with_students.fingerprint
+  assert loaded.description == with_students.description
+  assert loaded.description['extractor']['interval'] == 2
+  for found, expected in zip(codes(loaded), codes(with_students), strict=True):
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'interval': -1}, 'its extractor is damaged: interval is -1'),
+    ({'interval': 99}, 'an interval of 99 frames; expected 1 to'),
+    ({'spec': {'candidates': [['vgg']]}}, "no candidate 'vgg'"),
+    ({'spec': 3}, 'spec is 3, expected'),
+    ({'interval': 1}, r'was saved as .* and is now'),
+  ],
+)
+def test_a_changed_description_of_students_is_refused(
+  with_students, tmp_path, change, message
+):
+  folder.save_system(tmp_path / 'system', with_students)
+  path = tmp_path / 'system' / 'system.json'
+  about = json.loads(path.read_text())
+  about['description']['extractor'].update(change)
+  path.write_text(json.dumps(about))
+  with pytest.raises(ValueError, match=message):
+    folder.open_system(tmp_path / 'system')
 
 
 def test_a_system_has_all_its_parts(extractor):

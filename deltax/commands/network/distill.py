@@ -5,9 +5,10 @@
       --prepare examples/hed.py:prepare --out runs/mine
 
 NETWORK is a name of ours, package.module:factory or path/to/file.py:factory,
-with the arguments of the factory behind it as key=value. Its frames are RGB, 0
-to 255, until --prepare, or --mean, --std, --scale and --bgr, make of them what
-it was trained on; the page shows a frame as the network sees it.
+with the arguments of the factory behind it as key=value. Its frames are RGB,
+normalised as for ImageNet, unless --prepare, or --mean, --std, --scale and
+--bgr, make of them what it was trained on; the page shows a frame as the
+network sees it.
 
 First every student is solved for by least squares on a few clips, then all are
 trained together; whole videos are held out, and the page tells how far the
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     '--weights',
     required=True,
     help='file (safetensors, npz, msgpack, HDF5, PyTorch), or folder of orbax '
-    'or of a run',
+    "or of a run; 'packaged' for those that come as a package",
   )
   parser.add_argument(
     '--mapping',
@@ -64,6 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default=(),
     metavar='NAME',
     help='videos to judge on, by name or pattern; default: a fifth of them',
+  )
+  parser.add_argument(
+    '--fps',
+    type=float,
+    help='frames of a second that the network will see, which distances are '
+    "told in; default: the videos' own",
   )
   parser.add_argument(
     '--size', required=True, help='rows x columns of a frame, as 240x320'
@@ -117,6 +124,14 @@ def _configure_training(parser: argparse.ArgumentParser) -> None:
     'measured here; default: %(default)s',
   )
   parser.add_argument(
+    '--blocks',
+    nargs='+',
+    default=(),
+    metavar='NAME',
+    help='classes or paths of modules that may have one student in place of '
+    'those of their layers, where there is a target',
+  )
+  parser.add_argument(
     '--interval',
     type=int,
     default=10,
@@ -151,7 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
     return _one(arguments.out, config, arguments.minutes)
   named = {arguments.out / f'target_{x:g}': x for x in arguments.target}
   new = [out for out in named if not (out / 'config.json').exists()]
-  config['fit']['by'] = arguments.by
+  config['fit'] |= {'by': arguments.by, 'blocks': tuple(arguments.blocks)}
   specs = _specs(config, built, [named[out] for out in new])
   for out in named:
     if out in new:
@@ -207,6 +222,7 @@ def _filled(arguments: argparse.Namespace) -> dict[str, Any]:
   described['options'] |= {
     'videos': tuple(arguments.videos),
     'held_out': tuple(arguments.held_out),
+    'fps': arguments.fps,
     'max_distance': max(1, arguments.interval),
     'data_dir': arguments.data_dir,
   }

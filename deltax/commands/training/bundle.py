@@ -17,6 +17,7 @@ from deltax.progress import wants_bar
 from deltax.systems import extractors, runs
 from deltax.systems import folder as retrieval_system
 from deltax.systems.calibrating import calibrate
+from deltax.tasks.imitation.extractor import read_extractor
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--extractor',
     default='efficientnet_lite0',
-    help=f'one of {", ".join(extractors.EXTRACTORS)}',
+    help=f'one of {", ".join(extractors.EXTRACTORS)}, or the folder of a run '
+    'of `deltax distill` on one of them; default: %(default)s',
+  )
+  parser.add_argument(
+    '--interval',
+    type=int,
+    help='frames from one key frame to the next, of such a run; default: the '
+    'shortest that it was judged at',
   )
   parser.add_argument('--whitening', type=pathlib.Path)
   parser.add_argument(
@@ -68,11 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
       raise ValueError(
         f'--{role} {getattr(arguments, role)} is a run of {part.name!r}'
       )
-  extractor = extractors.make_extractor(
-    arguments.extractor,
-    whitening=arguments.whitening,
-    weights=arguments.weights,
-  )
+  extractor = _extractor(arguments)
   system = retrieval_system.make_system(extractor, parts)
   if arguments.copies:
     scale = calibrate(
@@ -84,3 +88,27 @@ def run(arguments: argparse.Namespace) -> None:
     system = system._replace(calibration=scale)
   retrieval_system.save_system(arguments.out, system)
   print(f'{arguments.out}: system {system.fingerprint}')
+
+
+def _extractor(arguments: argparse.Namespace) -> extractors.Extractor:
+  whitening = arguments.whitening
+  if arguments.extractor in extractors.EXTRACTORS:
+    if arguments.interval is not None:
+      raise ValueError(
+        f'--interval {arguments.interval} is of an extractor with students; '
+        f'expected the folder of a run, got {arguments.extractor}'
+      )
+    return extractors.make_extractor(
+      arguments.extractor, whitening=whitening, weights=arguments.weights
+    )
+  if arguments.weights is not None:
+    raise ValueError(
+      f'{arguments.extractor} has weights of its own; got --weights '
+      f'{arguments.weights} too'
+    )
+  if not pathlib.Path(arguments.extractor).is_dir():
+    raise ValueError(
+      f'no extractor {arguments.extractor!r}; known: '
+      f'{", ".join(extractors.EXTRACTORS)}, or the folder of a run'
+    )
+  return read_extractor(arguments.extractor, arguments.interval, whitening)

@@ -1,0 +1,50 @@
+"""The detection demo's delta network, its students chosen by milliseconds.
+
+For every layer a student, or for every block and the stem one in place of those
+of its layers, for a share of the detector's time on this machine; all are
+solved for on a few clips, and then trained.
+
+Paper: Habibian et al., ECCV 2022, section 4.1, with time in place of
+multiply-accumulates, blocks beside layers, and students that are solved for.
+Expected: RESULTS.md, "Milliseconds at equal accuracy". Cost: about 15 minutes
+on two CPU cores, the first of them with nothing else running.
+
+    python train.py --config=configs/demo_detection_time.py \
+        --workdir=runs/demo_detection/delta_time
+    python eval.py --config=configs/demo_detection_time.py \
+        --workdir=runs/demo_detection/delta_time
+"""
+
+from configs import common
+
+
+def get_config(variant: str = ''):
+  data = common.street_boxes(4, 2, worlds=(96, 16), frames=15)
+  data['train']['max_distance'] = 9
+  config = common.detection(
+    title='Delta distillation of a detector on rendered streets, by time',
+    teacher='runs/demo_detection/teacher',
+    task=dict(
+      model='ddrnet23_det',
+      num_classes=3,
+      size=(128, 256),
+      detector=dict(box_weight=100.0),
+      delta=common.DEMO_OBJECTIVE
+      | dict(intervals=(3, 5, 10), imitation_weight=2.0, spec=dict()),
+    ),
+    fit=dict(
+      clips=40,
+      target=0.3,
+      by='time',
+      candidates=(('skip',), ('low_rank', 8), ('low_rank', 4), ('teacher',)),
+      blocks=('BasicBlock', 'Bottleneck', 'PyramidPooling'),
+      spans=(('backbone/conv1_0', 'backbone/conv1_3'),),
+    ),
+    data=data,
+    optimizer=common.DEMO_OPTIMIZER
+    | dict(groups=(('^teacher/', 'frozen'), ('', dict()))),
+    training=dict(
+      steps=400, log_every=20, evaluate_every=400, checkpoint_every=50
+    ),
+  )
+  return common.variant(config, variant)
