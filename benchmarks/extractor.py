@@ -27,10 +27,10 @@ from where import judge
 
 from deltax import compilation, plain, retrieval, systems
 from deltax.data.video.files import read_chunks
+from deltax.experiment.extractor import read_extractor
 from deltax.retrieval.compare.locate import Frames, locate
 from deltax.retrieval.system import encode_fine
 from deltax.systems import extractors
-from deltax.tasks.imitation.extractor import read_extractor
 
 RATES = (1.0, 4.0)
 INTERVALS = (2, 4, 8)

@@ -7,6 +7,7 @@ from deltax.experiment.build import (
   optimizer,
   read_teacher,
 )
+from deltax.experiment.extractor import read_extractor
 from deltax.experiment.run import evaluate, judged, train, write_page
 from deltax.experiment.starts import choose, chosen, fit_batches
 
@@ -20,6 +21,7 @@ __all__ = [
   'fit_batches',
   'judged',
   'optimizer',
+  'read_extractor',
   'read_teacher',
   'train',
   'write_page',

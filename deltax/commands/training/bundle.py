@@ -13,11 +13,11 @@ import pathlib
 
 from deltax.commands import folders
 from deltax.data.features.annotations import read_copies
+from deltax.experiment.extractor import read_extractor
 from deltax.progress import wants_bar
 from deltax.systems import extractors, runs
 from deltax.systems import folder as retrieval_system
 from deltax.systems.calibrating import calibrate
-from deltax.tasks.imitation.extractor import read_extractor
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
