@@ -17,8 +17,13 @@ FILES = (
 # Not in shards that an older library wrote.
 KNOWN = 'files.json'
 CLIPS = ('clips.npy', 'clip_counts.npy')
+PLACES, LOOKUP = 'places.npy', 'lookup.npy'
 CODES = ('float32', 'uint32')
 
+_ANY_ID = (1 << 48) - 1
+_COUNT_OR_NONE = plain.Form(
+  'a whole number or null', lambda value: value is None or plain.is_count(value)
+)
 _NAME = plain.Form(
   'the number of a segment, of six digits or more',
   lambda name: isinstance(name, str) and re.fullmatch(r'[0-9]{6,18}', name),
@@ -110,7 +115,14 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         'codes of another shape than the index'
       )
     names.add(segment['name'])
-    for name in segment['files'].keys() & {KNOWN, *CLIPS}:
+    if len(segment['removed']) > segment['videos']:
+      raise ValueError(f'{path} is damaged: more is removed than there was')
+    # An older library has not noted these.
+    plain.check(segment.setdefault('background', None), _COUNT_OR_NONE, path)
+    plain.check(segment.setdefault('ids', [0, _ANY_ID]), (COUNT, COUNT), path)
+    if len({*CLIPS} & segment['files'].keys()) == 1:
+      raise ValueError(f'{path} is damaged: clips lack their counts')
+    for name in segment['files'].keys() & {KNOWN, *CLIPS, PLACES, LOOKUP}:
       plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)

@@ -210,23 +210,35 @@ def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('file', 'opens'),
+  ('file', 'read'),
   [
-    ('names.json', False),
-    ('videos.npy', False),
-    ('times.bin', False),
-    ('coarse.npy', True),
-    ('clips.npy', True),
-    ('clip_counts.npy', False),
+    ('names.json', lambda index: index.names[0]),
+    ('names.json', lambda index: list(index.paths)),
+    ('names.json', lambda index: index.pictures(0)),
+    ('files.json', lambda index: index.files[0]),
+    ('places.npy', lambda index: index.names[0]),
+    ('lookup.npy', lambda index: index.row('a')),
+    ('lookup.npy', lambda index: 'b' in index),
+    ('videos.npy', lambda index: index.numbers([0])),
+    ('videos.npy', lambda index: index.fine(0)),
+    ('times.bin', lambda index: index.times(0)),
+    ('coarse.npy', lambda index: index.coarse()),
+    ('coarse.npy', lambda index: index.coarse([0])),
+    ('coarse.npy', lambda index: index.vectors([0])),
+    ('clips.npy', lambda index: index.clips(0)),
+    ('clips.npy', lambda index: list(index.blocks())),
+    ('clip_counts.npy', lambda index: index.clips(0)),
   ],
 )
-def test_a_changed_byte_elsewhere_is_found(tmp_path, file, opens):
+def test_a_changed_byte_is_found_when_it_is_first_read(tmp_path, file, read):
   folder = make(tmp_path / 'index', [video('a')]).folder
+  read(Index(folder))
   flip(folder / 'segments/000001' / file, -1)
+  index = Index(folder)
   with pytest.raises(ValueError, match=f'{file} is damaged'):
-    index = Index(folder)
-    assert opens
-    index.coarse()
+    read(index)
+  with pytest.raises(ValueError, match=f'{file} is damaged'):
+    Index(folder).check()
 
 
 def test_a_cut_or_missing_file_is_named(tmp_path):
@@ -425,7 +437,7 @@ def test_a_manifest_that_cannot_be_is_refused(tmp_path, change, message):
   folder = make(tmp_path / 'index', [video('a')]).folder
   changed(folder, change)
   with pytest.raises(ValueError, match=message) as error:
-    Index(folder)
+    Index(folder).check()
   assert str(folder) in str(error.value)
 
 
@@ -454,7 +466,12 @@ def saved(counts):
     ('names.json', b'[]', 'it has not 1 videos'),
     ('names.json', b'[["a", 3, []]]', r'it\[0\]\[1\] is 3, expected a text'),
     ('names.json', b'[["a", "a", [[0, -5]]]]', 'is -5, expected'),
-    ('names.json', b'[["a", "a", [[0, 10000]]]]', r'pictures\.bin is damaged'),
+    ('names.json', b'[["a", "a", [[0, 10000]]]]', 'it has other entries'),
+    (
+      'names.json',
+      b'[["a", "/videos/a.mp4", [[0, 2], [4, 9]]]]',
+      r'pictures\.bin is damaged: it has other',
+    ),
     ('fine.bin', b'1234', r'fine\.bin is damaged: it has 4 bytes'),
     ('times.bin', b'12345678', r'times\.bin is damaged'),
     ('videos.npy', b'no array', r'videos\.npy is damaged'),
@@ -462,7 +479,7 @@ def saved(counts):
     ('clips.npy', b'', r'clips\.npy is damaged'),
     ('clip_counts.npy', b'', r'clip_counts\.npy is damaged'),
     ('clip_counts.npy', saved([7]), r'clips\.npy is damaged: it has other'),
-    ('clip_counts.npy', saved([1, 0]), r'clips\.npy is damaged: it has other'),
+    ('clip_counts.npy', saved([1, 0]), r'clip_counts\.npy is damaged: of oth'),
   ],
 )
 def test_files_under_the_right_checksums_are_checked_too(
@@ -471,7 +488,7 @@ def test_files_under_the_right_checksums_are_checked_too(
   folder = make(tmp_path / 'index', [video('a')]).folder
   sealed(folder, name, content)
   with pytest.raises(ValueError, match=message):
-    Index(folder)
+    Index(folder).check()
 
 
 @pytest.mark.parametrize('frames', [-1, 0, 2**31 - 1])
@@ -483,7 +500,7 @@ def test_a_video_has_the_frames_that_are_there(tmp_path, frames):
   np.save(path, table)
   sealed(folder, 'videos.npy', path.read_bytes())
   with pytest.raises(ValueError, match=r'fine\.bin is damaged'):
-    Index(folder)
+    Index(folder).fine(0)
 
 
 def test_an_index_of_before_there_were_clips_opens_and_grows(tmp_path):
@@ -491,7 +508,8 @@ def test_an_index_of_before_there_were_clips_opens_and_grows(tmp_path):
   folder = make(tmp_path / 'index', old).folder
 
   def forget(told, segment, files):
-    for name in ('clips.npy', 'clip_counts.npy'):
+    names = 'clips.npy', 'clip_counts.npy', 'places.npy', 'lookup.npy'
+    for name in names:
       (folder / 'segments' / segment['name'] / name).unlink()
       del files[name]
 
@@ -508,5 +526,11 @@ def test_a_video_that_is_there_twice_is_refused(tmp_path):
   folder = make(tmp_path / 'index', [video('a')], [video('b')]).folder
   path = folder / 'segments' / '000001' / 'names.json'
   sealed(folder, 'names.json', path.read_bytes().replace(b'"a"', b'"b"'))
+  (path.parent / 'lookup.npy').write_bytes(
+    (folder / 'segments' / '000002' / 'lookup.npy').read_bytes()
+  )
+  sealed(folder, 'lookup.npy', (path.parent / 'lookup.npy').read_bytes())
   with pytest.raises(ValueError, match='it has a video twice'):
-    Index(folder)
+    Index(folder).row('b')
+  with pytest.raises(ValueError, match='it has a video twice'):
+    Index(folder).check()
