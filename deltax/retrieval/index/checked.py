@@ -19,11 +19,15 @@ class CheckedFiles:
     parts: their bytes.
     sizes: by name, `{'bytes': ...}`, and `'checksum'` of those that have one:
       CRC-32 of all of a file, or of the numbers alone of an array of vectors.
+
+  Attributes:
+    sizes: as given.
+    compared: names of files that were compared.
   """
 
   def __init__(self, parts: Parts, sizes: Mapping[str, Mapping[str, int]]):
     self._parts, self.sizes = parts, sizes
-    self._compared: set[str] = set()
+    self.compared: set[str] = set()
     self._starts: dict[str, int] = {}  # of vectors in their files
 
   def path(self, name: str) -> str:
@@ -33,13 +37,16 @@ class CheckedFiles:
   def content(self, name: str) -> np.ndarray:
     """uint8 `[N]`, all bytes of a file."""
     content = self._all(name)
-    self._compare(name, content)
+    self.compare(name, content)
     return content
 
-  def compare(self, name: str) -> None:
+  def compare(self, name: str, values: np.ndarray) -> None:
     """Raises a ValueError if a file was changed; looks once."""
-    if name not in self._compared:
-      self.content(name)
+    if name in self.compared:
+      return
+    if zlib.crc32(values) != self.sizes[name]['checksum']:
+      raise ValueError(f'{self.path(name)} is damaged: its checksum is another')
+    self.compared.add(name)
 
   def array(self, name: str) -> np.ndarray:
     """The array of an .npy file."""
@@ -48,20 +55,17 @@ class CheckedFiles:
   def vectors(
     self, name: str, dtype: type, shape: tuple[int, int]
   ) -> np.ndarray:
-    """Vectors of that type and shape, mapped."""
-    start, content = self._start(name, dtype, shape), self._all(name)
-    vectors = content[start:].view(dtype).reshape(shape)
-    self._compare(name, vectors)
-    return vectors
-
-  def rows(
-    self, name: str, dtype: type, shape: tuple[int, int], first: int, last: int
-  ) -> np.ndarray:
-    """Some of the vectors of a file, not compared."""
-    start, width = self._start(name, dtype, shape), shape[1]
-    width *= np.dtype(dtype).itemsize
-    part = self._parts.read(name, start + first * width, start + last * width)
-    return part.view(dtype).reshape(last - first, shape[1])
+    """Vectors of that type and shape, mapped; they are not compared."""
+    content = self._all(name)
+    if name not in self._starts:
+      # Behind a header that says what they are.
+      array = self._array_of(name, content)
+      if (array.dtype, array.shape) != (dtype, shape) or (
+        not array.flags.c_contiguous
+      ):
+        raise ValueError(f'{self.path(name)} is damaged: it has other vectors')
+      self._starts[name] = len(content) - array.nbytes
+    return content[self._starts[name] :].view(dtype).reshape(shape)
 
   def listed(self, name: str, form: Any, count: int) -> list[Any]:
     """A list of so many entries of a form, in JSON."""
@@ -80,7 +84,8 @@ class CheckedFiles:
       place: bytes where it and the next one begin.
       form: see `plain.check`.
     """
-    self.compare(name)
+    if name not in self.compared:
+      self.content(name)
     first, last = place[0], place[1] - _BETWEEN
     if not 0 <= first < last < self.sizes[name]['bytes']:
       raise ValueError(f'{self.path(name)} is damaged: it has other entries')
@@ -101,21 +106,3 @@ class CheckedFiles:
       return plain.array_of(content, 'it')
     except ValueError as error:
       raise ValueError(f'{self.path(name)} is damaged: {error}') from error
-
-  def _start(self, name, dtype, shape) -> int:
-    """Where vectors begin behind a header that says what they are."""
-    if name not in self._starts:
-      array = self._array_of(name, self._all(name))
-      if (array.dtype, array.shape) != (dtype, shape) or (
-        not array.flags.c_contiguous
-      ):
-        raise ValueError(f'{self.path(name)} is damaged: it has other vectors')
-      self._starts[name] = self.sizes[name]['bytes'] - array.nbytes
-    return self._starts[name]
-
-  def _compare(self, name: str, values: np.ndarray) -> None:
-    if name in self._compared:
-      return
-    if zlib.crc32(values) != self.sizes[name]['checksum']:
-      raise ValueError(f'{self.path(name)} is damaged: its checksum is another')
-    self._compared.add(name)

@@ -157,27 +157,45 @@ class Shard:
 
   def wholes(self) -> np.ndarray:
     """float32 `[N, E]`, coarse vectors of the videos, mapped and compared."""
-    shape = len(self), self._record['shape']['coarse']
-    return self._files.vectors('coarse.npy', np.float32, shape)
+    vectors, _ = self._mapped()
+    self._files.compare('coarse.npy', vectors)
+    return vectors
 
   def clip_vectors(self) -> np.ndarray:
     """float16 `[M, E]`, of the clips of all videos, mapped and compared."""
-    shape = int(self.clip_places[-1]), self._record['shape']['coarse']
-    if CLIPS[0] not in self._files.sizes:
-      return np.zeros(shape, np.float16)
-    return self._files.vectors(CLIPS[0], np.float16, shape)
+    _, vectors = self._mapped()
+    if CLIPS[0] in self._files.sizes:
+      self._files.compare(CLIPS[0], vectors)
+    return vectors
 
-  def whole(self, row: int) -> np.ndarray:
-    """float32 `[E]`, the coarse vector of a video."""
-    return self._checked_row(row)[0]
+  def vectors(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coarse vectors of some videos, each as a whole and then of its clips.
+
+    Returns:
+      int64 `[M]`, how many each video has, and float32 `[L, E]`.
+    """
+    wholes, clips = self._mapped()
+    if not self._files.compared >= {'coarse.npy', CLIPS[0]}:
+      self._check_rows(rows, wholes, clips)
+    first, counts = self.clip_places[rows], np.diff(self.clip_places)[rows]
+    ends = np.cumsum(counts)
+    places = np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+    vectors = np.empty((len(rows) + len(places), clips.shape[1]), np.float32)
+    is_clip = np.ones(len(vectors), bool)
+    is_clip[ends - counts + np.arange(len(rows))] = False
+    vectors[~is_clip], vectors[is_clip] = wholes[rows], clips[places]
+    return 1 + counts, vectors
 
   def clips(self, row: int) -> np.ndarray:
     """float16 `[M, E]`, coarse vectors of a video's clips; M may be 0."""
-    return self._checked_row(row)[1]
+    wholes, clips = self._mapped()
+    self._check_rows([row], wholes, clips)
+    first, last = self.clip_places[row : row + 2]
+    return clips[first:last]
 
   def times(self, row: int) -> np.ndarray:
     """float64 `[T]`, seconds of each frame."""
-    self._checked_row(row)
+    self._check_rows([row], *self._mapped())
     return self._read_times(row)
 
   def fine(self, row: int) -> np.ndarray:
@@ -216,7 +234,7 @@ class Shard:
     return IndexedVideo(
       name,
       path,
-      self.whole(row),
+      self._mapped()[0][row],  # compared with its times
       self.fine(row),
       self.times(row),
       float(numbers['selector']),
@@ -232,7 +250,7 @@ class Shard:
   def check(self) -> None:
     """Compares every byte that has a checksum."""
     self.wholes(), self.clip_vectors(), self.entries(), self.files()
-    self._files.compare('times.bin')
+    self._files.content('times.bin')
     _ = self._lookup
     for row in range(len(self)):
       self.fine(row), self.times(row), self.pictures(row)
@@ -296,35 +314,35 @@ class Shard:
     known = self._files.listed(KNOWN, plain.ANY, len(self))
     return [read_stored(value, self._files.path(KNOWN)) for value in known]
 
-  def _checked_row(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of a video and of its clips; compares its times as well."""
+  def _mapped(self) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of all videos and of all clips, not compared."""
     size = self._record['shape']['coarse']
-    one, shape = (row, row + 1), (len(self), size)
-    whole = self._files.rows('coarse.npy', np.float32, shape, *one)[0]
-    clips, own = (
-      np.zeros((0, size), np.float16),
-      self.clip_places[row : row + 2],
-    )
-    if own[1] > own[0]:
-      shape = int(self.clip_places[-1]), size
-      clips = self._files.rows(CLIPS[0], np.float16, shape, *own.tolist())
-    if row not in self._sound[0]:
-      self._check_row(row, whole, clips)
-      self._sound[0].add(row)
-    return whole, clips
+    wholes = self._files.vectors('coarse.npy', np.float32, (len(self), size))
+    shape = int(self.clip_places[-1]), size
+    if CLIPS[0] not in self._files.sizes:
+      return wholes, np.zeros(shape, np.float16)
+    return wholes, self._files.vectors(CLIPS[0], np.float16, shape)
 
-  def _check_row(self, row: int, whole, clips) -> None:
-    if self.has_places:
-      checksum = video_checksum(whole, clips, self._read_times(row))
-      if checksum == self.places['checksum'][row]:
-        return
-    # All of each file tells, and which one it is.
-    self.wholes(), self.clip_vectors(), self._files.compare('times.bin')
-    if self.has_places:
-      raise ValueError(
-        f'{self._files.path(PLACES)} is damaged: a checksum of '
-        f'{self.entry(row)[0]} is another'
-      )
+  def _check_rows(self, rows, wholes, clips) -> None:
+    """Compares vectors and times of videos, of each once."""
+    for row in {*map(int, rows)} - self._sound[0]:
+      if not self._is_sound(row, wholes, clips):
+        # All of each file tells, and which one it is.
+        self.wholes(), self.clip_vectors(), self._files.content('times.bin')
+        if self.has_places:
+          raise ValueError(
+            f'{self._files.path(PLACES)} is damaged: a checksum of '
+            f'{self.entry(row)[0]} is another'
+          )
+      self._sound[0].add(row)
+
+  def _is_sound(self, row: int, wholes, clips) -> bool:
+    if not self.has_places:
+      return self._files.compared >= {'coarse.npy', CLIPS[0], 'times.bin'}
+    first, last = self.clip_places[row : row + 2]
+    times = self._read_times(row)
+    checksum = video_checksum(wholes[row], clips[first:last], times)
+    return checksum == self.places['checksum'][row]
 
   def _read_times(self, row: int) -> np.ndarray:
     first, last = self._frames[row : row + 2].tolist()

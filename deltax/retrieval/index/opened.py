@@ -181,25 +181,28 @@ class OpenIndex:
     if rows is None:
       parts = [block.wholes[block.rows >= 0] for block in self.blocks()]
       return np.concatenate([np.zeros((0, self.size), np.float32), *parts])
-    vectors = np.zeros((len(rows), self.size), np.float32)
-    for place, row in enumerate(rows):
-      shard, within = self._at(row)
-      vectors[place] = shard.whole(within)
-    return vectors
+    counts, vectors = self.vectors(rows)
+    return vectors[np.cumsum(counts) - counts]
 
-  def vectors(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+  def vectors(
+    self, rows: Sequence[int] | np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Coarse vectors of some videos, each as a whole and then of its clips.
 
     Returns:
       int64 `[M]`, how many each video has, and float32 `[L, E]`.
     """
-    counts = np.zeros(len(rows), np.int64)
-    vectors = [np.zeros((0, self.size), np.float32)]
-    for place, row in enumerate(rows):
-      shard, within = self._at(row)
-      vectors += [shard.whole(within)[None], shard.clips(within)]
-      counts[place] = 1 + len(vectors[-1])
-    return counts, np.concatenate(vectors, dtype=np.float32)
+    counts, parts = np.zeros(len(rows), np.int64), []
+    for number, which, within in self._rows.groups(rows):
+      counts[which], vectors = self._shards[number].vectors(within)
+      parts.append((which, vectors))
+    places = np.cumsum(counts) - counts
+    joined = np.empty((counts.sum(), self.size), np.float32)
+    for which, vectors in parts:
+      own = counts[which]
+      within = np.arange(len(vectors)) - np.repeat(np.cumsum(own) - own, own)
+      joined[np.repeat(places[which], own) + within] = vectors
+    return counts, joined
 
   def blocks(self) -> Iterator[Block]:
     """Coarse vectors of all videos, shard by shard, compared and mapped."""

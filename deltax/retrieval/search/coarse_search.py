@@ -9,7 +9,11 @@ import numpy as np
 from deltax.retrieval.index.opened import OpenIndex
 
 Block = tuple[np.ndarray, np.ndarray]
-_TOGETHER = 2**16  # vectors multiplied at once
+_TOGETHER = 256  # vectors multiplied at once: they stay in the cache
+# A number of half precision, its bits moved to their places in a single one, is
+# itself over this, as the two count exponents from 15 and from 127.
+_SHIFT, _OVER = 13, np.float32(2.0 ** (127 - 15))
+_KEPT = np.array(0x8FFFE000, np.uint32).view(np.int32)  # all but copied signs
 KINDS = ('exact', 'ivf_sq8', 'ivf_rabitq')
 
 
@@ -67,17 +71,39 @@ class ExactSearch:
   def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     best = [_Best(k) for _ in vectors]
     for ids, block in self._blocks():
-      for start in range(0, len(ids), _TOGETHER):
-        part = slice(start, start + _TOGETHER)
-        scores = vectors @ block[part].astype(np.float32, copy=False).T
-        for row, own in zip(best, scores, strict=True):
-          row.add(ids[part], own)
+      for row, scores in zip(best, dots(vectors, block), strict=True):
+        row.add(ids, scores)
     found = [row.found() for row in best]
     shape = len(vectors), max([len(ids) for ids, _ in found], default=0)
     return (
       np.array([ids for ids, _ in found], np.int64).reshape(shape),
       np.array([scores for _, scores in found], np.float32).reshape(shape),
     )
+
+
+def dots(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+  """float32 `[Q, N]`, dot products in single precision.
+
+  Numpy widens half precision ten times as slowly as it multiplies.
+
+  Args:
+    queries: float32 `[Q, E]`, below 2**15.
+    vectors: float32 or float16 `[N, E]`, finite; they may be mapped.
+  """
+  scores = np.empty((len(vectors), len(queries)), np.float32)
+  is_half = vectors.dtype == np.float16
+  others = (queries * _OVER if is_half else queries).T
+  wide = np.empty((_TOGETHER, vectors.shape[1]), np.int32)
+  for start in range(0, len(vectors), _TOGETHER):
+    part = vectors[start : start + _TOGETHER]
+    if is_half:
+      bits = wide[: len(part)]
+      np.copyto(bits, part.view(np.int16))
+      np.left_shift(bits, _SHIFT, out=bits)
+      np.bitwise_and(bits, _KEPT, out=bits)
+      part = bits.view(np.float32)
+    np.matmul(part, others, out=scores[start : start + len(part)])
+  return scores.T
 
 
 class _Best:
