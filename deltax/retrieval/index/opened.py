@@ -1,7 +1,9 @@
 """Reads an index: it costs what is asked for, however many videos there are."""
 
 import functools
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -89,6 +91,12 @@ class OpenIndex:
   def fingerprint(self) -> str:
     """Of the model that encoded the videos."""
     return self.manifest['fingerprint']
+
+  @property
+  def videos_digest(self) -> str:
+    """Another when videos were added or removed."""
+    held = [[r['name'], r['removed']] for r in self.manifest['segments']]
+    return hashlib.blake2b(json.dumps(held).encode()).hexdigest()
 
   @property
   def names(self) -> Sequence[str]:

@@ -152,10 +152,15 @@ def open_coarse(index: OpenIndex, rows: np.ndarray) -> CoarseSearch:
   kind = index.manifest['coarse_search']
   if kind == 'exact':
     return ExactSearch(lambda: _blocks(index, rows))
-  from deltax.retrieval.search.coarse_faiss import open_faiss
+  from deltax.retrieval.search.coarse_faiss import open_faiss, open_noted
 
-  path, ids = index.folder / f'{kind}.faiss', index.numbers(rows)['id']
-  return open_faiss(path, kind, ids, lambda of: _all_vectors(index, rows[of]))
+  path = index.folder / f'{kind}.faiss'
+
+  def make():
+    ids = index.numbers(rows)['id']
+    return open_faiss(path, kind, ids, lambda of: _all_vectors(index, rows[of]))
+
+  return open_noted(path, kind, f'{len(rows)} of {index.videos_digest}', make)
 
 
 def _blocks(index: OpenIndex, rows: np.ndarray) -> Iterator[Block]:
