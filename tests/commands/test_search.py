@@ -3,16 +3,18 @@
 import io
 import json
 import os
+import pathlib
 import shutil
 import sys
 
+import fsspec
 import numpy as np
 import odd_videos
 import pytest
 from made_films import RATE, fake_system, film
 from PIL import Image
 
-from deltax import commands
+from deltax import commands, compilation
 from deltax.commands.videos import search
 from deltax.data.video.files import write_video
 from deltax.errors import STOPPED
@@ -113,6 +115,32 @@ def test_search_prints_a_table(built, videos, capsys):
   scores = [float(line.split()[1]) for line in lines[1:5]]
   assert scores == sorted(scores, reverse=True)
   assert sum('(by the coarse score alone)' in line for line in lines) == 2
+
+
+def test_indexes_here_and_at_an_address_are_searched_as_one(
+  built, videos, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setenv('DELTAX_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setattr(compilation, 'set_up', lambda: None)
+  memory = fsspec.filesystem('memory')
+  for path in filter(pathlib.Path.is_file, built[0].rglob('*')):
+    place = f'/films/my.index/{path.relative_to(built[0])}'
+    memory.pipe_file(place, path.read_bytes())
+  try:
+    run('index', videos / 'query.mp4', '--out', tmp_path / 'here')
+    capsys.readouterr()
+    places = tmp_path / 'here', 'memory://films/my.index'
+    run('search', *places, videos / 'query.mp4', '--json', *ALL)
+    found = json.loads(capsys.readouterr().out)
+    assert found['videos'] == 5 and len(found['matches']) == 5
+    names = [match['name'] for match in found['matches'][:2]]
+    assert sorted(names) == ['query.mp4', 'trip/host.mp4']
+    memory.rm('/films/my.index/segments/000001/fine.bin')
+    shutil.rmtree(tmp_path / 'cache')
+    told = refused(capsys, 'search', *places, videos / 'query.mp4', *ALL)
+    assert 'memory://films/my.index/segments/000001/fine.bin is not' in told
+  finally:
+    memory.store.clear()
 
 
 def test_what_scores_too_low_is_not_given_and_nothing_found_is_an_error(
@@ -399,7 +427,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
   with pytest.raises(SystemExit) as left:
     run(*words)
   assert left.value.code == STOPPED
-  assert Index(tmp_path / 'i').names == ['a.mp4', 'b.mp4'][: len(seen) - 1]
+  assert [*Index(tmp_path / 'i').names] == ['a.mp4', 'b.mp4'][: len(seen) - 1]
   run(*words)
   assert len(Index(tmp_path / 'i')) == 4
 

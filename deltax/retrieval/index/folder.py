@@ -96,6 +96,11 @@ class Index(OpenIndex):
     )
     return cls(folder)
 
+  @property
+  def engine_folder(self) -> pathlib.Path:
+    """Where the file of an engine is kept."""
+    return self.folder
+
   def written(self, row: int) -> int:
     """When a video was put on the disk, or later; nanoseconds since 1970."""
     shard, _ = self._at(row)

@@ -1,5 +1,6 @@
 """What an index says of itself, replaced as a whole or not at all."""
 
+import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -99,7 +100,25 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST
   if not path.is_file():
     raise FileNotFoundError(f'{folder} is no index: it has no {MANIFEST}')
-  manifest = plain.read_json(path, {'version': COUNT})
+  manifest = plain.read_json(path)
+  check_manifest(manifest, folder, path)
+  return manifest
+
+
+def check_manifest(
+  manifest: Any, folder: str | os.PathLike, path: str | os.PathLike
+) -> None:
+  """Checks what a manifest says, and notes what an older library has not.
+
+  Args:
+    manifest: plain values.
+    folder: of the index, for messages.
+    path: of the manifest, for messages.
+
+  Raises:
+    ValueError: it is damaged, or of another version.
+  """
+  plain.check(manifest, {'version': COUNT}, path)
   if manifest['version'] != VERSION:
     raise ValueError(
       f'{folder} is an index of version {manifest["version"]}, this library '
@@ -126,7 +145,6 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
       plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
-  return manifest
 
 
 def stamp(folder: pathlib.Path) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from deltax.files import Path
+
 _MAPPED = 1 << 18  # bytes; fewer are read, as that is faster than to map them
 
 
@@ -61,25 +63,34 @@ class LocalParts:
 
   def read(self, name: str, first: int, last: int) -> np.ndarray:
     """See `Parts`."""
-    path, size = f'{self._folder}/{name}', last - first
-    handle = os.open(path, os.O_RDONLY)
-    try:
-      if size < _MAPPED:
-        part = np.frombuffer(os.pread(handle, size, first), np.uint8)
-      elif os.fstat(handle).st_size < last:
-        part = np.zeros(0, np.uint8)
-      else:
-        mapped = mmap.mmap(handle, last, access=mmap.ACCESS_READ)
-        part = np.frombuffer(mapped, np.uint8, size, first)
-    finally:
-      os.close(handle)
-    if len(part) < size:
-      raise ValueError(f'{path} is damaged: it ends before byte {last}')
-    return part
+    return read_part(f'{self._folder}/{name}', first, last)
 
   def written(self) -> int:
     """When the shard was put there; nanoseconds since 1970."""
     return os.stat(self._folder).st_mtime_ns
+
+
+def read_part(path: Path, first: int, last: int) -> np.ndarray:
+  """uint8 `[last - first]` of a file; mapped where that is faster.
+
+  Raises:
+    ValueError: the file is shorter.
+    OSError: it cannot be read.
+  """
+  size, handle = last - first, os.open(path, os.O_RDONLY)
+  try:
+    if size < _MAPPED:
+      part = np.frombuffer(os.pread(handle, size, first), np.uint8)
+    elif os.fstat(handle).st_size < last:
+      part = np.zeros(0, np.uint8)
+    else:
+      mapped = mmap.mmap(handle, last, access=mmap.ACCESS_READ)
+      part = np.frombuffer(mapped, np.uint8, size, first)
+  finally:
+    os.close(handle)
+  if len(part) < size:
+    raise ValueError(f'{path} is damaged: it ends before byte {last}')
+  return part
 
 
 @contextlib.contextmanager

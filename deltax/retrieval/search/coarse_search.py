@@ -1,11 +1,12 @@
 """The nearest coarse vectors: all of them compared, or by an engine."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, Self
 
 import numpy as np
 
+from deltax.retrieval.index.elsewhere.together import Together
 from deltax.retrieval.index.opened import OpenIndex
 
 Block = tuple[np.ndarray, np.ndarray]
@@ -73,12 +74,7 @@ class ExactSearch:
     for ids, block in self._blocks():
       for row, scores in zip(best, dots(vectors, block), strict=True):
         row.add(ids, scores)
-    found = [row.found() for row in best]
-    shape = len(vectors), max([len(ids) for ids, _ in found], default=0)
-    return (
-      np.array([ids for ids, _ in found], np.int64).reshape(shape),
-      np.array([scores for _, scores in found], np.float32).reshape(shape),
-    )
+    return _table(best)
 
 
 def dots(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -141,7 +137,17 @@ class _Best:
       self._least = self._scores[-1]
 
 
-def open_coarse(index: OpenIndex, rows: np.ndarray) -> CoarseSearch:
+def _table(best: Sequence[_Best]) -> tuple[np.ndarray, np.ndarray]:
+  """Ids and scores of all queries; -1 and -inf where one has fewer."""
+  found = [row.found() for row in best]
+  shape = len(found), max([len(ids) for ids, _ in found], default=0)
+  ids, scores = np.full(shape, -1), np.full(shape, -np.inf, np.float32)
+  for row, (own_ids, own) in enumerate(found):
+    ids[row, : len(own_ids)], scores[row, : len(own)] = own_ids, own
+  return ids, scores
+
+
+def open_coarse(index: OpenIndex | Together, rows: np.ndarray) -> CoarseSearch:
   """The search of some rows of an index, of the kind that it was made with.
 
   Of each video it has the vector of the whole and those of its clips. The exact
@@ -149,18 +155,43 @@ def open_coarse(index: OpenIndex, rows: np.ndarray) -> CoarseSearch:
   with the first. An engine's file is kept in the folder, and brought up to date
   there.
   """
+  if isinstance(index, Together):
+    return _Joined(index, rows)
   kind = index.manifest['coarse_search']
   if kind == 'exact':
     return ExactSearch(lambda: _blocks(index, rows))
   from deltax.retrieval.search.coarse_faiss import open_faiss, open_noted
 
-  path = index.folder / f'{kind}.faiss'
+  path = index.engine_folder / f'{kind}.faiss'
 
   def make():
     ids = index.numbers(rows)['id']
     return open_faiss(path, kind, ids, lambda of: _all_vectors(index, rows[of]))
 
   return open_noted(path, kind, f'{len(rows)} of {index.videos_digest}', make)
+
+
+class _Joined:
+  """The searches of several indexes as one; only asked, see `CoarseSearch`.
+
+  Args:
+    index: of them.
+    rows: int64, ascending: those that are searched.
+  """
+
+  def __init__(self, index: Together, rows: np.ndarray):
+    pairs = zip(index.indexes, index.split(rows), strict=True)
+    self._index = index
+    self._searches = [open_coarse(part, own) for part, own in pairs]
+
+  def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    best = [_Best(k) for _ in vectors]
+    for number, search in enumerate(self._searches):
+      ids, scores = search.query(vectors, k)
+      ids = self._index.named(number, ids)
+      for row, *own in zip(best, ids, scores, strict=True):
+        row.add(*own)
+    return _table(best)
 
 
 def _blocks(index: OpenIndex, rows: np.ndarray) -> Iterator[Block]:

@@ -7,65 +7,13 @@ import subprocess
 import sys
 import zlib
 
+import made_indexes
 import numpy as np
 import pytest
+from made_indexes import SIZE, assert_has, flip, make, video
 
 from deltax.retrieval.index import folder as index_module
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.shard import IndexedVideo
-
-SIZE = 8
-
-
-def video(name, frames=5, *, dtype='float32', **changes):
-  rng = np.random.default_rng([frames, *name.encode()])
-  if dtype == 'uint32':
-    fine = rng.integers(0, 2**32, (frames, 9, 2), dtype=np.uint32)
-  else:
-    fine = rng.standard_normal((frames, 9, SIZE), dtype=np.float32)
-  made = IndexedVideo(
-    name=name,
-    path=f'/videos/{name}.mp4',
-    coarse=rng.standard_normal(SIZE, dtype=np.float32),
-    fine=fine,
-    times=np.arange(frames) * 1.001,
-    selector=float(np.float32(rng.standard_normal())),
-    own=0.75,
-    duration=frames + 0.5,
-    pictures={0: name.encode(), frames - 1: b'last of ' + name.encode()},
-    clips=rng.standard_normal((frames // 3, SIZE), dtype=np.float32),
-  )
-  return made._replace(**changes)
-
-
-def make(folder, *batches):
-  index = Index.create(folder, fingerprint='aa', description={'name': 'fake'})
-  for batch in batches:
-    index.add(batch)
-  return index
-
-
-def assert_has(index, videos):
-  """The index holds exactly these, bit for bit."""
-  assert sorted(index.names) == sorted(v.name for v in videos)
-  coarse = index.coarse()
-  for expected in videos:
-    row = index.row(expected.name)
-    assert index.paths[row] == expected.path
-    np.testing.assert_array_equal(coarse[row], expected.coarse)
-    np.testing.assert_array_equal(index.coarse([row])[0], expected.coarse)
-    assert index.fine(row).dtype == expected.fine.dtype
-    np.testing.assert_array_equal(index.fine(row), expected.fine)
-    np.testing.assert_array_equal(index.times(row), expected.times)
-    assert index.pictures(row) == expected.pictures
-    clips = index.clips(row)
-    assert clips.dtype == np.float16 and clips.shape[1] == SIZE
-    given = [] if expected.clips is None else expected.clips
-    assert clips.tolist() == np.asarray(given, np.float16).tolist()
-    numbers = index.table[row]
-    assert numbers['frames'] == len(expected.fine)
-    for name in ('selector', 'own', 'duration', 'background'):
-      assert numbers[name] == getattr(expected, name), name
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'uint32'])
@@ -190,12 +138,6 @@ def test_two_writers_lose_nothing(tmp_path):
   assert_has(Index(one.folder), [video(name) for name in 'abc'])
 
 
-def flip(path, place):
-  data = bytearray(path.read_bytes())
-  data[place] ^= 1
-  path.write_bytes(data)
-
-
 def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
   folder = make(tmp_path / 'index', [video('a'), video('b')]).folder
   flip(folder / 'segments/000001/fine.bin', 5 * 9 * SIZE * 4 + 3)
@@ -290,7 +232,7 @@ def test_a_full_disk_is_told_and_the_index_stays_as_it_was(tmp_path, full_disk):
 KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[3:]
-import test_folder
+import made_indexes
 from deltax import files
 from deltax.retrieval.index import folder as index_module
 from deltax.retrieval.index.folder import Index
@@ -324,7 +266,7 @@ for step in range(1, 99):
     die_at(step)
     index = Index(folder)
     if action == 'add':
-      index.add([test_folder.video('new'), test_folder.video('newer')])
+      index.add([made_indexes.video('new'), made_indexes.video('newer')])
     else:
       index.remove(['a', 'b'])
     os._exit(0)
@@ -335,7 +277,7 @@ for step in range(1, 99):
   if 'new' in Index(folder):
     Index(folder).remove(['new', 'newer'])
   if 'a' not in Index(folder):
-    Index(folder).add([test_folder.video('a'), test_folder.video('b')])
+    Index(folder).add([made_indexes.video('a'), made_indexes.video('b')])
 """
 
 
@@ -348,7 +290,7 @@ def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
   run = subprocess.run(
     [
       *(sys.executable, '-W', 'ignore', '-c', KILLED),
-      *(str(folder), action, str(pathlib.Path(__file__).parent)),
+      *(str(folder), action, str(pathlib.Path(made_indexes.__file__).parent)),
     ],
     capture_output=True,
     text=True,
@@ -374,19 +316,19 @@ ADDING = """
 import sys
 import zlib
 sys.path[:0] = sys.argv[2:]
-import test_folder
+import made_indexes
 from deltax.retrieval.index.folder import Index
 
 index = Index(sys.argv[1])
 for n in range(10**6):
-  index.add([test_folder.video(f'v{n}')])
+  index.add([made_indexes.video(f'v{n}')])
   print(n, flush=True)
 """
 
 
 def test_kill_minus_nine_loses_nothing_that_was_added(tmp_path):
   folder = make(tmp_path / 'index').folder
-  tests = str(pathlib.Path(__file__).parent)
+  tests = str(pathlib.Path(made_indexes.__file__).parent)
   with subprocess.Popen(
     [sys.executable, '-c', ADDING, str(folder), tests],
     stdout=subprocess.PIPE,
