@@ -94,8 +94,13 @@ class OpenIndex:
 
   @property
   def videos_digest(self) -> str:
-    """Another when videos were added or removed."""
-    held = [[r['name'], r['removed']] for r in self.manifest['segments']]
+    """Another of any other videos, whatever their segments are called."""
+    records = self.manifest['segments']
+    files = [record['files'] for record in records]
+    held = [
+      [record['name'], record['removed'], own['videos.npy'], own['coarse.npy']]
+      for record, own in zip(records, files, strict=True)
+    ]
     return hashlib.blake2b(json.dumps(held).encode()).hexdigest()
 
   @property

@@ -95,6 +95,15 @@ def test_rows_are_right_whatever_was_removed_and_moved(tmp_path):
     index.names[len(known)]
 
 
+def test_a_digest_tells_videos_apart_whose_segments_have_one_name(tmp_path):
+  one = make(tmp_path / 'one', [video('a'), video('b')])
+  other = make(tmp_path / 'other', [video('a'), video('c')])
+  digests = {one.videos_digest, other.videos_digest}
+  one.remove(['a'])
+  digests.add(one.videos_digest)
+  assert len(digests) == 3 and Index(one.folder).videos_digest in digests
+
+
 def test_what_another_has_open_is_deleted_when_it_is_closed(tmp_path):
   videos = [video(name) for name in 'abcd']
   writer = make(tmp_path / 'index', videos)
