@@ -53,7 +53,8 @@ class Shard:
     self._files = CheckedFiles(parts, record['files'])
     self._sound: tuple[set[int], set[int]] = set(), set()  # vectors, codes
     # Before any memory is made for so many.
-    if record['files']['videos.npy']['bytes'] < len(self) * ROW.itemsize:
+    stored = record['files']['videos.npy']['bytes']
+    if not 0 < len(self) <= stored // ROW.itemsize:
       raise self._of_others()
 
   def __len__(self) -> int:
