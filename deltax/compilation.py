@@ -63,6 +63,16 @@ def set_up() -> None:
       jax.config.update(name, value)
 
 
+def cache_folder() -> pathlib.Path:
+  """The library's folder of what is kept, but not needed: see `set_up`.
+
+  Raises:
+    FileNotFoundError: the user has no home.
+  """
+  named = os.environ.get(VARIABLE)
+  return _users() if named is None or named in OFF else pathlib.Path(named)
+
+
 def keep_memory() -> bool:
   """Keeps what the process frees, for what it computes next.
 

@@ -18,6 +18,7 @@ import numpy as np
 DEEPEST = 100  # that lists and dicts of a file may be nested
 _LARGEST = 1 << 48  # that a count or size may be
 _PACKED = 4  # times as long as its file may be what a packed file holds
+_HEADER = 1 << 17  # bytes; no header of an array is longer
 _SHOWN = 40  # letters of a value that a message shows
 
 
@@ -153,7 +154,7 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
           # Without a number it would make room for up to two gigabytes.
           content = file.read(entry.file_size)
         name = entry.filename.removesuffix('.npy')
-        arrays[name] = _array(content, f'its array {name!r:.80}')
+        arrays[name] = array_of(content, f'its array {name!r:.80}')
   # Archives are refused in many ways; an absent file is none of them.
   except FileNotFoundError:
     raise
@@ -195,8 +196,17 @@ def written(name: Any) -> str:
   return text if text.isprintable() else repr(text)
 
 
-def _array(content: bytes, what: str) -> np.ndarray:
-  file = io.BytesIO(content)
+def array_of(content: bytes | np.ndarray, what: str) -> np.ndarray:
+  """The array of the bytes of an .npy file; they are not copied.
+
+  Args:
+    content: the bytes, or uint8 `[N]`.
+    what: what a message begins with.
+
+  Raises:
+    ValueError: they are none, or cut short.
+  """
+  file = io.BytesIO(content[:_HEADER])
   shape, order, dtype = _header(file)
   values = memoryview(content)[file.tell() :]
   _check_size(shape, dtype, len(values), what)

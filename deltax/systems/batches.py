@@ -7,6 +7,7 @@ from typing import Self
 from deltax.data.video.find import shortest_name
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.shard import IndexedVideo
+from deltax.systems.known import Names
 
 COMMIT = 8  # videos that are put on the disk together
 
@@ -77,7 +78,9 @@ def _not_there(
   index: Index, batch: Sequence[IndexedVideo], replaced: Sequence[str]
 ) -> list[IndexedVideo]:
   """Those of a batch that nobody has added meanwhile, by free names."""
-  taken, new = set(index.names) - set(replaced), []
+  taken, new = Names(index), []
+  for name in replaced:
+    taken.discard(name)
   for video in batch:
     if index.holds(video.file.content):
       continue

@@ -12,6 +12,7 @@ from deltax.data.video.find import find
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
 from deltax.retrieval.index.marks import note_same
+from deltax.retrieval.index.opened import OpenIndex
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import KINDS
 from deltax.retrieval.search.fine_search import FineSearch
@@ -173,10 +174,17 @@ def open_index(
     ValueError: the model is not the one that the index was built with.
   """
   index = Index(folder)
+  return index, open_model_of(index, model)
+
+
+def open_model_of(
+  index: OpenIndex, model: System | str | os.PathLike | None = None
+) -> System:
+  """The model that an index was built with; see `open_index`."""
   # Indexes that name no model are of the time before one was shipped.
   system, _ = _open_model(model or index.manifest['model'] or 'untrained')
   check_model(index, system)
-  return index, system
+  return system
 
 
 def add_videos(

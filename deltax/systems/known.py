@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from deltax.data.video.find import plain_name, shortest_name
@@ -76,10 +76,11 @@ def sort_files(
     index: None for a new one, which has nothing.
     videos: files by the names that they would get.
   """
-  known = _Known(index)
   failed, there, others = {}, 0, {}
+  places = {name: str(path.resolve()) for name, path in videos.items()}
+  known = _Known(index, list(places.values()))
   for name, path in videos.items():
-    real = str(path.resolve())
+    real = places[name]
     try:
       if known.is_as_it_was(real):
         there += 1
@@ -87,6 +88,7 @@ def sort_files(
       others[name] = real, identify(real)
     except OSError as error:
       failed[name] = f'{path}: {error.strerror or error}'
+  known.look_for(file for _, file in others.values())
   # All that have only moved come first: what was at their path may be new.
   rest = {}
   for name, (real, file) in others.items():
@@ -103,31 +105,61 @@ def sort_files(
       gone += [replaces] * bool(replaces)
       continue
     if not replaces:
-      name = shortest_name(pathlib.Path(real), name, known.names | new.keys())
+      name = shortest_name(pathlib.Path(real), name, known.names)
     name = known.name_now(replaces) or name
+    known.names.add(name)
     new[name] = NewFile(real, file, replaces)
     of_content[file.content] = name
   return Sorted(new, there, same, known.moved, gone, failed)
 
 
+class Names:
+  """Names of all videos, as they will be; none but the new ones is a copy.
+
+  Args:
+    index: None for a new one, which has none.
+  """
+
+  def __init__(self, index: Index | None):
+    self._index, self._new, self._gone = index, set(), set()
+
+  def __contains__(self, name: str) -> bool:
+    if name in self._new or name in self._gone:
+      return name in self._new
+    return self._index is not None and name in self._index
+
+  def add(self, name: str) -> None:
+    self._new.add(name)
+
+  def discard(self, name: str) -> None:
+    self._new.discard(name)
+    self._gone.add(name)
+
+
 class _Known:
   """The files of an index, and where they are found to be.
+
+  Args:
+    index: None for a new one, which has nothing.
+    paths: of files that are asked for.
 
   Attributes:
     moved: see `Sorted`.
     names: of all videos, as they will be.
   """
 
-  def __init__(self, index: Index | None):
+  def __init__(self, index: Index | None, paths: Sequence[str]):
     self._index, self.moved = index, {}
-    self.names = set(index.names) if index else set()
-    self._row_at = {
-      p: row for row, p in enumerate(index.paths if index else [])
-    }
-    self._row_at.pop('', None)  # made of features
-    files = enumerate(index.files if index else [])
-    self._row_of = {file.content: row for row, file in files if file}
+    self.names = Names(index)
+    self._row_at = index.find('path', paths) if index else {}
+    self._row_of: dict[str, int] = {}
     self._followed: set[int] = set()
+
+  def look_for(self, files: Iterable[Identity]) -> None:
+    """Finds the videos of some files, all at once."""
+    if self._index is not None:
+      contents = [file.content for file in files]
+      self._row_of = self._index.find('content', contents)
 
   def is_as_it_was(self, real: str) -> bool:
     """Whether a video was made of the file at that path, as it is."""
@@ -240,7 +272,11 @@ def refresh(index: Index, *, force: bool = False) -> Refreshed:
       (dead if there else unreachable).append(name)
   if dead:
     index.remove(dead)
-  changed = [name for name in index.names if index.state(name) == 'changed']
+  changed = [
+    name
+    for row, name in enumerate(index.names)
+    if index.state_at(row) == 'changed'
+  ]
   return Refreshed(
     {
       old: new

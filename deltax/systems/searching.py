@@ -1,13 +1,16 @@
 """Searches an index for video files."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from deltax.retrieval.index.elsewhere.remote import RemoteIndex, is_address
+from deltax.retrieval.index.elsewhere.together import Together
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import SearchResult
 from deltax.retrieval.search.searcher import Searcher
 from deltax.retrieval.system import System
-from deltax.systems.indexing import open_index
+from deltax.systems.indexing import open_model_of
 from deltax.systems.reading import ReadVideo, read_query
 
 
@@ -17,7 +20,7 @@ class FileSearcher:
   What the first search compiles serves the others.
 
   Args:
-    index: of videos.
+    index: of videos, or several as one.
     system: the model that it was built with.
 
   Attributes:
@@ -59,15 +62,27 @@ class FileSearcher:
 
 
 def open_searcher(
-  folder: str | os.PathLike, model: System | str | os.PathLike | None = None
+  folder: str | os.PathLike | Sequence[str | os.PathLike],
+  model: System | str | os.PathLike | None = None,
 ) -> FileSearcher:
-  """Opens an index to search it for files.
+  """Opens an index, or several as one, to search it for files.
 
   Args:
-    folder: of the index.
+    folder: of the index, or its address, such as `s3://films/my.index`; or a
+      list of such, of indexes that were built with one model.
     model: as for `open_index`.
 
   Raises:
     FileNotFoundError, ValueError: see `open_index`.
+    OSError: an index cannot be reached.
+    ImportError: an address needs a package that is not installed.
   """
-  return FileSearcher(*open_index(folder, model))
+  places = [folder] if isinstance(folder, str | os.PathLike) else [*folder]
+  if not places:
+    raise ValueError('no index to search: expected at least one')
+  indexes = [
+    RemoteIndex(place) if is_address(place) else Index(place)
+    for place in places
+  ]
+  index = indexes[0] if len(indexes) == 1 else Together(indexes)
+  return FileSearcher(index, open_model_of(index, model))

@@ -3,16 +3,18 @@
 import io
 import json
 import os
+import pathlib
 import shutil
 import sys
 
+import fsspec
 import numpy as np
 import odd_videos
 import pytest
 from made_films import RATE, fake_system, film
 from PIL import Image
 
-from deltax import commands
+from deltax import commands, compilation
 from deltax.commands.videos import search
 from deltax.data.video.files import write_video
 from deltax.errors import STOPPED
@@ -115,6 +117,32 @@ def test_search_prints_a_table(built, videos, capsys):
   assert sum('(by the coarse score alone)' in line for line in lines) == 2
 
 
+def test_indexes_here_and_at_an_address_are_searched_as_one(
+  built, videos, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setenv('DELTAX_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setattr(compilation, 'set_up', lambda: None)
+  memory = fsspec.filesystem('memory')
+  for path in filter(pathlib.Path.is_file, built[0].rglob('*')):
+    place = f'/films/my.index/{path.relative_to(built[0])}'
+    memory.pipe_file(place, path.read_bytes())
+  try:
+    run('index', videos / 'query.mp4', '--out', tmp_path / 'here')
+    capsys.readouterr()
+    places = tmp_path / 'here', 'memory://films/my.index'
+    run('search', *places, videos / 'query.mp4', '--json', *ALL)
+    found = json.loads(capsys.readouterr().out)
+    assert found['videos'] == 5 and len(found['matches']) == 5
+    names = [match['name'] for match in found['matches'][:2]]
+    assert sorted(names) == ['query.mp4', 'trip/host.mp4']
+    memory.rm('/films/my.index/segments/000001/fine.bin')
+    shutil.rmtree(tmp_path / 'cache')
+    told = refused(capsys, 'search', *places, videos / 'query.mp4', *ALL)
+    assert 'memory://films/my.index/segments/000001/fine.bin is not' in told
+  finally:
+    memory.store.clear()
+
+
 def test_what_scores_too_low_is_not_given_and_nothing_found_is_an_error(
   built, videos, capsys
 ):
@@ -169,18 +197,46 @@ def test_add_remove_and_info_follow_each_other(videos, tmp_path, capsys):
   files = [path for path in (folder / 'segments').rglob('*') if path.is_file()]
   assert sum(about['bytes'].values()) == sum(p.stat().st_size for p in files)
   assert about['bytes']['fine'] == (3 * 12 + 24) * 9 * 48 * 4
-  assert about['bytes']['selector'] == 4 * 4
+  need = about['projected']['1000000']
+  assert need['disk'] == pytest.approx(sum(about['bytes'].values()) * 10**6 / 4)
+  assert need['machines'] == 1
   run('remove', folder, 'b.mp4')
   assert '1 removed, 3 left' in capsys.readouterr().out
   run('info', folder, '--names')
   told = capsys.readouterr().out
   assert told.endswith('a.mp4\nc.mp4\nhost.mp4\n') and '2 videos' in told
-  assert 'b.mp4' not in told and 'GB for a million' in told
+  assert 'b.mp4' not in told and 'a billion videos' in told
   run('search', folder, videos / 'db/b.mp4', '--normalise', '--least', -1)
   told = capsys.readouterr().out
   assert 'host.mp4' not in told and 'b.mp4' not in told
   run('remove', folder, '--compact')
   assert '0 removed, 3 left' in capsys.readouterr().out
+
+
+def test_info_counts_the_machines_that_memory_or_disks_need(built, capsys):
+  def machines(*options):
+    run('info', built[0], '--json', *options)
+    return json.loads(capsys.readouterr().out)['projected']['1000000000']
+
+  need = machines('--disk-gb', 10**9)
+  assert need['machines'] == -(-need['memory'] // 64e9) > 1
+  need = machines('--disk-gb', 10, '--memory-gb', 10**9)
+  assert need['machines'] == -(-need['disk'] // 10e9) > 1
+  run('info', built[0], '--check')
+  told = capsys.readouterr().out
+  assert 'all are right' in told and 'it grows with' in told
+  assert 'of 64 GB of memory and 4000 GB of disk' in told
+
+
+def test_info_checks_every_byte_when_asked(built, tmp_path, capsys):
+  folder = tmp_path / 'i'
+  shutil.copytree(built[0], folder)
+  path = folder / 'segments/000001/fine.bin'
+  data = bytearray(path.read_bytes())
+  data[-1] ^= 1
+  path.write_bytes(data)
+  run('info', folder)
+  assert 'fine.bin' in refused(capsys, 'info', folder, '--check')
 
 
 def test_an_empty_index_tells_its_size(videos, tmp_path, capsys):
@@ -349,6 +405,7 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(
     (('remove', built[0]), 'nothing to do'),
     (('add', built[0], tmp_path / 'no'), 'no such file or folder'),
     (('info', tmp_path / 'no'), 'is no index'),
+    (('info', built[0], '--disk-gb', 0), '--disk-gb is more than 0, got 0'),
   ):
     assert expected in refused(capsys, *words)
   assert len(Index(built[0])) == 4
@@ -370,7 +427,7 @@ def test_what_is_done_stays_when_adding_is_interrupted(
   with pytest.raises(SystemExit) as left:
     run(*words)
   assert left.value.code == STOPPED
-  assert Index(tmp_path / 'i').names == ['a.mp4', 'b.mp4'][: len(seen) - 1]
+  assert [*Index(tmp_path / 'i').names] == ['a.mp4', 'b.mp4'][: len(seen) - 1]
   run(*words)
   assert len(Index(tmp_path / 'i')) == 4
 

@@ -8,6 +8,7 @@ from deltax.data.video.find import describe_skipped
 from deltax.data.video.stream import flaws
 from deltax.report.retrieval.search_contents import ShownSegment
 from deltax.report.retrieval.search_page import clock
+from deltax.retrieval.index.elsewhere.remote import is_address
 from deltax.retrieval.search.results import Where
 from deltax.systems import Added
 from deltax.systems.folder import NAMES
@@ -41,6 +42,11 @@ def add_told(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--html', type=pathlib.Path, help='write a page with pictures'
   )
+
+
+def place(text: str) -> str | pathlib.Path:
+  """An address as it is, anything else as a path."""
+  return text if is_address(text) else pathlib.Path(text)
 
 
 def places(parts: Sequence[Where | ShownSegment]) -> str:

@@ -1,6 +1,10 @@
 """Finds the videos of an index that a query is in, and where.
 
     deltax search my.index query.mp4 -k 20 --budget 100 --html found.html
+    deltax search my.index s3://films/other.index query.mp4
+
+Several indexes of one model are searched as if they were one; those at an
+address are read by fsspec, and what was fetched is kept in the cache.
 
 A coarse score orders all videos; of the best, as many pairs as the budget has
 are compared frame by frame, which also tells the matching parts. All scores are
@@ -31,6 +35,7 @@ from deltax.report.retrieval.search_contents import (
   same_moment,
 )
 from deltax.report.retrieval.search_page import write_search_page
+from deltax.retrieval.index.elsewhere.remote import is_address
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.results import Match, SearchResult
 from deltax.retrieval.search.searcher import Budget
@@ -41,7 +46,12 @@ LEAST = 0.5
 
 def configure(parser: argparse.ArgumentParser) -> None:
   """Adds the arguments."""
-  parser.add_argument('index', type=pathlib.Path, help='folder of the index')
+  parser.add_argument(
+    'index',
+    type=options.place,
+    nargs='+',
+    help='folder of the index, or its address; several are searched as one',
+  )
   parser.add_argument('query', type=pathlib.Path, help='a video file')
   parser.add_argument(
     '-k', type=int, default=20, help='results; default: %(default)s'
@@ -93,9 +103,8 @@ def run(arguments: argparse.Namespace) -> None:
   _check_options(arguments)
   if arguments.html:
     model = options.folder_of(arguments.model)
-    folders.check_apart(
-      *(arguments.html, arguments.index, arguments.query, model)
-    )
+    read = [place for place in arguments.index if not is_address(place)]
+    folders.check_apart(arguments.html, *read, arguments.query, model)
     folders.check_file(arguments.html)
   searcher = systems.open_searcher(arguments.index, arguments.model)
   index, system = searcher.index, searcher.system

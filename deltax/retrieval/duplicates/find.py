@@ -132,15 +132,9 @@ def _candidates(index: Index, rows, budget: int) -> list[tuple[int, int]]:
   """Pairs of rows, the most similar first."""
   if not len(rows):
     return []
-  vectors, owners = [], []
-  for number, (row, whole) in enumerate(
-    zip(rows, index.coarse(rows), strict=True)
-  ):
-    vectors += [whole[None], index.clips(row)]
-    owners += [number] * sum(map(len, vectors[-2:]))
-  pairs = nearest_pairs(
-    np.concatenate(vectors), np.array(owners), each=NEAREST, most=budget
-  )
+  counts, vectors = index.vectors(rows)
+  owners = np.repeat(np.arange(len(rows)), counts)
+  pairs = nearest_pairs(vectors, owners, each=NEAREST, most=budget)
   return [(int(rows[a]), int(rows[b])) for a, b in pairs]
 
 

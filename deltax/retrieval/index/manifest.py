@@ -1,5 +1,6 @@
 """What an index says of itself, replaced as a whole or not at all."""
 
+import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -17,8 +18,13 @@ FILES = (
 # Not in shards that an older library wrote.
 KNOWN = 'files.json'
 CLIPS = ('clips.npy', 'clip_counts.npy')
+PLACES, LOOKUP = 'places.npy', 'lookup.npy'
 CODES = ('float32', 'uint32')
 
+_ANY_ID = (1 << 48) - 1
+_COUNT_OR_NONE = plain.Form(
+  'a whole number or null', lambda value: value is None or plain.is_count(value)
+)
 _NAME = plain.Form(
   'the number of a segment, of six digits or more',
   lambda name: isinstance(name, str) and re.fullmatch(r'[0-9]{6,18}', name),
@@ -94,7 +100,25 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / MANIFEST
   if not path.is_file():
     raise FileNotFoundError(f'{folder} is no index: it has no {MANIFEST}')
-  manifest = plain.read_json(path, {'version': COUNT})
+  manifest = plain.read_json(path)
+  check_manifest(manifest, folder, path)
+  return manifest
+
+
+def check_manifest(
+  manifest: Any, folder: str | os.PathLike, path: str | os.PathLike
+) -> None:
+  """Checks what a manifest says, and notes what an older library has not.
+
+  Args:
+    manifest: plain values.
+    folder: of the index, for messages.
+    path: of the manifest, for messages.
+
+  Raises:
+    ValueError: it is damaged, or of another version.
+  """
+  plain.check(manifest, {'version': COUNT}, path)
   if manifest['version'] != VERSION:
     raise ValueError(
       f'{folder} is an index of version {manifest["version"]}, this library '
@@ -110,11 +134,17 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         'codes of another shape than the index'
       )
     names.add(segment['name'])
-    for name in segment['files'].keys() & {KNOWN, *CLIPS}:
+    if len(segment['removed']) > segment['videos']:
+      raise ValueError(f'{path} is damaged: more is removed than there was')
+    # An older library has not noted these.
+    plain.check(segment.setdefault('background', None), _COUNT_OR_NONE, path)
+    plain.check(segment.setdefault('ids', [0, _ANY_ID]), (COUNT, COUNT), path)
+    if len({*CLIPS} & segment['files'].keys()) == 1:
+      raise ValueError(f'{path} is damaged: clips lack their counts')
+    for name in segment['files'].keys() & {KNOWN, *CLIPS, PLACES, LOOKUP}:
       plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
-  return manifest
 
 
 def stamp(folder: pathlib.Path) -> tuple[int, ...]:

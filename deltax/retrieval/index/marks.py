@@ -39,13 +39,9 @@ def same_files(index: Index) -> dict[str, str]:
   Raises:
     ValueError: the file of marks is damaged.
   """
-  named = {
-    file.content: name
-    for file, name in zip(index.files, index.names, strict=True)
-    if file
-  }
   same = _read(index.folder)['same']
-  return {path: named[of] for path, of in same.items() if of in named}
+  rows = index.find('content', list(same.values()))
+  return {p: index.names[rows[of]] for p, of in same.items() if of in rows}
 
 
 def note_same(folder: pathlib.Path, contents: Mapping[str, str]) -> None:

@@ -11,11 +11,14 @@ A folder of plain files, each the videos one after the other:
     times.bin     float64, seconds of all frames
     pictures.bin  JPEG files
     files.json    what each file was, see `identity.py`; older shards lack it
+    places.npy    `PLACE` of each video, and one more where the last one ends
+    lookup.npy    rows by name, path and content, see `lookup.py`; older shards
+                  lack both: all texts are read there to find one
+
+`open_shard.py` reads it.
 """
 
-import functools
 import json
-import math
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
@@ -23,11 +26,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deltax import plain
 from deltax.files import sync
-from deltax.identity import Identity, as_stored, read_stored
-from deltax.plain import COUNT, TEXT
-from deltax.retrieval.index.manifest import CLIPS, FILES, KNOWN
+from deltax.identity import Identity, as_stored
+from deltax.retrieval.index.lookup import make_lookup
+from deltax.retrieval.index.manifest import CLIPS, KNOWN, LOOKUP, PLACES
 
 ROW = np.dtype(
   [
@@ -40,9 +42,19 @@ ROW = np.dtype(
     ('background', '?'),
   ]
 )
-_ITEM = 4  # bytes of a number of the codes
-_NAMES = [(TEXT, TEXT, [(COUNT, COUNT)])]
-CHECKED = ('videos.npy', 'names.json', 'times.bin')  # when opened
+PLACE = np.dtype(
+  [
+    ('name', 'i8'),  # byte of names.json where its entry begins
+    ('file', 'i8'),  # of files.json
+    ('picture', 'i8'),  # of pictures.bin, where its first begins
+    ('checksum', 'u4'),  # see `video_checksum`
+  ]
+)
+ITEM = 4  # bytes of a number of the codes
+_CHECKED = (
+  *('videos.npy', 'names.json', 'times.bin', KNOWN, CLIPS[1]),
+  *(PLACES, LOOKUP),
+)
 
 
 class IndexedVideo(NamedTuple):
@@ -82,7 +94,7 @@ class IndexedVideo(NamedTuple):
 def write_shard(
   folder: pathlib.Path, videos: Iterable[IndexedVideo]
 ) -> dict[str, Any]:
-  """Fills a folder; the videos pass through memory one by one.
+  """Fills a folder; codes and pictures pass through memory one by one.
 
   Args:
     folder: an empty one.
@@ -95,6 +107,7 @@ def write_shard(
     ValueError: a video has other shapes than the first.
   """
   rows, names, known, coarse, clips, shape = [], [], [], [], [], None
+  checksums, ends = [], [0]
   with (
     open(folder / 'fine.bin', 'wb') as fine_file,
     open(folder / 'times.bin', 'wb') as times_file,
@@ -104,39 +117,86 @@ def write_shard(
       shape = shape or describe(video)
       check(video, shape)
       codes = np.ascontiguousarray(video.fine)
+      times = np.asarray(video.times, np.float64)
       fine_file.write(codes.data)
-      times_file.write(np.asarray(video.times, np.float64).tobytes())
+      times_file.write(times.tobytes())
       pictures_file.writelines(video.pictures.values())
       sizes = [[int(t), len(jpeg)] for t, jpeg in video.pictures.items()]
       rows.append(_row(video, codes))
       names.append([video.name, video.path, sizes])
-      known.append(as_stored(video.file))
+      known.append(video.file)
       coarse.append(np.asarray(video.coarse, np.float32))
       clips.append(_clips(video))
-  np.save(folder / 'videos.npy', np.array(rows, ROW))
-  vectors = np.stack(coarse)
-  np.save(folder / 'coarse.npy', vectors)
-  of_clips = np.concatenate(clips)
-  np.save(folder / 'clips.npy', of_clips)
-  np.save(folder / 'clip_counts.npy', np.array([len(x) for x in clips], 'i4'))
-  (folder / 'names.json').write_text(json.dumps(names), encoding='utf-8')
-  (folder / KNOWN).write_text(json.dumps(known), encoding='utf-8')
+      checksums.append(video_checksum(coarse[-1], clips[-1], times))
+      ends.append(pictures_file.tell())
+  table, vectors, of_clips = (
+    np.array(rows, ROW),
+    np.stack(coarse),
+    np.concatenate(clips),
+  )
+  places = np.zeros(len(rows) + 1, PLACE)
+  places['picture'], places['checksum'][:-1] = ends, checksums
+  places['name'] = _write_list(folder / 'names.json', names)
+  places['file'] = _write_list(folder / KNOWN, map(as_stored, known))
+  contents = [file.content if file else '' for file in known]
+  texts = [name for name, *_ in names], [path for _, path, _ in names], contents
+  for name, array in {
+    'videos.npy': table,
+    'coarse.npy': vectors,
+    CLIPS[0]: of_clips,
+    CLIPS[1]: np.array([len(own) for own in clips], np.int32),
+    PLACES: places,
+    LOOKUP: make_lookup(texts),
+  }.items():
+    np.save(folder / name, array)
+  sums = {'coarse.npy': vectors, CLIPS[0]: of_clips}
+  return {
+    'name': folder.name,
+    'videos': len(rows),
+    'background': int(table['background'].sum()),
+    'ids': [int(table['id'].min()), int(table['id'].max())],
+    'shape': shape,
+    'files': _sealed(folder, {n: zlib.crc32(x) for n, x in sums.items()}),
+    'removed': [],
+  }
+
+
+def _write_list(path: pathlib.Path, values: Iterable[Any]) -> list[int]:
+  """Bytes of a list in JSON where its entries begin, and where one more would.
+
+  The text is that of `json.dumps`, which is ASCII.
+  """
+  entries, places = [json.dumps(value) for value in values], [1]
+  for entry in entries:
+    places.append(places[-1] + len(entry) + len(', '))
+  path.write_text(f'[{", ".join(entries)}]', encoding='utf-8')
+  return places
+
+
+def _sealed(
+  folder: pathlib.Path, checksums: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+  """Sizes and checksums of the files of a folder, which are on the disk."""
   files = {}
   for path in sorted(folder.iterdir()):
     sync(path)
     files[path.name] = {'bytes': path.stat().st_size}
-    if path.name in (*CHECKED, KNOWN, 'clip_counts.npy'):
+    if path.name in _CHECKED:
       files[path.name]['checksum'] = zlib.crc32(path.read_bytes())
+    elif path.name in checksums:
+      files[path.name]['checksum'] = checksums[path.name]
   sync(folder)
-  files['coarse.npy']['checksum'] = zlib.crc32(vectors.data)
-  files['clips.npy']['checksum'] = zlib.crc32(of_clips.data)
-  return {
-    'name': folder.name,
-    'videos': len(rows),
-    'shape': shape,
-    'files': files,
-    'removed': [],
-  }
+  return files
+
+
+def video_checksum(
+  whole: np.ndarray, clips: np.ndarray, times: np.ndarray
+) -> int:
+  """CRC-32 of what is small of a video: its vectors and times, as stored."""
+  checksum = 0
+  for values in (whole, clips, times):
+    checksum = zlib.crc32(np.ascontiguousarray(values), checksum)
+  return checksum
 
 
 def describe(video: IndexedVideo) -> dict[str, Any]:
@@ -191,186 +251,3 @@ def _row(video: IndexedVideo, codes: np.ndarray) -> tuple:
     video.duration,
     video.background,
   )
-
-
-class Shard:
-  """Reads a shard; codes are mapped from the disk, not loaded.
-
-  Attributes:
-    table: `[N]`, dtype `ROW`.
-    names: N names; `paths`: where their files were.
-    coarse: float32 `[N, E]`, mapped.
-
-  Raises:
-    FileNotFoundError: the folder is gone.
-    ValueError: a file is cut or has been changed.
-  """
-
-  def __init__(self, folder: pathlib.Path, record: Mapping[str, Any]):
-    self.folder = folder
-    for name in FILES:
-      _check_size(folder / name, record['files'][name])
-    for name in CHECKED:
-      _check_content(folder / name, record['files'][name])
-    self.table = plain.read_array(folder / 'videos.npy')
-    listed = plain.read_json(folder / 'names.json', _NAMES)
-    self.coarse = plain.read_array(folder / 'coarse.npy', mapped=True)
-    _check_fit(folder, record, self.table, listed, self.coarse)
-    self.names = [name for name, _, _ in listed]
-    self.paths = [path for _, path, _ in listed]
-    self._known = _read_known(folder, record)
-    self._checksums = {
-      name: record['files'][name]['checksum']
-      for name in ('coarse.npy', CLIPS[0])
-      if name in record['files']
-    }
-    frames, shape = self.table['frames'], record['shape']
-    self._offsets = np.concatenate([[0], np.cumsum(frames, dtype=np.int64)])
-    total = int(self._offsets[-1])
-    self._fine = np.memmap(
-      folder / 'fine.bin', shape['dtype'], 'r', shape=(total, *shape['fine'])
-    )
-    self._times = np.memmap(folder / 'times.bin', np.float64, 'r')
-    self._pictures = [sizes for _, _, sizes in listed]
-    sizes = [sum(size for _, size in sizes) for sizes in self._pictures]
-    self._picture_offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-    self._picture_bytes = np.zeros(0, np.uint8)
-    if self._picture_offsets[-1]:  # an empty file cannot be mapped
-      self._picture_bytes = np.memmap(folder / 'pictures.bin', np.uint8, 'r')
-    self._sound = np.zeros(len(self.table), bool)
-    self._clips, counts = _open_clips(folder, record)
-    self._clip_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(int)
-
-  @functools.cached_property
-  def files(self) -> list[Identity | None]:
-    """What the files were; unpacked when asked, as a search does without."""
-    if self._known is None:
-      return [None] * len(self.table)
-    path = self.folder / KNOWN
-    known = plain.check(plain.loads(self._known), [plain.ANY], path)
-    if len(known) != len(self.table):
-      raise ValueError(f'{path} is damaged: it has not {len(self.table)} files')
-    return [read_stored(value, path) for value in known]
-
-  def vectors(self) -> np.ndarray:
-    """`coarse` after the checksums of all coarse vectors were compared."""
-    for name, checksum in self._checksums.items():
-      held = self.coarse if name == 'coarse.npy' else self._clips
-      if zlib.crc32(held.data) != checksum:
-        raise ValueError(
-          f'{self.folder / name} is damaged: its checksum is another'
-        )
-    return self.coarse
-
-  def fine(self, row: int) -> np.ndarray:
-    """Codes of one video, checked the first time they are read."""
-    codes = self._fine[self._offsets[row] : self._offsets[row + 1]]
-    if not self._sound[row]:
-      if zlib.crc32(codes.data) != self.table['checksum'][row]:
-        raise ValueError(
-          f'{self.folder / "fine.bin"}: the codes of {self.names[row]} are '
-          'damaged; remove the video and add it again'
-        )
-      self._sound[row] = True
-    return codes
-
-  def clips(self, row: int) -> np.ndarray:
-    """float16 `[M, E]`, coarse vectors of a video's clips; M may be 0."""
-    first, last = self._clip_offsets[row : row + 2]
-    return self._clips[first:last]
-
-  def times(self, row: int) -> np.ndarray:
-    """float64 `[T]`, seconds of each frame."""
-    return np.array(self._times[self._offsets[row] : self._offsets[row + 1]])
-
-  def pictures(self, row: int) -> dict[int, bytes]:
-    """JPEG files by the number of their frame."""
-    pictures, place = {}, self._picture_offsets[row]
-    for frame, size in self._pictures[row]:
-      pictures[frame] = self._picture_bytes[place : place + size].tobytes()
-      place += size
-    return pictures
-
-  def video(self, row: int) -> IndexedVideo:
-    """All that is kept of one video."""
-    numbers = self.table[row]
-    return IndexedVideo(
-      self.names[row],
-      self.paths[row],
-      np.array(self.coarse[row]),
-      self.fine(row),
-      self.times(row),
-      float(numbers['selector']),
-      float(numbers['own']),
-      float(numbers['duration']),
-      self.pictures(row),
-      bool(numbers['background']),
-      int(numbers['id']),
-      self.files[row],
-      self.clips(row),
-    )
-
-
-def _read_known(folder, record) -> str | None:
-  """What the files were, packed; the folder may go when others rewrite it."""
-  if KNOWN not in record['files']:
-    return None
-  _check_size(folder / KNOWN, record['files'][KNOWN])
-  _check_content(folder / KNOWN, record['files'][KNOWN])
-  return (folder / KNOWN).read_text('utf-8')
-
-
-def _check_fit(folder, record, table, listed, coarse) -> None:
-  """Raises a ValueError where the files do not speak of the same videos."""
-  count, shape = record['videos'], record['shape']
-  if (table.dtype, table.shape) != (ROW, (count,)) or len(listed) != count:
-    raise ValueError(f'{folder} is damaged: it has not {count} videos')
-  if (coarse.dtype, coarse.shape) != (np.float32, (count, shape['coarse'])):
-    raise ValueError(f'{folder / "coarse.npy"} is damaged: it has other codes')
-  frames = table['frames'].astype(np.int64)
-  total = int(frames.sum())
-  expected = {
-    'fine.bin': total * math.prod(shape['fine']) * _ITEM,
-    'times.bin': total * 8,
-    'pictures.bin': sum(size for _, _, sizes in listed for _, size in sizes),
-  }
-  for name, size in expected.items():
-    if record['files'][name]['bytes'] != size or (frames < 1).any():
-      raise ValueError(
-        f'{folder / name} is damaged: it has {record["files"][name]["bytes"]} '
-        f'bytes, the videos have {size} there'
-      )
-
-
-def _open_clips(folder, record) -> tuple[np.ndarray, np.ndarray]:
-  """Vectors of all clips, and how many are each video's."""
-  size, videos = record['shape']['coarse'], record['videos']
-  if CLIPS[0] not in record['files']:
-    return np.zeros((0, size), np.float16), np.zeros(videos, np.int32)
-  for name in CLIPS:
-    plain.check(
-      record['files'].get(name), {'bytes': COUNT, 'checksum': COUNT}, folder
-    )
-    _check_size(folder / name, record['files'][name])
-  _check_content(folder / CLIPS[1], record['files'][CLIPS[1]])
-  clips = plain.read_array(folder / CLIPS[0], mapped=True)
-  counts = plain.read_array(folder / CLIPS[1])
-  fits = (
-    (counts.dtype, counts.shape) == (np.int32, (videos,))
-    and (clips.dtype, clips.shape) == (np.float16, (int(counts.sum()), size))
-    and (counts >= 0).all()
-  )
-  if not fits:
-    raise ValueError(f'{folder / CLIPS[0]} is damaged: it has other vectors')
-  return clips, counts
-
-
-def _check_size(path: pathlib.Path, file: Mapping[str, int]) -> None:
-  size = path.stat().st_size
-  if size != file['bytes']:
-    raise ValueError(f'{path} has {size} bytes, expected {file["bytes"]}')
-
-
-def _check_content(path: pathlib.Path, file: Mapping[str, int]) -> None:
-  if zlib.crc32(path.read_bytes()) != file['checksum']:
-    raise ValueError(f'{path} is damaged: its checksum is another')

@@ -6,6 +6,7 @@ bit and a correction (RaBitQ); `Searcher` computes the exact scores of the few
 that are found.
 """
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -14,11 +15,16 @@ from typing import Self
 
 import numpy as np
 
-from deltax import files
+from deltax import files, plain
+from deltax.plain import COUNT, TEXT
 
 CODECS = {'ivf_sq8': 'SQ8', 'ivf_rabitq': 'RaBitQ'}
 PROBES = 32  # lists read for a query
 LEAST = 39  # vectors per centroid that its fitting needs
+# With more, the nearest centroids cost more than the vectors of their lists.
+MOST = 2048
+TOGETHER = 1 << 16  # videos whose vectors are in memory at once
+_NOTE = {'state': TEXT, 'bytes': COUNT, 'videos': COUNT}
 
 
 def _faiss():
@@ -49,26 +55,42 @@ class FaissSearch:
     _faiss()
 
   def build(self, ids: np.ndarray, vectors: np.ndarray) -> Self:
+    self.train(vectors, len(vectors))
+    self.add(ids, vectors)
+    return self
+
+  def train(self, vectors: np.ndarray, count: int) -> None:
+    """Starts anew, with centroids and no vectors yet.
+
+    Args:
+      vectors: float `[N, E]`, a sample of them or all.
+      count: how many there will be.
+    """
     faiss = _faiss()
-    count, size = vectors.shape
     self._index = faiss.index_factory(
-      size,
+      vectors.shape[1],
       f'IVF{_lists(count)},{CODECS[self._codec]}',
       faiss.METRIC_INNER_PRODUCT,
     )
     self._videos = 0
     self._index.cp.min_points_per_centroid = 1
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    if count:
-      self._index.train(vectors)
-    self.add(ids, vectors)
-    return self
+    self._index.cp.max_points_per_centroid = 2 * LEAST
+    if len(vectors):
+      self._index.train(np.ascontiguousarray(vectors, np.float32))
 
   def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+    self.put(ids, vectors)
+    self.count()
+
+  def put(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+    """As `add`, of many parts: the last one is followed by `count`."""
     if len(ids):
       vectors = np.ascontiguousarray(vectors, np.float32)
       self._index.add_with_ids(vectors, np.asarray(ids, np.int64))
-      self._count()
+
+  def count(self) -> None:
+    """Counts the videos."""
+    self._videos = len(np.unique(self.ids))
 
   def query(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     # Several vectors of one video may be nearest: more are asked for.
@@ -86,7 +108,7 @@ class FaissSearch:
     """Forgets vectors."""
     if len(ids):
       self._index.remove_ids(np.asarray(ids, np.int64))
-      self._count()
+      self.count()
 
   @property
   def ids(self) -> np.ndarray:
@@ -100,6 +122,11 @@ class FaissSearch:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
   @property
+  def videos(self) -> int:
+    """How many videos there are."""
+    return self._videos
+
+  @property
   def outgrown(self) -> bool:
     """Whether there are too many vectors for the centroids."""
     return _lists(self._index.ntotal) > 2 * self._index.nlist
@@ -109,21 +136,27 @@ class FaissSearch:
     with files.replacing(path) as beside:
       _faiss().write_index(self._index, str(beside))
 
-  def load(self, path: str | os.PathLike) -> Self:
+  def load(self, path: str | os.PathLike, videos: int | None = None) -> Self:
     """Reads what `save` wrote.
+
+    Args:
+      path: of the file.
+      videos: how many it has, if that is known: then its lists stay on the
+        disk, mapped, and nothing can be added to them.
 
     Raises:
       ValueError: no such file, or a damaged one.
     """
+    faiss = _faiss()
+    flags = 0 if videos is None else faiss.IO_FLAG_MMAP
     try:
-      self._index = _faiss().read_index(str(path))
+      self._index = faiss.read_index(str(path), flags)
     except RuntimeError as error:
       raise ValueError(f'{path} is no index of FAISS') from error
-    self._count()
+    self._videos = videos or 0
+    if videos is None:
+      self.count()
     return self
-
-  def _count(self) -> None:
-    self._videos = len(np.unique(self.ids))
 
   def _several(self) -> int:
     """How many vectors a video has, on average, at least."""
@@ -142,7 +175,7 @@ def _each_once(ids, scores, k) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lists(count: int) -> int:
-  return max(1, min(int(4 * count**0.5), count // LEAST))
+  return max(1, min(int(4 * count**0.5), count // LEAST, MOST))
 
 
 def open_faiss(
@@ -171,9 +204,52 @@ def open_faiss(
     if not len(new) and not len(gone):
       return search
     search.remove(gone)
-    search.add(*vectors(new))
+    for part in _parts(new):
+      search.put(*vectors(part))
+    search.count()
   if known is None or search.outgrown:
-    search.build(*vectors(np.arange(len(ids))))
+    _fill(search, np.arange(len(ids)), vectors)
   if os.access(path.parent, os.W_OK):
     search.save(path)
   return search
+
+
+def open_noted(
+  path: pathlib.Path, codec: str, state: str, make: Callable[[], FaissSearch]
+) -> FaissSearch:
+  """The search that a file holds, which is not read if its note fits.
+
+  Args:
+    path: the file.
+    codec: one of `CODECS`.
+    state: a digest of which videos are searched.
+    make: gives the search of these, brought up to date.
+  """
+  place = path.with_suffix('.json')
+  with contextlib.suppress(OSError, ValueError):
+    note = plain.read_json(place, _NOTE)
+    if (note['state'], note['bytes']) == (state, path.stat().st_size):
+      return FaissSearch(codec).load(path, note['videos'])
+  search = make()
+  if os.access(path.parent, os.W_OK):
+    about = {'bytes': path.stat().st_size, 'videos': search.videos}
+    files.write_json(place, {'state': state, **about})
+  return search
+
+
+def _fill(search: FaissSearch, places: np.ndarray, vectors) -> None:
+  """All vectors, of which few are in memory at once."""
+  if len(places) <= TOGETHER:
+    search.build(*vectors(places))
+    return
+  sample = places[:: -(-len(places) // TOGETHER)]
+  _, few = vectors(sample)
+  search.train(few, len(few) * len(places) // len(sample))
+  for part in _parts(places):
+    search.put(*vectors(part))
+  search.count()
+
+
+def _parts(places: np.ndarray) -> list[np.ndarray]:
+  starts = range(0, len(places), TOGETHER)
+  return [places[start : start + TOGETHER] for start in starts]

@@ -63,16 +63,9 @@ class Searcher:
     check_model(index, system)
     self._index, self._system = index, system
     self._fine = FineSearch(system.fine)
-    background = index.table['background']
-    self._searched, self._background = (
-      np.flatnonzero(kind) for kind in (~background, background)
-    )
+    self._background = index.background
+    self._searched = np.delete(np.arange(len(index)), self._background)
     self._coarse = open_coarse(index, self._searched)
-    self._row_of = dict(
-      zip(
-        index.table['id'][self._searched].tolist(), self._searched, strict=True
-      )
-    )
 
   def search(
     self,
@@ -169,8 +162,7 @@ class Searcher:
   def _nearest(self, codes: Codes, within) -> tuple[np.ndarray, np.ndarray]:
     """Rows and coarse scores of the nearest videos, best first."""
     ids, _ = self._coarse.query(vectors_of(codes), within)
-    known = np.unique(ids[ids >= 0])
-    rows = np.array([self._row_of[i] for i in known.tolist()], int)
+    rows = self._index.rows_of(np.unique(ids[ids >= 0]))
     coarse = self._dot(codes, rows)
     order = np.argsort(-coarse, kind='stable')[:within]
     return rows[order], coarse[order]
@@ -179,19 +171,15 @@ class Searcher:
     """The highest dot product of a vector of the query and one of a video."""
     if not len(rows):
       return np.zeros(0)
-    index, asked = self._index, vectors_of(codes).T
-    scores = (index.coarse(rows) @ asked).max(1)
-    for place, row in enumerate(rows):
-      if len(clips := index.clips(row)):
-        best = (clips.astype(np.float32) @ asked).max()
-        scores[place] = max(scores[place], best)
-    return scores
+    counts, vectors = self._index.vectors(rows)
+    scores = (vectors @ vectors_of(codes).T).max(1)
+    return np.maximum.reduceat(scores, np.cumsum(counts) - counts)
 
   def _by_need(self, codes: Codes, rows, coarse) -> np.ndarray:
     """Places in the order in which they are worth the fine student."""
     need = None
     if self._system.selector and len(rows):
-      targets = self._index.table['selector'][rows]
+      targets = self._index.numbers(rows)['selector']
       need = needs(self._system.selector, codes.selector, targets, coarse)
     return by_budget(coarse, need, len(rows), pairs=len(rows))
 
@@ -199,7 +187,8 @@ class Searcher:
     """Pairs by row, each of the view of the query that scores highest."""
     if budget.milliseconds is None:
       rows = rows[: budget.pairs]
-    lengths = {int(row): self._index.table['frames'][row] for row in rows}
+    frames = self._index.numbers(rows)['frames'].tolist()
+    lengths = dict(zip(map(int, rows), frames, strict=True))
     pairs: dict[int, ComparedPair] = {}
     for codes in asked:
       compared = self._fine.compare(
@@ -220,7 +209,7 @@ class Searcher:
     coarse = self._dot(codes, self._background)
     nearest = self._background[np.argsort(-coarse)[:BACKGROUND]]
     pairs = self._compare(compared, nearest, Budget(BACKGROUND))
-    itself = self._index.table['own'][nearest]
+    itself = self._index.numbers(nearest)['own']
     fine = scale.fine([pairs[row] for row in nearest], itself)
     return scale._replace(background=(scale.coarse(coarse), fine))
 
@@ -229,13 +218,13 @@ class Searcher:
     marks = scale.coarse(coarse)
     places = [i for i, row in enumerate(rows) if row in pairs]
     if places:
-      itself = self._index.table['own'][rows[places]]
+      itself = self._index.numbers(rows[places])['own']
       marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
   def _match(self, row, score, coarse, sought, reranked) -> Match:
     index, row = self._index, int(row)
-    duration = float(index.table['duration'][row])
+    duration = float(index.numbers([row])['duration'][0])
     where = ()
     if reranked and sought:
       times = index.times(row)
@@ -251,7 +240,7 @@ class Searcher:
       duration=duration,
       where=where,
       row=row,
-      state=index.state(index.names[row]),
+      state=index.state_at(row),
     )
 
 

@@ -7,65 +7,13 @@ import subprocess
 import sys
 import zlib
 
+import made_indexes
 import numpy as np
 import pytest
+from made_indexes import SIZE, assert_has, flip, make, video
 
 from deltax.retrieval.index import folder as index_module
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.shard import IndexedVideo
-
-SIZE = 8
-
-
-def video(name, frames=5, *, dtype='float32', **changes):
-  rng = np.random.default_rng([frames, *name.encode()])
-  if dtype == 'uint32':
-    fine = rng.integers(0, 2**32, (frames, 9, 2), dtype=np.uint32)
-  else:
-    fine = rng.standard_normal((frames, 9, SIZE), dtype=np.float32)
-  made = IndexedVideo(
-    name=name,
-    path=f'/videos/{name}.mp4',
-    coarse=rng.standard_normal(SIZE, dtype=np.float32),
-    fine=fine,
-    times=np.arange(frames) * 1.001,
-    selector=float(np.float32(rng.standard_normal())),
-    own=0.75,
-    duration=frames + 0.5,
-    pictures={0: name.encode(), frames - 1: b'last of ' + name.encode()},
-    clips=rng.standard_normal((frames // 3, SIZE), dtype=np.float32),
-  )
-  return made._replace(**changes)
-
-
-def make(folder, *batches):
-  index = Index.create(folder, fingerprint='aa', description={'name': 'fake'})
-  for batch in batches:
-    index.add(batch)
-  return index
-
-
-def assert_has(index, videos):
-  """The index holds exactly these, bit for bit."""
-  assert sorted(index.names) == sorted(v.name for v in videos)
-  coarse = index.coarse()
-  for expected in videos:
-    row = index.row(expected.name)
-    assert index.paths[row] == expected.path
-    np.testing.assert_array_equal(coarse[row], expected.coarse)
-    np.testing.assert_array_equal(index.coarse([row])[0], expected.coarse)
-    assert index.fine(row).dtype == expected.fine.dtype
-    np.testing.assert_array_equal(index.fine(row), expected.fine)
-    np.testing.assert_array_equal(index.times(row), expected.times)
-    assert index.pictures(row) == expected.pictures
-    clips = index.clips(row)
-    assert clips.dtype == np.float16 and clips.shape[1] == SIZE
-    given = [] if expected.clips is None else expected.clips
-    assert clips.tolist() == np.asarray(given, np.float16).tolist()
-    numbers = index.table[row]
-    assert numbers['frames'] == len(expected.fine)
-    for name in ('selector', 'own', 'duration', 'background'):
-      assert numbers[name] == getattr(expected, name), name
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'uint32'])
@@ -190,12 +138,6 @@ def test_two_writers_lose_nothing(tmp_path):
   assert_has(Index(one.folder), [video(name) for name in 'abc'])
 
 
-def flip(path, place):
-  data = bytearray(path.read_bytes())
-  data[place] ^= 1
-  path.write_bytes(data)
-
-
 def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
   folder = make(tmp_path / 'index', [video('a'), video('b')]).folder
   flip(folder / 'segments/000001/fine.bin', 5 * 9 * SIZE * 4 + 3)
@@ -210,23 +152,35 @@ def test_a_changed_byte_of_the_codes_is_found_when_they_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('file', 'opens'),
+  ('file', 'read'),
   [
-    ('names.json', False),
-    ('videos.npy', False),
-    ('times.bin', False),
-    ('coarse.npy', True),
-    ('clips.npy', True),
-    ('clip_counts.npy', False),
+    ('names.json', lambda index: index.names[0]),
+    ('names.json', lambda index: list(index.paths)),
+    ('names.json', lambda index: index.pictures(0)),
+    ('files.json', lambda index: index.files[0]),
+    ('places.npy', lambda index: index.names[0]),
+    ('lookup.npy', lambda index: index.row('a')),
+    ('lookup.npy', lambda index: 'b' in index),
+    ('videos.npy', lambda index: index.numbers([0])),
+    ('videos.npy', lambda index: index.fine(0)),
+    ('times.bin', lambda index: index.times(0)),
+    ('coarse.npy', lambda index: index.coarse()),
+    ('coarse.npy', lambda index: index.coarse([0])),
+    ('coarse.npy', lambda index: index.vectors([0])),
+    ('clips.npy', lambda index: index.clips(0)),
+    ('clips.npy', lambda index: list(index.blocks())),
+    ('clip_counts.npy', lambda index: index.clips(0)),
   ],
 )
-def test_a_changed_byte_elsewhere_is_found(tmp_path, file, opens):
+def test_a_changed_byte_is_found_when_it_is_first_read(tmp_path, file, read):
   folder = make(tmp_path / 'index', [video('a')]).folder
+  read(Index(folder))
   flip(folder / 'segments/000001' / file, -1)
+  index = Index(folder)
   with pytest.raises(ValueError, match=f'{file} is damaged'):
-    index = Index(folder)
-    assert opens
-    index.coarse()
+    read(index)
+  with pytest.raises(ValueError, match=f'{file} is damaged'):
+    Index(folder).check()
 
 
 def test_a_cut_or_missing_file_is_named(tmp_path):
@@ -278,7 +232,7 @@ def test_a_full_disk_is_told_and_the_index_stays_as_it_was(tmp_path, full_disk):
 KILLED = """
 import os, pathlib, signal, sys
 sys.path[:0] = sys.argv[3:]
-import test_folder
+import made_indexes
 from deltax import files
 from deltax.retrieval.index import folder as index_module
 from deltax.retrieval.index.folder import Index
@@ -312,7 +266,7 @@ for step in range(1, 99):
     die_at(step)
     index = Index(folder)
     if action == 'add':
-      index.add([test_folder.video('new'), test_folder.video('newer')])
+      index.add([made_indexes.video('new'), made_indexes.video('newer')])
     else:
       index.remove(['a', 'b'])
     os._exit(0)
@@ -323,7 +277,7 @@ for step in range(1, 99):
   if 'new' in Index(folder):
     Index(folder).remove(['new', 'newer'])
   if 'a' not in Index(folder):
-    Index(folder).add([test_folder.video('a'), test_folder.video('b')])
+    Index(folder).add([made_indexes.video('a'), made_indexes.video('b')])
 """
 
 
@@ -336,7 +290,7 @@ def test_a_writer_killed_at_any_step_leaves_a_whole_index(tmp_path, action):
   run = subprocess.run(
     [
       *(sys.executable, '-W', 'ignore', '-c', KILLED),
-      *(str(folder), action, str(pathlib.Path(__file__).parent)),
+      *(str(folder), action, str(pathlib.Path(made_indexes.__file__).parent)),
     ],
     capture_output=True,
     text=True,
@@ -362,19 +316,19 @@ ADDING = """
 import sys
 import zlib
 sys.path[:0] = sys.argv[2:]
-import test_folder
+import made_indexes
 from deltax.retrieval.index.folder import Index
 
 index = Index(sys.argv[1])
 for n in range(10**6):
-  index.add([test_folder.video(f'v{n}')])
+  index.add([made_indexes.video(f'v{n}')])
   print(n, flush=True)
 """
 
 
 def test_kill_minus_nine_loses_nothing_that_was_added(tmp_path):
   folder = make(tmp_path / 'index').folder
-  tests = str(pathlib.Path(__file__).parent)
+  tests = str(pathlib.Path(made_indexes.__file__).parent)
   with subprocess.Popen(
     [sys.executable, '-c', ADDING, str(folder), tests],
     stdout=subprocess.PIPE,
@@ -425,7 +379,7 @@ def test_a_manifest_that_cannot_be_is_refused(tmp_path, change, message):
   folder = make(tmp_path / 'index', [video('a')]).folder
   changed(folder, change)
   with pytest.raises(ValueError, match=message) as error:
-    Index(folder)
+    Index(folder).check()
   assert str(folder) in str(error.value)
 
 
@@ -454,7 +408,12 @@ def saved(counts):
     ('names.json', b'[]', 'it has not 1 videos'),
     ('names.json', b'[["a", 3, []]]', r'it\[0\]\[1\] is 3, expected a text'),
     ('names.json', b'[["a", "a", [[0, -5]]]]', 'is -5, expected'),
-    ('names.json', b'[["a", "a", [[0, 10000]]]]', r'pictures\.bin is damaged'),
+    ('names.json', b'[["a", "a", [[0, 10000]]]]', 'it has other entries'),
+    (
+      'names.json',
+      b'[["a", "/videos/a.mp4", [[0, 2], [4, 9]]]]',
+      r'pictures\.bin is damaged: it has other',
+    ),
     ('fine.bin', b'1234', r'fine\.bin is damaged: it has 4 bytes'),
     ('times.bin', b'12345678', r'times\.bin is damaged'),
     ('videos.npy', b'no array', r'videos\.npy is damaged'),
@@ -462,7 +421,7 @@ def saved(counts):
     ('clips.npy', b'', r'clips\.npy is damaged'),
     ('clip_counts.npy', b'', r'clip_counts\.npy is damaged'),
     ('clip_counts.npy', saved([7]), r'clips\.npy is damaged: it has other'),
-    ('clip_counts.npy', saved([1, 0]), r'clips\.npy is damaged: it has other'),
+    ('clip_counts.npy', saved([1, 0]), r'clip_counts\.npy is damaged: of oth'),
   ],
 )
 def test_files_under_the_right_checksums_are_checked_too(
@@ -471,7 +430,7 @@ def test_files_under_the_right_checksums_are_checked_too(
   folder = make(tmp_path / 'index', [video('a')]).folder
   sealed(folder, name, content)
   with pytest.raises(ValueError, match=message):
-    Index(folder)
+    Index(folder).check()
 
 
 @pytest.mark.parametrize('frames', [-1, 0, 2**31 - 1])
@@ -483,7 +442,7 @@ def test_a_video_has_the_frames_that_are_there(tmp_path, frames):
   np.save(path, table)
   sealed(folder, 'videos.npy', path.read_bytes())
   with pytest.raises(ValueError, match=r'fine\.bin is damaged'):
-    Index(folder)
+    Index(folder).fine(0)
 
 
 def test_an_index_of_before_there_were_clips_opens_and_grows(tmp_path):
@@ -491,7 +450,8 @@ def test_an_index_of_before_there_were_clips_opens_and_grows(tmp_path):
   folder = make(tmp_path / 'index', old).folder
 
   def forget(told, segment, files):
-    for name in ('clips.npy', 'clip_counts.npy'):
+    names = 'clips.npy', 'clip_counts.npy', 'places.npy', 'lookup.npy'
+    for name in names:
       (folder / 'segments' / segment['name'] / name).unlink()
       del files[name]
 
@@ -508,5 +468,11 @@ def test_a_video_that_is_there_twice_is_refused(tmp_path):
   folder = make(tmp_path / 'index', [video('a')], [video('b')]).folder
   path = folder / 'segments' / '000001' / 'names.json'
   sealed(folder, 'names.json', path.read_bytes().replace(b'"a"', b'"b"'))
+  (path.parent / 'lookup.npy').write_bytes(
+    (folder / 'segments' / '000002' / 'lookup.npy').read_bytes()
+  )
+  sealed(folder, 'lookup.npy', (path.parent / 'lookup.npy').read_bytes())
   with pytest.raises(ValueError, match='it has a video twice'):
-    Index(folder)
+    Index(folder).row('b')
+  with pytest.raises(ValueError, match='it has a video twice'):
+    Index(folder).check()

@@ -10,6 +10,7 @@ from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import (
   KINDS,
   ExactSearch,
+  dots,
   open_coarse,
 )
 
@@ -58,6 +59,18 @@ def test_exact_search_is_the_sorted_dot_products():
     expected_ids, expected = slow(ids, vectors, query, 8)
     assert found[row].tolist() == expected_ids
     np.testing.assert_allclose(scores[row], expected, atol=2e-7)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float16])
+def test_dot_products_are_those_of_any_precision(dtype):
+  rng = np.random.default_rng(3)
+  vectors = unit(rng.standard_normal((700, SIZE)))
+  vectors[0, :4] = [6e-8, -6e-8, 0, -0.0]  # the least there are
+  vectors[1] = 0
+  vectors, queries = vectors.astype(dtype), groups(3)
+  expected = queries.astype(float) @ vectors.astype(float).T
+  np.testing.assert_allclose(dots(queries, vectors), expected, atol=3e-7)
+  assert dots(queries, vectors[:0]).shape == (3, 0)
 
 
 def test_every_kind_finds_the_group_of_a_vector(kind):
@@ -172,6 +185,43 @@ def test_the_file_of_an_engine_is_used_and_made_anew_when_broken(tmp_path):
   opened(range(50))
   assert asked == [50, 10, 50]
   assert os.listdir(tmp_path) == ['x.faiss']
+
+
+def test_an_engine_that_fits_the_index_is_opened_without_its_videos(tmp_path):
+  pytest.importorskip('faiss')
+  vectors = groups(200)
+  index = Index.create(
+    tmp_path / 'i', fingerprint='', description={}, coarse_search='ivf_sq8'
+  )
+  index.add(video(f'v{n}', vectors[n]) for n in range(100))
+  made = open_coarse(index, rows_of(index)).query(vectors[:9], 5)
+  index.numbers = index.vectors = None
+  again = open_coarse(index, rows_of(index)).query(vectors[:9], 5)
+  np.testing.assert_array_equal(made, again)
+  index = Index(index.folder)
+  index.add(video(f'v{n}', vectors[n]) for n in range(100, 200))
+  ids, _ = open_coarse(index, rows_of(index)).query(vectors[[150]], 5)
+  assert 150 in ids[0]
+
+
+def test_an_engine_is_filled_part_by_part(tmp_path, monkeypatch):
+  pytest.importorskip('faiss')
+  from deltax.retrieval.search import coarse_faiss
+
+  monkeypatch.setattr(coarse_faiss, 'TOGETHER', 64)
+  vectors, asked = groups(1000), []
+
+  def read(places):
+    asked.append(len(places))
+    return places, vectors[places]
+
+  search = coarse_faiss.open_faiss(
+    tmp_path / 'x.faiss', 'ivf_sq8', np.arange(1000), read
+  )
+  assert max(asked) <= 64 and sorted(search.ids) == list(range(1000))
+  assert search.videos == 1000
+  ids, _ = search.query(vectors[::50], 10)
+  assert (ids // 10 == (np.arange(0, 1000, 50) // 10)[:, None]).mean() > 0.99
 
 
 def test_an_engine_whose_lists_have_grown_is_built_anew(tmp_path):
