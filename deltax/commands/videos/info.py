@@ -38,7 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
   videos, sizes = about['videos'], about['bytes']
   print(f'{index.folder}: {videos:,} videos, {about["hours"]:.2f} hours')
   print(f'model        {about["fingerprint"]}, {about["model"] or "untrained"}')
-  print(f'coarse       searched by: {about["coarse_search"]}')
+  address = about['coarse_address']
+  print(
+    f'coarse       searched by: {about["coarse_search"]}'
+    + (f', {address}' if address else '')
+  )
   print(f'background   {about["background"]:,} videos more, never found')
   print(f'removed      {about["removed"]:,} videos, still on the disk')
   print(f'segments     {about["segments"]:,}')
@@ -75,4 +79,5 @@ def measure(index: Index) -> dict:
     'model': index.manifest['model'],
     'description': index.manifest['description'],
     'coarse_search': index.manifest['coarse_search'],
+    'coarse_address': index.manifest['coarse_address'],
   }

@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
     (beside / 'segments').mkdir()
     manifest = {
       'version': VERSION,
+      'uid': uuid.uuid4().hex,
       **about,
       'shape': None,
       'next_id': 0,
@@ -114,6 +116,9 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
       plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
+  # What a server of coarse vectors knows this index by, and where it is.
+  plain.check(manifest.setdefault('uid', ''), TEXT, path)
+  plain.check(manifest.setdefault('coarse_address', None), TEXT_OR_NONE, path)
   return manifest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from deltax.retrieval.index.folder import Index
 
 _TOGETHER = 2**16  # vectors multiplied at once
-KINDS = ('exact', 'ivf_sq8', 'ivf_rabitq')
+KINDS = ('exact', 'ivf_sq8', 'ivf_rabitq', 'milvus')
 
 
 class CoarseSearch(Protocol):
@@ -98,6 +98,10 @@ def open_coarse(index: Index, rows: np.ndarray) -> CoarseSearch:
   kind, ids = index.manifest['coarse_search'], index.table['id'][rows]
   if kind == 'exact':
     return ExactSearch().build(*_all_vectors(index, rows))
+  if kind == 'milvus':
+    from deltax.retrieval.search.coarse_milvus import open_milvus
+
+    return open_milvus(index, rows, lambda of: _all_vectors(index, rows[of]))
   from deltax.retrieval.search.coarse_faiss import open_faiss
 
   path = index.folder / f'{kind}.faiss'
