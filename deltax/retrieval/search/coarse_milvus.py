@@ -105,7 +105,9 @@ class MilvusSearch:
       several = -(-self._written.rows // len(self._videos))
       found = self._collection.nearest(vectors, k * several, self._written)
       if found is not None:
-        return _arrays(found, k)
+        ids, scores = _arrays(found, k)
+        if np.isin(ids[ids >= 0], self._videos['id']).all():
+          return ids, scores
       if self._index and self._index.changed():
         raise DeltaxError(
           f'{self._index.folder} has changed, and its collection with it, '

@@ -227,7 +227,8 @@ class Collection:
       # The graph that a server makes by itself; it has no numbers to choose,
       # and none to outgrow.
       index.add_index('vector', index_type='AUTOINDEX', metric_type='IP')
-      client.create_index(self._name, index, timeout=BUILD)
+      # Not waited for: until it is there, rows are compared one by one.
+      client.create_index(self._name, index, timeout=BUILD, sync=False)
       client.load_collection(self._name, timeout=BUILD)
       self._whole = True
 
