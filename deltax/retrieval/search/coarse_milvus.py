@@ -47,13 +47,13 @@ class MilvusSearch:
     order = np.argsort(ids, kind='stable')
     ids, vectors = np.asarray(ids, np.int64)[order], np.asarray(vectors)[order]
     self._given = ids, vectors
-    known = np.unique(ids)
+    known, first = np.unique(ids, return_index=True)
 
     def read(places):
       asked = np.isin(ids, known[places])
       return ids[asked], vectors[asked]
 
-    seals = [_seal(vectors[ids == i]) for i in known]
+    seals = [_seal(part) for part in np.split(vectors, first)[1:]]
     return self.follow(known, np.array(seals, np.int64), read)
 
   def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
