@@ -24,6 +24,10 @@ _NAME = plain.Form(
   'the number of a segment, of six digits or more',
   lambda name: isinstance(name, str) and re.fullmatch(r'[0-9]{6,18}', name),
 )
+_UID = plain.Form(
+  'hexadecimal digits, or nothing',
+  lambda uid: isinstance(uid, str) and re.fullmatch(r'[0-9a-f]{0,32}', uid),
+)
 _SHAPE = {'coarse': COUNT, 'fine': (COUNT, COUNT), 'dtype': plain.one_of(CODES)}
 _CHECKED = {'bytes': COUNT, 'checksum': COUNT}
 _MOVED = (TEXT, TEXT, plain.ANY)  # name, path, what the file is
@@ -117,7 +121,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
   # What a server of coarse vectors knows this index by, and where it is.
-  plain.check(manifest.setdefault('uid', ''), TEXT, path)
+  plain.check(manifest.setdefault('uid', ''), _UID, path)
   plain.check(manifest.setdefault('coarse_address', None), TEXT_OR_NONE, path)
   return manifest
 

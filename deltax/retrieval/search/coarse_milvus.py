@@ -21,7 +21,13 @@ from deltax import files
 from deltax.errors import DeltaxError
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.search.coarse_faiss import each_once
-from deltax.retrieval.search.milvus_collection import ROW, Collection, Written
+from deltax.retrieval.search.milvus_collection import (
+  ROW,
+  STATE,
+  Collection,
+  Written,
+  check_address,
+)
 
 BITS = 20  # of a key, for which of a video's vectors it is
 TOGETHER = 4096  # videos whose vectors are in memory at once
@@ -41,6 +47,7 @@ class MilvusSearch:
 
   def __init__(self, collection: Collection, index: Index | None = None):
     self._collection, self._index = collection, index
+    self._opened = index.manifest if index else None
     self._written = Written(0, 0)
 
   def build(self, ids: np.ndarray, vectors: np.ndarray) -> Self:
@@ -87,12 +94,8 @@ class MilvusSearch:
     digest = hashlib.blake2b(self._videos.tobytes(), digest_size=8).digest()
     # Of 63 bits, as the server's numbers have a sign.
     self._digest = int.from_bytes(digest) >> 1
-    if len(ids):
-      written = self._collection.written()
-      if written and written.digest == self._digest:
-        self._written = written
-      else:
-        self._update()
+    if len(ids) and not self._is_there():
+      self._update()
     return self
 
   def query(self, vectors: np.ndarray, k: int) -> Vectors:
@@ -108,7 +111,8 @@ class MilvusSearch:
         ids, scores = _arrays(found, k)
         if np.isin(ids[ids >= 0], self._videos['id']).all():
           return ids, scores
-      if self._index and self._index.changed():
+        self._collection.delete(np.array([STATE]))  # it is not true
+      if self._moved_on():
         raise DeltaxError(
           f'{self._index.folder} has changed, and its collection with it, '
           'since it was opened to be searched: open it again'
@@ -119,9 +123,26 @@ class MilvusSearch:
       'others, who have another copy of this index'
     )
 
+  def _is_there(self) -> bool:
+    """Whether the collection says that it holds what is searched."""
+    written = self._collection.written()
+    if not written or written.digest != self._digest:
+      return False
+    self._written = written
+    return True
+
+  def _moved_on(self) -> bool:
+    """Whether the index is another than it was, here or on the disk."""
+    index = self._index
+    return index is not None and (
+      index.manifest is not self._opened or index.changed()
+    )
+
   def _update(self) -> None:
     """Makes the collection hold what is searched, and nothing else."""
     with _alone(self._index):
+      if self._is_there():  # by another, who was waited for
+        return
       held = self._collection.begin()
       right = self._right(held)
       there = held['key'] >> BITS
@@ -204,7 +225,9 @@ def open_milvus(
     ImportError: the client is not installed.
   """
   place, copied = index.manifest['coarse_address'], None
-  if place is None:
+  if place is not None:
+    check_address(place)
+  else:
     place = index.folder / 'milvus.db'
     if not os.access(index.folder, os.W_OK):
       copied = pathlib.Path(tempfile.mkdtemp())

@@ -15,6 +15,7 @@ import importlib
 import logging
 import os
 import pathlib
+import threading
 import time
 import urllib.parse
 import weakref
@@ -26,7 +27,7 @@ import numpy as np
 from deltax.errors import DeltaxError
 
 TOKEN = 'DELTAX_MILVUS_TOKEN'
-CONNECT, CALL, BUILD = 5, 30, 3600  # seconds that an answer may take
+CONNECT, CALL, BUILD = 5, 30, 600  # seconds that an answer may take
 PAUSES = (0.5, 1, 2, 4)  # seconds before a call is tried again
 LIMIT = 16384  # rows that a server gives at once
 STATE = -1  # a key
@@ -61,13 +62,17 @@ def _grpc():
 
 def check_address(address: str) -> None:
   """Raises DeltaxError unless this is an address that an index may keep."""
-  parts = urllib.parse.urlsplit(address)
+  try:
+    parts = urllib.parse.urlsplit(address)
+    whole = parts.hostname and (parts.port or True)  # raises where it is none
+  except ValueError:
+    parts, whole = urllib.parse.urlsplit(''), False
   if parts.username or parts.password:
     raise DeltaxError(
       'an index keeps the address of its Milvus server, so there is no user '
       f'or password in it: set {TOKEN}=user:password instead'
     )
-  if parts.scheme not in ('http', 'https') or not parts.hostname:
+  if not whole or parts.scheme not in ('http', 'https') or parts.query:
     raise DeltaxError(
       f'{address!r} is no address of a Milvus server: expected one like '
       'http://host:19530'
@@ -97,7 +102,7 @@ class Collection:
 
   Every method but `close` raises DeltaxError in the end, if there is no server,
   or another process has the file, or the collection is another's; and
-  ImportError where the client is not installed.
+  ImportError where the client is not installed. Threads take turns.
   """
 
   def __init__(
@@ -106,7 +111,9 @@ class Collection:
     self.place = place
     self._name, self._seal, self._size = name, f'seal_{owner}', size
     self._client, self._close = None, lambda: None
-    self._whole = False
+    self._whole, self._lock = False, threading.Lock()
+    # A file is served by this very process, which is not waited for in vain.
+    self._build = None if isinstance(place, pathlib.Path) else BUILD
     _pymilvus()
 
   def begin(self) -> np.ndarray:
@@ -133,8 +140,8 @@ class Collection:
 
   def delete(self, keys: np.ndarray) -> None:
     """Deletes rows."""
-    for start in range(0, len(keys), LIMIT // 2):
-      self._call('delete', ids=keys[start : start + LIMIT // 2].tolist())
+    for start in range(0, len(keys), LIMIT):
+      self._call('delete', ids=keys[start : start + LIMIT].tolist())
 
   def finish(self, written: Written) -> None:
     """Says what the rows are now, and makes all of them ready to be searched.
@@ -143,7 +150,7 @@ class Collection:
     """
     state = np.array([(STATE, written.digest, written.rows)], ROW)
     self.upsert(state, np.zeros((1, self._size)))
-    self._call('flush', wait=BUILD)
+    self._tried(lambda c: c.flush(self._name, timeout=self._build))
     self._tried(self._prepare)
 
   def written(self) -> Written | None:
@@ -166,7 +173,7 @@ class Collection:
     """
 
     def ask(client):
-      if not self._whole:
+      if not self._is_whole(client):
         return None
       found = client.search(
         self._name,
@@ -192,7 +199,7 @@ class Collection:
     self._client, self._whole = None, False
 
   def _begin(self, client) -> np.ndarray:
-    if not self._whole:
+    if not self._is_whole(client):
       client.drop_collection(self._name, timeout=CALL)
       schema = _pymilvus().MilvusClient.create_schema(auto_id=False)
       integer = _pymilvus().DataType.INT64
@@ -222,18 +229,18 @@ class Collection:
     return np.concatenate(parts)
 
   def _prepare(self, client) -> None:
-    if not self._whole:
+    if not self._is_whole(client):
       index = client.prepare_index_params()
       # The graph that a server makes by itself; it has no numbers to choose,
       # and none to outgrow.
       index.add_index('vector', index_type='AUTOINDEX', metric_type='IP')
       # Not waited for: until it is there, rows are compared one by one.
-      client.create_index(self._name, index, timeout=BUILD, sync=False)
-      client.load_collection(self._name, timeout=BUILD)
+      client.create_index(self._name, index, timeout=self._build, sync=False)
+      client.load_collection(self._name, timeout=self._build)
       self._whole = True
 
   def _written(self, client) -> Written | None:
-    if not self._whole:
+    if not self._is_whole(client):
       return None
     strong = {'consistency_level': 'Strong', 'timeout': CALL}
     fields = [self._seal, 'of']
@@ -243,15 +250,18 @@ class Collection:
       return None
     return Written(state[0][self._seal], state[0]['of'])
 
-  def _call(self, method: str, wait: float = CALL, **arguments: Any) -> None:
-    self._tried(
-      lambda client: getattr(client, method)(
-        self._name, timeout=wait, **arguments
-      )
-    )
+  def _call(self, method: str, **arguments: Any) -> None:
+    def call(client):
+      getattr(client, method)(self._name, timeout=CALL, **arguments)
+
+    self._tried(call)
 
   def _tried(self, call: Callable[[Any], T]) -> T:
     """What a call gives, which is made again if that fails."""
+    with self._lock:
+      return self._tried_alone(call)
+
+  def _tried_alone(self, call: Callable[[Any], T]) -> T:
     failed = _pymilvus().MilvusException, _grpc().RpcError
     for pause in (*PAUSES, None):
       try:
@@ -265,7 +275,6 @@ class Collection:
         time.sleep(pause)
 
   def _open(self) -> None:
-    """Connects, and loads the collection if it is whole."""
     file = isinstance(self.place, pathlib.Path)
     client = _pymilvus().MilvusClient(
       str(self.place),
@@ -275,19 +284,23 @@ class Collection:
       grpc_options=_QUIET,
     )
     _OPEN[self.place] += 1
-    self._client = client
     self._close = weakref.finalize(self, _close, client, self.place)
-    if client.has_collection(self._name, timeout=CALL):
+    self._client = client
+
+  def _is_whole(self, client) -> bool:
+    """Whether the collection was ever filled; it is loaded, if so."""
+    if not self._whole and client.has_collection(self._name, timeout=CALL):
       self._check(client.describe_collection(self._name, timeout=CALL))
       if client.list_indexes(self._name, timeout=CALL):
-        client.load_collection(self._name, timeout=BUILD)
+        client.load_collection(self._name, timeout=self._build)
         self._whole = True
+    return self._whole
 
   def _check(self, about: dict[str, Any]) -> None:
     """Raises DeltaxError if a collection is not ours."""
     fields = {field['name']: field['params'] for field in about['fields']}
-    expected = {'key': {}, self._seal: {}, 'of': {}}
-    if fields != {**expected, 'vector': {'dim': self._size}}:
+    ours = fields.keys() == {'key', self._seal, 'of', 'vector'}
+    if not ours or int(fields['vector']['dim']) != self._size:
       raise DeltaxError(
         f'the collection {self._name} at {self.place} is of another index or '
         f'model: expected vectors of {self._size} numbers and a field '

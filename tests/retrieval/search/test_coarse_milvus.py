@@ -1,5 +1,6 @@
 """Coarse vectors searched by Milvus: servers that come, go and lie."""
 
+import concurrent.futures
 import contextlib
 import os
 import shutil
@@ -386,6 +387,9 @@ def test_a_collection_of_another_model_is_refused(server, tmp_path):
   index.manifest['fingerprint'] = 'another'
   with pytest.raises(DeltaxError, match='of another index or model') as told:
     opened(index)
+  with server.client() as client:
+    (count,) = client.query(collection_of(index), output_fields=['count(*)'])
+  assert count == {'count(*)': 91}  # it stays
   assert collection_of(index) in str(told.value)
   assert server.address in str(told.value)
 
@@ -416,6 +420,49 @@ def test_a_search_of_what_an_index_was_says_so_when_others_have_moved_on(
   with pytest.raises(DeltaxError, match='open it again'):
     search.query(drawn(1), 5)
   check(opened(other), other)
+
+
+def test_a_collection_that_was_refused_is_not_touched_by_asking_again(server):
+  Collection(server.address, 'x', 'me', SIZE).begin()
+  other = Collection(server.address, 'x', 'other', SIZE)
+  for _ in range(2):
+    with pytest.raises(DeltaxError, match='of another index or model'):
+      other.begin()
+
+
+def test_threads_that_search_while_a_server_restarts_get_the_same_answers(
+  server, tmp_path
+):
+  index = made(tmp_path / 'index', server.address)
+  search = opened(index)
+  queries = drawn(16, seed=9)
+  expected, _ = exact(index).query(queries, 5)
+
+  def ask(n):
+    return search.query(queries[n, None], 5)[0][0]
+
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    answers = [pool.submit(ask, n) for n in range(8)]
+    server.restart()
+    answers += [pool.submit(ask, n) for n in range(8, 16)]
+    found = [answer.result() for answer in answers]
+  np.testing.assert_array_equal(found, expected)
+
+
+def test_two_that_fill_at_once_fill_it_once(server, tmp_path, monkeypatch):
+  made(tmp_path / 'index', server.address)
+  begun, begin = [], Collection.begin
+
+  def noted(self):
+    begun.append(1)
+    return begin(self)
+
+  monkeypatch.setattr(Collection, 'begin', noted)
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    both = [Index(tmp_path / 'index') for _ in range(2)]
+    for index, search in zip(both, pool.map(opened, both), strict=True):
+      check(search, index)
+  assert len(begun) == 1
 
 
 def test_one_process_opens_a_file_as_often_as_it_likes(tmp_path):
@@ -500,7 +547,11 @@ def test_a_folder_that_cannot_be_written_to_is_searched_and_stays(
 
 
 @pytest.mark.parametrize(
-  'address', ['localhost:19530', 'ftp://host', 'http://', 'x.db', '']
+  'address',
+  [
+    *('localhost:19530', 'ftp://host', 'http://', 'x.db', ''),
+    *('http://host:port', 'http://[::1', 'http://host?token=1'),
+  ],
 )
 def test_what_is_no_address_is_told(address):
   with pytest.raises(DeltaxError, match='expected one like http://host:19530'):
