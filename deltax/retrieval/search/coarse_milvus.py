@@ -29,6 +29,7 @@ from deltax.retrieval.search.milvus_collection import (
   check_address,
 )
 
+FILE = 'milvus.db'
 BITS = 20  # of a key, for which of a video's vectors it is
 TOGETHER = 4096  # videos whose vectors are in memory at once
 ROUNDS = 3  # times a collection that others change is brought up to date
@@ -108,7 +109,7 @@ class MilvusSearch:
       several = -(-self._written.rows // len(self._videos))
       found = self._collection.nearest(vectors, k * several, self._written)
       if found is not None:
-        ids, scores = _arrays(found, k)
+        ids, scores = each_once(found[0] >> BITS, found[1], k)
         if np.isin(ids[ids >= 0], self._videos['id']).all():
           return ids, scores
         self._collection.delete(np.array([STATE]))  # it is not true
@@ -185,17 +186,6 @@ def _seal(vectors: np.ndarray) -> int:
   return int.from_bytes(hashlib.blake2b(data, digest_size=7).digest())
 
 
-def _arrays(found, k: int) -> Vectors:
-  """Ids and scores, each id once, of what a collection gave."""
-  longest = max(map(len, found))
-  ids = np.full((len(found), longest), -1)
-  scores = np.full((len(found), longest), -np.inf, np.float32)
-  for row, hits in enumerate(found):
-    for place, (key, score) in enumerate(hits):
-      ids[row, place], scores[row, place] = key >> BITS, score
-  return each_once(ids, scores, k)
-
-
 @contextlib.contextmanager
 def _alone(index: Index | None):
   """Keeps others on this file system from changing a collection meanwhile."""
@@ -224,28 +214,22 @@ def open_milvus(
     DeltaxError: see `Collection`.
     ImportError: the client is not installed.
   """
-  place, copied = index.manifest['coarse_address'], None
+  place, file = index.manifest['coarse_address'], index.folder / FILE
+  is_copied = place is None and not os.access(index.folder, os.W_OK)
   if place is not None:
     check_address(place)
   else:
-    place = index.folder / 'milvus.db'
-    if not os.access(index.folder, os.W_OK):
-      copied = pathlib.Path(tempfile.mkdtemp())
-      place = _copied(place, copied / place.name)
+    place = pathlib.Path(tempfile.mkdtemp(), FILE) if is_copied else file
   uid = index.manifest['uid']
   whose = hashlib.blake2b(f'{uid} {index.fingerprint}'.encode(), digest_size=8)
   size = index.coarse(rows[:0]).shape[1]
   collection = Collection(place, f'deltax_{uid}', whose.hexdigest(), size)
   search = MilvusSearch(collection, index)
-  if copied:
-    weakref.finalize(search, shutil.rmtree, copied, ignore_errors=True)
+  if is_copied:
+    weakref.finalize(search, shutil.rmtree, place.parent, ignore_errors=True)
+    if file.exists():
+      shutil.copytree(file, place)
   table = index.table[rows]
   # A copy of this folder may go on with other videos of the same ids.
   seals = table['frames'].astype(np.int64) << 32 | table['checksum']
   return search.follow(table['id'], seals, vectors)
-
-
-def _copied(file: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
-  if file.exists():
-    shutil.copytree(file, to)
-  return to

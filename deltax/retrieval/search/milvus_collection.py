@@ -34,6 +34,7 @@ STATE = -1  # a key
 ROW = np.dtype([('key', 'i8'), ('seal', 'i8'), ('of', 'i8')])
 
 _SENT = 2**22  # bytes of vectors sent at once
+_TOGETHER = 2**16  # rows that are found at once
 # Pings more often than every five minutes are refused by servers as they come.
 _QUIET = {'grpc.keepalive_time_ms': 600_000}
 _OPEN = collections.Counter()  # files that this process has open
@@ -159,7 +160,7 @@ class Collection:
 
   def nearest(
     self, vectors: np.ndarray, limit: int, written: Written
-  ) -> list[list[tuple[int, float]]] | None:
+  ) -> tuple[np.ndarray, np.ndarray] | None:
     """Keys and dot products of the nearest vectors, best first.
 
     Args:
@@ -168,28 +169,32 @@ class Collection:
       written: what the rows are expected to be.
 
     Returns:
-      Of each query; None where the rows are others, so that no answer from
-      them is given.
+      int64 and float32 `[Q, L]`, L at most `limit` + 1; a key of `STATE` is
+      no vector's. None where the rows are others, so that no answer from them
+      is given.
     """
+    limit = min(limit + 1, LIMIT)
+    step = max(1, _TOGETHER // limit)
 
     def ask(client):
       if not self._is_whole(client):
         return None
-      found = client.search(
-        self._name,
-        data=list(np.asarray(vectors, np.float32)),
-        limit=min(limit + 1, LIMIT),
-        output_fields=['key'],
-        consistency_level='Strong',
-        timeout=CALL,
-      )
+      keys = np.full((len(vectors), limit), STATE)
+      scores = np.full((len(vectors), limit), -np.inf, np.float32)
+      for start in range(0, len(vectors), step):
+        found = client.search(
+          self._name,
+          data=list(np.asarray(vectors[start : start + step], np.float32)),
+          limit=limit,
+          output_fields=['key'],
+          consistency_level='Strong',
+          timeout=CALL,
+        )
+        for query, hits in enumerate(found, start):
+          keys[query, : len(hits.ids)] = hits.ids
+          scores[query, : len(hits.ids)] = hits.distances
       # Asked after the search: had they changed before it, this tells.
-      if self._written(client) != written:
-        return None
-      return [
-        [(hit['key'], hit['distance']) for hit in hits if hit['key'] != STATE]
-        for hits in found
-      ]
+      return (keys, scores) if self._written(client) == written else None
 
     return self._tried(ask)
 

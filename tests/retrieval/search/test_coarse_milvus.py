@@ -1,14 +1,8 @@
-"""Coarse vectors searched by Milvus: servers that come, go and lie."""
+"""Coarse vectors searched by Milvus: always those of the index."""
 
 import concurrent.futures
-import contextlib
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,133 +11,28 @@ from made_films import fake_system
 from deltax.errors import DeltaxError
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import write_manifest
-from deltax.retrieval.index.shard import IndexedVideo
-from deltax.retrieval.search import coarse_search, milvus_collection
 from deltax.retrieval.search.milvus_collection import (
   STATE,
   Collection,
-  check_address,
 )
 from deltax.retrieval.search.searcher import Searcher
 from deltax.systems import index_features
 
 pytest.importorskip('pymilvus')
 
-from milvus_lite.adapter.grpc.server import start_server_in_thread
-from milvus_lite.adapter.grpc.servicer import MilvusServicer
-from pymilvus import MilvusClient
+from milvus_servers import (
+  check,
+  collection_of,
+  drawn,
+  made,
+  opened,
+  unit,
+  video,
+)
 
 from deltax.retrieval.search.coarse_milvus import MilvusSearch
 
-SIZE = 16
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-  monkeypatch.setattr(milvus_collection, 'PAUSES', (0.05, 0.1))
-  monkeypatch.setattr(milvus_collection, 'CONNECT', 1)
-  monkeypatch.setattr(milvus_collection, 'CALL', 5)
-
-
-class Server:
-  """A real server at one address, which may be stopped and started."""
-
-  def __init__(self, folder, patch):
-    self._folder, self._patch = folder, patch
-    self.port, self._running = 0, None
-    self.start()
-
-  def start(self, data='data'):
-    server, db, self.port = start_server_in_thread(
-      str(self._folder / data), port=self.port
-    )
-    self._running = server, db
-    self.address = f'http://127.0.0.1:{self.port}'
-
-  def restart(self, **changed):
-    """With other methods, which a server looks up when it starts."""
-    self.stop()
-    for name, method in changed.items():
-      self._patch.setattr(MilvusServicer, name, method)
-    self.start()
-
-  def stop(self):
-    if self._running:
-      server, db = self._running
-      server.stop(None).wait()
-      db.close()
-      self._running = None
-
-  @contextlib.contextmanager
-  def client(self):
-    client = MilvusClient(self.address, dedicated=True)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-  server = Server(tmp_path / 'served', monkeypatch)
-  yield server
-  server.stop()
-
-
-def unit(x):
-  return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def drawn(count, seed=0):
-  return unit(np.random.default_rng(seed).standard_normal((count, SIZE)))
-
-
-def video(name, vector, seed=0):
-  """A video with two clips, and fine codes of its own."""
-  codes = np.random.default_rng([seed, len(name)]).standard_normal((1, 1, 32))
-  return IndexedVideo(
-    name,
-    name,
-    vector,
-    codes.astype(np.float32),
-    np.zeros(1),
-    clips=np.stack([np.roll(vector, 1), np.roll(vector, 2)]),
-  )
-
-
-def made(folder, address=None, count=30, seed=0, fingerprint='model'):
-  index = Index.create(
-    folder,
-    fingerprint=fingerprint,
-    description={},
-    coarse_search='milvus',
-    coarse_address=address,
-  )
-  vectors = drawn(count, seed)
-  index.add(video(f'{n:03}', vectors[n], [seed, n]) for n in range(count))
-  return index
-
-
-def opened(index):
-  return coarse_search.open_coarse(index, np.arange(len(index)))
-
-
-def exact(index):
-  rows = np.arange(len(index))
-  return coarse_search.ExactSearch().build(
-    *coarse_search._all_vectors(index, rows)
-  )
-
-
-def check(search, index, queries=None):
-  """That a search gives what comparing with all vectors does."""
-  queries = drawn(4, seed=9) if queries is None else queries
-  ids, scores = search.query(queries, 5)
-  expected_ids, expected = exact(index).query(queries, 5)
-  np.testing.assert_array_equal(ids, expected_ids)
-  np.testing.assert_allclose(scores, expected, atol=1e-5)
-
-
-def collection_of(index):
-  return f'deltax_{index.manifest["uid"]}'
+pytestmark = pytest.mark.usefixtures('impatient')
 
 
 def test_of_the_hundred_nearest_most_are_found(server):
@@ -192,102 +81,6 @@ def test_a_searcher_gives_the_same_scores_as_with_all_compared(
     assert len(found) == 20 and found[0].name == name
     assert found == expected
     server.restart()
-
-
-def run_server(folder, port):
-  process = subprocess.Popen(
-    [sys.executable, '-m', 'milvus_lite', 'server', '--data-dir', folder]
-    + ['--host', '127.0.0.1', '--port', str(port)],
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.DEVNULL,
-  )
-  deadline = time.monotonic() + 30
-  while time.monotonic() < deadline:
-    with contextlib.suppress(OSError):
-      socket.create_connection(('127.0.0.1', port), 1).close()
-      return process
-    time.sleep(0.1)
-  raise AssertionError('no server')
-
-
-def free_port():
-  with socket.socket() as found:
-    found.bind(('127.0.0.1', 0))
-    return found.getsockname()[1]
-
-
-def test_a_server_that_is_killed_and_comes_back_gives_the_same_answers(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setattr(milvus_collection, 'PAUSES', (0.5, 1, 2))
-  port = free_port()
-  index = made(tmp_path / 'index', f'http://127.0.0.1:{port}')
-  process = run_server(tmp_path / 'data', port)
-  try:
-    search = opened(index)
-    index.add([video('new', drawn(1, seed=9)[0])])
-    search = opened(index)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process = run_server(tmp_path / 'data', port)
-    check(search, index)
-  finally:
-    process.kill()
-    process.wait()
-
-
-def test_where_nobody_listens_one_sentence_names_the_address(tmp_path):
-  address = f'http://127.0.0.1:{free_port()}'
-  index = made(tmp_path / 'index', address)
-  with pytest.raises(DeltaxError, match='Milvus server was expected') as told:
-    opened(index)
-  assert address in str(told.value) and '\n' not in str(told.value)
-
-
-def test_a_listener_that_never_answers_is_given_up(tmp_path):
-  with socket.socket() as silent:
-    silent.bind(('127.0.0.1', 0))
-    silent.listen()
-    address = f'http://127.0.0.1:{silent.getsockname()[1]}'
-    index = made(tmp_path / 'index', address)
-    start = time.monotonic()
-    with pytest.raises(DeltaxError, match='Milvus server was expected') as told:
-      opened(index)
-    assert time.monotonic() - start < 20  # three times one second, and pauses
-  assert address in str(told.value) and '\n' not in str(told.value)
-
-
-def test_a_server_that_goes_for_good_ends_in_one_sentence(server, tmp_path):
-  index = made(tmp_path / 'index', server.address)
-  search = opened(index)
-  server.stop()
-  with pytest.raises(DeltaxError, match='after 3 attempts') as told:
-    search.query(drawn(1), 5)
-  assert server.address in str(told.value) and '\n' not in str(told.value)
-
-
-@pytest.mark.parametrize('slow', [1, 9])
-def test_a_slow_server_is_asked_again_a_few_times(
-  server, tmp_path, monkeypatch, slow
-):
-  index = made(tmp_path / 'index', server.address)
-  search = opened(index)
-  times, ask = [], MilvusServicer.Search
-
-  def late(self, request, context):
-    times.append(1)
-    if len(times) <= slow:
-      time.sleep(1)
-    return ask(self, request, context)
-
-  server.restart(Search=late)
-  monkeypatch.setattr(milvus_collection, 'CALL', 0.5)
-  if slow == 1:
-    check(search, index)
-    assert len(times) > 1
-  else:
-    with pytest.raises(DeltaxError, match='after 3 attempts'):
-      search.query(drawn(1), 5)
 
 
 def lose_a_row(client, name, rows):
@@ -422,33 +215,6 @@ def test_a_search_of_what_an_index_was_says_so_when_others_have_moved_on(
   check(opened(other), other)
 
 
-def test_a_collection_that_was_refused_is_not_touched_by_asking_again(server):
-  Collection(server.address, 'x', 'me', SIZE).begin()
-  other = Collection(server.address, 'x', 'other', SIZE)
-  for _ in range(2):
-    with pytest.raises(DeltaxError, match='of another index or model'):
-      other.begin()
-
-
-def test_threads_that_search_while_a_server_restarts_get_the_same_answers(
-  server, tmp_path
-):
-  index = made(tmp_path / 'index', server.address)
-  search = opened(index)
-  queries = drawn(16, seed=9)
-  expected, _ = exact(index).query(queries, 5)
-
-  def ask(n):
-    return search.query(queries[n, None], 5)[0][0]
-
-  with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    answers = [pool.submit(ask, n) for n in range(8)]
-    server.restart()
-    answers += [pool.submit(ask, n) for n in range(8, 16)]
-    found = [answer.result() for answer in answers]
-  np.testing.assert_array_equal(found, expected)
-
-
 def test_two_that_fill_at_once_fill_it_once(server, tmp_path, monkeypatch):
   made(tmp_path / 'index', server.address)
   begun, begin = [], Collection.begin
@@ -463,64 +229,6 @@ def test_two_that_fill_at_once_fill_it_once(server, tmp_path, monkeypatch):
     for index, search in zip(both, pool.map(opened, both), strict=True):
       check(search, index)
   assert len(begun) == 1
-
-
-def test_one_process_opens_a_file_as_often_as_it_likes(tmp_path):
-  index = made(tmp_path / 'index')
-  first, second = opened(index), opened(index)
-  check(first, index)
-  del first
-  check(second, index)
-  del second
-  shutil.rmtree(tmp_path / 'index')
-  check(opened(made(tmp_path / 'index', seed=1)), Index(tmp_path / 'index'))
-
-
-HOLDER = """
-import sys, time
-from milvus_lite import MilvusLite
-held = MilvusLite(sys.argv[1])
-print('held', flush=True)
-time.sleep(float(sys.argv[2]))
-held.close()
-"""
-
-
-@pytest.mark.parametrize('seconds', [1, 60])
-def test_a_file_that_another_process_has_is_waited_for_a_little(
-  tmp_path, monkeypatch, seconds
-):
-  monkeypatch.setattr(milvus_collection, 'PAUSES', (0.5, 1, 2))
-  index = made(tmp_path / 'index')
-  opened(index)
-  path = tmp_path / 'index/milvus.db'
-  holder = subprocess.Popen(
-    [sys.executable, '-c', HOLDER, path, str(seconds)], stdout=subprocess.PIPE
-  )
-  try:
-    assert holder.stdout.readline() == b'held\n'
-    if seconds == 1:
-      check(opened(index), index)
-    else:
-      with pytest.raises(DeltaxError, match='in use by another proc') as told:
-        opened(index)
-      assert str(path) in str(told.value) and '\n' not in str(told.value)
-  finally:
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-
-
-def test_a_damaged_file_is_one_sentence(tmp_path):
-  index = made(tmp_path / 'index')
-  opened(index)
-  (schema,) = (tmp_path / 'index/milvus.db').glob('**/schema.json')
-  schema.write_text('{')
-  with pytest.raises(DeltaxError, match='delete it, and the next') as told:
-    opened(index)
-  assert '\n' not in str(told.value)
-  shutil.rmtree(tmp_path / 'index/milvus.db')
-  check(opened(index), index)
 
 
 @pytest.mark.parametrize('there', [False, True])
@@ -544,45 +252,3 @@ def test_a_folder_that_cannot_be_written_to_is_searched_and_stays(
   assert listed() == before
   del search
   assert not copied.exists()
-
-
-@pytest.mark.parametrize(
-  'address',
-  [
-    *('localhost:19530', 'ftp://host', 'http://', 'x.db', ''),
-    *('http://host:port', 'http://[::1', 'http://host?token=1'),
-  ],
-)
-def test_what_is_no_address_is_told(address):
-  with pytest.raises(DeltaxError, match='expected one like http://host:19530'):
-    check_address(address)
-
-
-def test_an_address_with_a_password_is_refused_and_not_repeated():
-  with pytest.raises(DeltaxError, match='set DELTAX_MILVUS_TOKEN=') as told:
-    check_address('https://root:s3cret@host:19530')
-  assert 's3cret' not in str(told.value)
-
-
-def test_the_token_goes_to_the_server_alone(server, tmp_path, monkeypatch):
-  shown = []
-  monkeypatch.setenv('DELTAX_MILVUS_TOKEN', 'me:s3cret')
-  connect = MilvusServicer.Connect
-
-  def noted(self, request, context):
-    shown.extend(dict(context.invocation_metadata()).items())
-    return connect(self, request, context)
-
-  server.restart(Connect=noted)
-  index = made(tmp_path / 'index', server.address)
-  opened(index)
-  assert 'authorization' in dict(shown)
-  kept = [p for p in (tmp_path / 'index').glob('**/*') if p.is_file()]
-  assert kept and not any(b's3cret' in path.read_bytes() for path in kept)
-
-
-def test_without_the_client_it_says_what_to_install(tmp_path, monkeypatch):
-  index = made(tmp_path / 'index')
-  monkeypatch.setitem(sys.modules, 'pymilvus', None)
-  with pytest.raises(ImportError, match=r"pip install 'deltax-jax\[milvus\]'"):
-    opened(index)
