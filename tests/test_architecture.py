@@ -49,6 +49,8 @@ FENCES = {
   'av': {'deltax/data/'},
   'h5py': {'deltax/data/'},
   'faiss': {'deltax/retrieval/search/coarse_faiss.py'},
+  'pymilvus': {'deltax/retrieval/search/milvus_collection.py'},
+  'milvus_lite': {'deltax/retrieval/search/milvus_collection.py'},
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},

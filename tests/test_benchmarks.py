@@ -361,3 +361,15 @@ def test_the_transformer_has_the_sizes_of_the_published_one(
   of_blocks = transformer.SPECS['blocks'].select(survey(net, variables, frame))
   blocks = [unit.path for unit, _ in of_blocks.values() if not unit.linear]
   assert blocks == [f'layer_{i}_{j}' for i in range(4) for j in range(2)]
+
+
+def test_coarse_engines_are_filled_opened_and_asked(script, tmp_path):
+  coarse = script('coarse')
+  vectors = coarse.grouped(301)
+  nearest = np.argsort(-(vectors[:3] @ vectors[:300].T))[:, : coarse.NEAREST]
+  for kind in ('exact', 'ivf_sq8', 'milvus'):
+    *seconds, size, found = coarse.measured(
+      tmp_path / kind, kind, None, vectors, vectors[:3], nearest
+    )
+    assert min(seconds) > 0 and (size > 0) == (kind != 'exact')
+    assert found == 1 if kind == 'exact' else found > 0.9

@@ -16,6 +16,7 @@ from deltax.retrieval.index.opened import OpenIndex
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import KINDS
 from deltax.retrieval.search.fine_search import FineSearch
+from deltax.retrieval.search.milvus_collection import check_address
 from deltax.retrieval.search.searcher import check_model
 from deltax.retrieval.system import System, encode_parts
 from deltax.systems import folder as system_folder
@@ -67,6 +68,7 @@ def index_files(
   *,
   model: System | str | os.PathLike | None = None,
   coarse_search: str = 'exact',
+  coarse_address: str | None = None,
   background: bool = False,
   progress: bool = False,
 ) -> Added:
@@ -82,6 +84,9 @@ def index_files(
       that of an index that is begun; for a new one, the one that is shipped.
     coarse_search: how coarse vectors of a new index are searched, one of
       `deltax.retrieval.search.coarse_search.KINDS`.
+    coarse_address: of the Milvus server that does it, for 'milvus'; None for
+      one in a file in the folder. A password is not for here: see
+      `milvus_collection.TOKEN`.
     background: whether the videos only serve to normalise scores, and are never
       found.
     progress: whether to draw a bar.
@@ -95,12 +100,19 @@ def index_files(
     ValueError: none of the files could be indexed, and none was there already;
       a new index is then not made. There are no videos, or two of one name.
       `folder` is something else, or an index of another model. No coarse search
-      has that name.
+      has that name, or none has such an address.
   """
   if coarse_search not in KINDS:
     raise ValueError(
       f'no coarse search {coarse_search!r}; known: {", ".join(KINDS)}'
     )
+  if coarse_address is not None:
+    if coarse_search != 'milvus':
+      raise ValueError(
+        f'coarse search {coarse_search!r} needs no server, and {coarse_address}'
+        " is given: expected it with 'milvus'"
+      )
+    check_address(coarse_address)
   folder, found = pathlib.Path(folder), find(files)
   videos = found.videos
   options = {'background': background, 'progress': progress}
@@ -113,7 +125,7 @@ def index_files(
 
   def create():
     try:
-      return _create(folder, system, place, coarse_search)
+      return _create(folder, system, place, coarse_search, coarse_address)
     except (ValueError, OSError):
       if not is_index(folder):
         raise
@@ -154,7 +166,7 @@ def index_features(
     times = np.arange(len(regions), dtype=float)
     video = ReadVideo(regions, [], times, float(len(regions)), 0)
     encoded.append(_encoded(system, fine, [video])[0]._replace(name=name))
-  index = _create(folder, system, None, 'exact')
+  index = _create(folder, system, None, 'exact', None)
   index.add(encoded)
   return index
 
@@ -336,11 +348,12 @@ def _open_model(
   return system_folder.open_system(model), place
 
 
-def _create(folder, system, place, coarse_search) -> Index:
+def _create(folder, system, place, coarse_search, coarse_address) -> Index:
   return Index.create(
     folder,
     fingerprint=system.fingerprint,
     description=system.description,
     model=place,
     coarse_search=coarse_search,
+    coarse_address=coarse_address,
   )

@@ -31,8 +31,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     '--coarse',
     choices=KINDS,
     default='exact',
-    help='how coarse vectors are searched: all of them, or by FAISS, for '
-    'millions; default: %(default)s',
+    help='how coarse vectors are searched: all of them, by FAISS, for '
+    'millions, or by Milvus, for many machines; default: %(default)s',
+  )
+  parser.add_argument(
+    '--milvus',
+    metavar='ADDRESS',
+    help='of the server for --coarse milvus, like http://host:19530; without '
+    'it a file in OUT serves',
   )
 
 
@@ -42,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
   Raises:
     FileNotFoundError: there is no model, or no such file.
     ValueError: there are no videos, or none that can be read; OUT is something
-      else or was built with another model.
+      else or was built with another model; --milvus is no address, or given
+      with another coarse search.
   """
   videos = find(arguments.videos).videos
   model = options.folder_of(arguments.model)
@@ -53,6 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.videos,
     model=arguments.model,
     coarse_search=arguments.coarse,
+    coarse_address=arguments.milvus,
     progress=wants_bar(),
   )
   print('\n'.join(options.tell(arguments.out, added)))

@@ -92,7 +92,11 @@ def run(arguments: argparse.Namespace) -> None:
     f'{index.folder}: {about["videos"]:,} videos, {about["hours"]:.2f} hours'
   )
   print(f'model        {about["fingerprint"]}, {about["model"] or "untrained"}')
-  print(f'coarse       searched by: {about["coarse_search"]}')
+  address = about['coarse_address']
+  print(
+    f'coarse       searched by: {about["coarse_search"]}'
+    + (f', {address}' if address else '')
+  )
   print(f'background   {about["background"]:,} videos more, never found')
   print(f'removed      {about["removed"]:,} videos, still on the disk')
   print(f'segments     {about["segments"]:,}')
@@ -115,7 +119,10 @@ def measure(index: Index) -> dict[str, Any]:
       sizes[part] += sum(file['bytes'] for file in files)
   kind = index.manifest['coarse_search']
   sizes['engine'] = sum(
-    path.stat().st_size for path in index.folder.glob(f'{kind}.faiss')
+    path.stat().st_size
+    for pattern in (f'{kind}.faiss', f'{kind}.db', f'{kind}.db/**/*')
+    for path in index.folder.glob(pattern)
+    if path.is_file()
   )
   is_background = index.table['background']
   seconds = index.table['duration']
@@ -132,6 +139,7 @@ def measure(index: Index) -> dict[str, Any]:
     'model': index.manifest['model'],
     'description': index.manifest['description'],
     'coarse_search': kind,
+    'coarse_address': index.manifest['coarse_address'],
   }
 
 

@@ -74,6 +74,7 @@ class Index(OpenIndex):
     description: Mapping[str, Any],
     model: str | None = None,
     coarse_search: str = 'exact',
+    coarse_address: str | None = None,
   ) -> Self:
     """Makes an empty index.
 
@@ -83,6 +84,7 @@ class Index(OpenIndex):
       description: of the model, plain values.
       model: where the model is; None for the one that needs no file.
       coarse_search: one of `coarse_search.KINDS`.
+      coarse_address: of the server that does it; None where none does.
 
     Raises:
       ValueError: there is something in the folder already.
@@ -93,6 +95,7 @@ class Index(OpenIndex):
       description=dict(description),
       model=model,
       coarse_search=coarse_search,
+      coarse_address=coarse_address,
     )
     return cls(folder)
 
@@ -108,8 +111,12 @@ class Index(OpenIndex):
 
   def reload(self) -> None:
     """Reads what others have changed meanwhile, if anything."""
-    if stamp(self.folder) != self._stamp:
+    if self.changed():
       self._read()
+
+  def changed(self) -> bool:
+    """Whether others have changed the folder since it was read."""
+    return stamp(self.folder) != self._stamp
 
   def holds(self, content: str) -> bool:
     """Whether a video is of a file of this content."""

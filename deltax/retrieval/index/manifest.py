@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,10 @@ _COUNT_OR_NONE = plain.Form(
 _NAME = plain.Form(
   'the number of a segment, of six digits or more',
   lambda name: isinstance(name, str) and re.fullmatch(r'[0-9]{6,18}', name),
+)
+_UID = plain.Form(
+  'hexadecimal digits, or nothing',
+  lambda uid: isinstance(uid, str) and re.fullmatch(r'[0-9a-f]{0,32}', uid),
 )
 _SHAPE = {'coarse': COUNT, 'fine': (COUNT, COUNT), 'dtype': plain.one_of(CODES)}
 _CHECKED = {'bytes': COUNT, 'checksum': COUNT}
@@ -69,6 +74,7 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
     (beside / 'segments').mkdir()
     manifest = {
       'version': VERSION,
+      'uid': uuid.uuid4().hex,
       **about,
       'shape': None,
       'next_id': 0,
@@ -145,6 +151,9 @@ def check_manifest(
       plain.check(segment['files'][name], _CHECKED, path)
   # Videos whose file is elsewhere, or known, since their segment was written.
   plain.check(manifest.setdefault('moved', {}), {str: _MOVED}, path)
+  # What a server of coarse vectors knows this index by, and where it is.
+  plain.check(manifest.setdefault('uid', ''), _UID, path)
+  plain.check(manifest.setdefault('coarse_address', None), TEXT_OR_NONE, path)
 
 
 def stamp(folder: pathlib.Path) -> tuple[int, ...]:

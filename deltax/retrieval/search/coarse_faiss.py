@@ -102,7 +102,7 @@ class FaissSearch:
     vectors = np.ascontiguousarray(vectors, np.float32)
     scores, ids = self._index.search(vectors, wanted)
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
-    return _each_once(ids, scores, min(k, self._videos))
+    return each_once(ids, scores, min(k, self._videos))
 
   def remove(self, ids: np.ndarray) -> None:
     """Forgets vectors."""
@@ -163,7 +163,7 @@ class FaissSearch:
     return -(-self._index.ntotal // max(self._videos, 1))
 
 
-def _each_once(ids, scores, k) -> tuple[np.ndarray, np.ndarray]:
+def each_once(ids, scores, k) -> tuple[np.ndarray, np.ndarray]:
   """The k best of each row, an id at its best score alone."""
   found = np.full((len(ids), k), -1), np.full((len(ids), k), -np.inf, 'f4')
   for row in range(len(ids)):

@@ -15,7 +15,7 @@ _TOGETHER = 256  # vectors multiplied at once: they stay in the cache
 # itself over this, as the two count exponents from 15 and from 127.
 _SHIFT, _OVER = 13, np.float32(2.0 ** (127 - 15))
 _KEPT = np.array(0x8FFFE000, np.uint32).view(np.int32)  # all but copied signs
-KINDS = ('exact', 'ivf_sq8', 'ivf_rabitq')
+KINDS = ('exact', 'ivf_sq8', 'ivf_rabitq', 'milvus')
 
 
 class CoarseSearch(Protocol):
@@ -160,6 +160,10 @@ def open_coarse(index: OpenIndex | Together, rows: np.ndarray) -> CoarseSearch:
   kind = index.manifest['coarse_search']
   if kind == 'exact':
     return ExactSearch(lambda: _blocks(index, rows))
+  if kind == 'milvus':
+    from deltax.retrieval.search.coarse_milvus import open_milvus
+
+    return open_milvus(index, rows, lambda of: _all_vectors(index, rows[of]))
   from deltax.retrieval.search.coarse_faiss import open_faiss, open_noted
 
   path = index.engine_folder / f'{kind}.faiss'

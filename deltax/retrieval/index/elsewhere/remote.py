@@ -78,6 +78,10 @@ class RemoteIndex(OpenIndex):
           beside.write_bytes(content)
     return here
 
+  def changed(self) -> bool:
+    """Never: it is searched as it was when it was opened."""
+    return False
+
   def state_at(self, row: int) -> str:
     """'': where the files of its videos lie is not this machine's business."""
     return ''
