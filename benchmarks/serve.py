@@ -5,13 +5,15 @@
 An index is made of videos whose features are drawn here, and of the queries
 themselves, small films of noise. In each round every client sends a query and
 waits for the answer; where it is told that there is no place, it asks again.
-That each query is found, and first, is checked. The first round compiles.
+That each query is found, and first, is checked. CPU seconds are those of the
+server for one search; the first searches compile.
 """
 
 import argparse
 import concurrent.futures
 import http.client
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -28,16 +30,25 @@ from deltax.retrieval.system import System
 
 MODEL = 'binary'
 RATE, SIDE = 12, (240, 320)
-SECONDS = (6, 10, 15)  # of queries
-FRAMES = (10, 60)  # of the videos of the index, one a second
+SECONDS = (6, 9, 12)  # of queries
+FRAMES = (12, 24, 60)  # of the videos of the index, one a second
 AGAIN = 0.2  # seconds, where there was no place
 
 
 class Round(NamedTuple):
-  """What was measured of a round: seconds of each client, and all it took."""
+  """What was measured of a round.
+
+  Attributes:
+    seconds: of each client.
+    whole: of all of them together.
+    cpu: of the server.
+    refused: how often there was no place.
+    megabytes: of the server, at the end.
+  """
 
   seconds: np.ndarray
   whole: float
+  cpu: float
   refused: int
   megabytes: float
 
@@ -89,12 +100,12 @@ def make_index(
 
 
 def drawn(system: System, videos: int) -> dict[str, np.ndarray]:
-  """Regions of videos, by their names: directions that change from second."""
+  """Regions of videos, by their names: unit vectors."""
   rng = np.random.default_rng(0)
   shape = system.extract(np.zeros((1, 224, 224, 3), np.uint8)).shape[1:]
   features = {}
   for number in range(videos):
-    frames = rng.integers(*FRAMES)
+    frames = FRAMES[number % len(FRAMES)]
     x = rng.standard_normal((frames, *shape), np.float32)
     x /= np.linalg.norm(x, axis=-1, keepdims=True)
     features[f'drawn {number}'] = x
@@ -131,6 +142,12 @@ class Server:
     connection.close()
     return answer.status, told
 
+  def cpu(self) -> float:
+    """Seconds that the process has computed."""
+    about = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text()
+    ticks = about.rpartition(')')[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf('SC_CLK_TCK')
+
   def megabytes(self) -> float:
     """Memory of the process that is resident."""
     status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
@@ -158,20 +175,22 @@ def run_round(
     assert best == path.name, (path.name, best)
     return seconds, refused
 
-  start = time.perf_counter()
+  cpu, start = server.cpu(), time.perf_counter()
   with concurrent.futures.ThreadPoolExecutor(clients) as pool:
     seconds, refused = zip(*pool.map(search, range(clients)), strict=True)
   whole = time.perf_counter() - start
-  return Round(np.array(seconds), whole, sum(refused), server.megabytes())
+  cpu = server.cpu() - cpu
+  return Round(np.array(seconds), whole, cpu, sum(refused), server.megabytes())
 
 
 def show(name: str, found: Round) -> None:
   """Prints a line of the table."""
   p50, p95, p99 = np.percentile(found.seconds, (50, 95, 99))
   rate = 60 * len(found.seconds) / found.whole
+  cpu = found.cpu / len(found.seconds)
   print(
-    f'{name:14} {p50:7.2f} {p95:7.2f} {p99:7.2f} {rate:9.1f} '
-    f'{found.refused:6} {found.megabytes:6.0f}',
+    f'{name:12} {p50:8.2f} {p95:8.2f} {p99:8.2f} {rate:8.1f} {cpu:8.2f} '
+    f'{found.refused:8} {found.megabytes:8.0f}',
     flush=True,
   )
 

@@ -8,7 +8,6 @@ import time
 
 from deltax.commands.serving import app as serving
 from deltax.commands.serving.jobs import Answer, Jobs, Limits
-from deltax.commands.serving.page import make_page
 from deltax.commands.serving.server import Server, bind
 
 ABOUT = {'name': 'films', 'videos': 3, 'hours': 2.0}
@@ -59,10 +58,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def serving_on(jobs, limits, about=ABOUT):
+def serving_on(jobs, limits, about=lambda: ABOUT):
   """A client of a server of some jobs, on a free port."""
-  page = make_page(about, limits.upload)
-  server = Server(serving.make_app(jobs, about, page, limits), jobs)
+  server = Server(serving.make_app(jobs, about, limits), jobs)
   with bind('127.0.0.1', 0) as listening:
     port = listening.getsockname()[1]
     thread = threading.Thread(target=server.run, args=([listening],))

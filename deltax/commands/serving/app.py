@@ -12,7 +12,7 @@ sends is ever part of the path of a file.
 
 import asyncio
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import fastapi
@@ -30,7 +30,7 @@ from deltax.commands.serving.jobs import (
   Jobs,
   Limits,
 )
-from deltax.commands.serving.page import POLICY
+from deltax.commands.serving.page import POLICY, make_page
 from deltax.data.video.sniff import sniff
 
 MOST = 100  # matches of a search
@@ -51,20 +51,18 @@ class Refused(Exception):
 
 
 def make_app(
-  jobs: Jobs, about: Mapping[str, Any], page: str, limits: Limits
+  jobs: Jobs, about: Callable[[], Mapping[str, Any]], limits: Limits
 ) -> fastapi.FastAPI:
   """The application, in the sense of ASGI.
 
   Args:
     jobs: searches that are taken on.
-    about: plain values of the index, for who asks.
-    page: HTML.
+    about: gives plain values of the index as it is now.
     limits: of an upload.
   """
   # Pages of documentation would load scripts from elsewhere.
   app = fastapi.FastAPI(title='deltax serve', docs_url=None, redoc_url=None)
-  app.state.jobs, app.state.limits = jobs, limits
-  app.state.about, app.state.page = about, page
+  app.state.jobs, app.state.about, app.state.limits = jobs, about, limits
   app.include_router(router)
   for error, handler in (
     (Refused, lambda request, error: error.response),
@@ -80,12 +78,14 @@ def make_app(
 @router.get('/', response_class=HTMLResponse)
 async def show_page(request: Request):
   """The page."""
+  state = request.app.state
+  page = make_page(state.about(), state.limits.upload)
   headers = {
     'Content-Security-Policy': POLICY,
     'X-Content-Type-Options': 'nosniff',
     'Referrer-Policy': 'no-referrer',
   }
-  return HTMLResponse(request.app.state.page, headers=headers)
+  return HTMLResponse(page, headers=headers)
 
 
 @router.get('/favicon.ico', include_in_schema=False)
@@ -106,7 +106,13 @@ async def tell_health(request: Request):
 @router.get('/index')
 async def tell_index(request: Request):
   """Facts of the index, and the limits of a search."""
-  return {**request.app.state.about, 'limits': _plain(request)}
+  state = request.app.state
+  limits = {
+    'bytes': state.limits.upload,
+    'k': MOST,
+    'places': state.limits.places,
+  }
+  return {**state.about(), 'limits': limits}
 
 
 @router.post('/searches', status_code=202)
@@ -251,11 +257,6 @@ async def _receive(
     raise Refused(
       507, f'the upload cannot be kept: {error.strerror}'
     ) from error
-
-
-def _plain(request: Request) -> dict[str, Any]:
-  limits = request.app.state.limits
-  return {'bytes': limits.upload, 'k': MOST, 'places': limits.places}
 
 
 def _full(request: Request, error: Full) -> Response:

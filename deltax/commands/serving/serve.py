@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
   """
   _check_options(arguments)
   try:
-    from deltax.commands.serving import app, page, server
+    from deltax.commands.serving import app, server
   except ImportError as error:
     raise ImportError(
       "serving needs FastAPI and uvicorn: pip install 'deltax-jax[serve]'"
@@ -94,16 +94,13 @@ def run(arguments: argparse.Namespace) -> None:
       arguments.budget,
       60 * arguments.limit_minutes,
     )
-    about = answers.about()
     with (
       files.scratch(scratch) as folder,
       Jobs(answers, folder, limits) as jobs,
     ):
-      made = app.make_app(
-        jobs, about, page.make_page(about, limits.upload), limits
-      )
+      made = app.make_app(jobs, answers.about, limits)
       print(
-        f'{about["videos"]:,} videos of {arguments.index} at '
+        f'{answers.about()["videos"]:,} videos of {arguments.index} at '
         f'{server.address_of(listening)} (Ctrl-C stops)',
         flush=True,
       )

@@ -81,8 +81,8 @@ class Server(uvicorn.Server):
       self.should_exit = self.force_exit = True
       return
     self._jobs.close()
-    count = self._jobs.unfinished()
-    print(f'stopping after {count} more', flush=True)
+    left = self._jobs.unfinished()
+    print(f'stopping after {left} more searches', flush=True)
 
   async def on_tick(self, counter: int) -> bool:
     return await super().on_tick(counter) or self._jobs.settled()

@@ -127,6 +127,7 @@ def test_what_others_add_or_remove_is_seen(films, tmp_path, monkeypatch):
   monkeypatch.setattr(time, 'monotonic', lambda: now + 11)
   found, _ = ask_directly(answers, other)
   assert found['matches'][0]['name'] == 'other.mp4'
+  assert answers.about()['videos'] == 5
   systems.open_index(folder)[0].remove(['other.mp4'])
   monkeypatch.setattr(time, 'monotonic', lambda: now + 22)
   assert not ask_directly(answers, other)[0]['matches']

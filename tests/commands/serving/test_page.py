@@ -78,10 +78,9 @@ def test_a_video_that_is_dropped_is_found_with_pictures_and_where(
   page, films, tmp_path
 ):
   limits, answers = Limits(), Answers(films / 'index', None, 100, 99)
-  about = answers.about()
   with (
     Jobs(answers, tmp_path, limits) as jobs,
-    serving_on(jobs, limits, about) as client,
+    serving_on(jobs, limits, answers.about) as client,
   ):
     page.open(client.address)
     assert page.text('h1') == 'index: 4 videos, 1.0 minutes'
