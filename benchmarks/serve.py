@@ -135,8 +135,16 @@ class Server:
 
   def search(self, video: bytes) -> tuple[int, dict]:
     """The status and what was told, when it is done."""
+    status, told = self._ask('POST', '/searches?wait=600', video)
+    while status == 202:
+      found, told = self._ask('GET', f'/searches/{told["id"]}?wait=600')
+      if found != 200 or told['state'] in ('done', 'failed'):
+        status = found
+    return status, told
+
+  def _ask(self, method: str, path: str, body=None) -> tuple[int, dict]:
     connection = http.client.HTTPConnection('127.0.0.1', self.port)
-    connection.request('POST', '/searches?wait=600', video)
+    connection.request(method, path, body)
     answer = connection.getresponse()
     told = json.loads(answer.read())
     connection.close()
