@@ -36,7 +36,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[pathlib.Path]:
     `path`.
   """
   path = pathlib.Path(path)
-  with naming(path), _hidden_folder(path) as hidden:
+  with naming(path), scratch(path) as hidden:
     beside = hidden / path.name
     yield beside
     if durable:
@@ -64,7 +64,7 @@ def filling(path: Path, *, force: bool = False) -> Iterator[pathlib.Path]:
       `force` is not set.
   """
   path = pathlib.Path(path)
-  with naming(path), _hidden_folder(path) as hidden:
+  with naming(path), scratch(path) as hidden:
     beside, old = hidden / path.name, hidden / '.old'
     beside.mkdir()
     yield beside
@@ -78,6 +78,30 @@ def filling(path: Path, *, force: bool = False) -> Iterator[pathlib.Path]:
       if replaced:
         os.replace(old, path)
       raise
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[pathlib.Path]:
+  """A new hidden folder beside `path`, gone at the end with what is left in it.
+
+  What killed processes left beside the same `path` goes at the beginning.
+
+  Args:
+    path: what it is for; nothing is written there. Missing folders above it are
+      made.
+
+  Yields:
+    The folder, which only this user can read.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  _sweep(path)
+  hidden, lock = _locked_folder(path)
+  try:
+    yield hidden
+  finally:
+    shutil.rmtree(hidden, ignore_errors=True)
+    os.close(lock)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
@@ -130,19 +154,6 @@ def sync(path: Path) -> None:
     os.fsync(handle)
   finally:
     os.close(handle)
-
-
-@contextlib.contextmanager
-def _hidden_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A new folder beside `path`, gone at the end with what is left in it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  _sweep(path)
-  hidden, lock = _locked_folder(path)
-  try:
-    yield hidden
-  finally:
-    shutil.rmtree(hidden, ignore_errors=True)
-    os.close(lock)
 
 
 def _locked_folder(path: pathlib.Path) -> tuple[pathlib.Path, int]:

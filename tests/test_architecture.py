@@ -55,6 +55,9 @@ FENCES = {
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},
   'onnx': {'deltax/delta/deploy/onnx/'},
+  'fastapi': {'deltax/commands/serving/'},
+  'starlette': {'deltax/commands/serving/'},
+  'uvicorn': {'deltax/commands/serving/'},
   'torch': set(),
   'tensorflow': set(),
 }

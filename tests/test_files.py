@@ -203,6 +203,20 @@ def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
   assert path.read_text() == 'first' and names(tmp_path) == ['a']
 
 
+def test_a_scratch_folder_goes_and_takes_along_what_a_dead_process_left(
+  tmp_path,
+):
+  path = tmp_path / 'work'
+  dead = tmp_path / '.work.writing-dead'
+  dead.mkdir()
+  (dead / 'big').touch()
+  with files.scratch(path) as folder, files.scratch(path) as other:
+    assert names(tmp_path) == sorted([folder.name, other.name])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / 'a').touch()
+  assert not names(tmp_path)
+
+
 def test_durable_files_are_waited_for_before_and_after_the_rename(
   tmp_path, monkeypatch
 ):

@@ -41,6 +41,10 @@ COMMANDS = {
       'info': 'what is in an index, and what it takes on the disk',
     },
   ),
+  'serving': (
+    'your videos, for others',
+    {'serve': 'searches of an index over HTTP, and a page to drop a video on'},
+  ),
   'training': (
     'training retrieval',
     {

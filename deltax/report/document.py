@@ -20,13 +20,17 @@ def write(
     parts: HTML.
     style: rules beside those of every page.
   """
-  page = (
+  files.write_text(path, whole(title, parts, style=style))
+
+
+def whole(title: str, parts: Iterable[str], *, style: str = '') -> str:
+  """The HTML of a page; see `write`."""
+  return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     f'<title>{html.escape(title)}</title><style>{SHEET}{style}</style>'
     f'</head><body><main>{"".join(parts)}</main></body></html>\n'
   )
-  files.write_text(path, page)
 
 
 def section(title: str, body: str | None) -> str:

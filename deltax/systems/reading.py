@@ -2,21 +2,25 @@
 
 import io
 import itertools
+import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from deltax.data.images import views
+from deltax.data.video.facts import read_length
 from deltax.data.video.files import appended, read_chunks
+from deltax.data.video.stream import VideoError
 from deltax.retrieval.system import LONG, System
 
 CHUNK = 64  # frames read at once
 PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG
 VIEWED = 300  # frames of a query
+VIEWS = 3  # of a query: as it is, its middle enlarged, all of it made smaller
 EVERY, FEWEST = 5, 4  # frames for one picture that is kept; of them a video
 
 
@@ -75,18 +79,55 @@ def read_parts(system: System, path: str | os.PathLike) -> Iterator[ReadVideo]:
     yield _joined(part)
 
 
-def read_query(system: System, path: str | os.PathLike) -> ReadVideo:
+def read_query(
+  system: System,
+  path: str | os.PathLike,
+  *,
+  longest: float = math.inf,
+  progress: Callable[[float], None] = lambda share: None,
+) -> ReadVideo:
   """As `read_video`, with the other views that a search takes too.
 
   A video of more than `VIEWED` frames has none: its parts are seldom all cut
   out, and it would take long.
+
+  Args:
+    system: whose extractor makes the regions.
+    path: of the file.
+    longest: seconds; no more of a longer video is read.
+    progress: called after every few frames with the share of the work that is
+      done, 0 to 1, as far as the header of the file tells its length.
+
+  Raises:
+    ValueError: it cannot be read, or is longer.
+    FileNotFoundError: it is not there.
   """
-  frames = []
-  read = _joined(_chunks(system, path, frames))
-  if not frames:
-    return read
-  regions = map(system.extract, views(np.concatenate(frames)))
-  return read._replace(views=tuple(np.asarray(x, np.float32) for x in regions))
+  frames, regions = [], []
+  chunks = _chunks(system, path, frames)
+  read = _joined(_counted(chunks, path, longest, progress))
+  for view in views(np.concatenate(frames)) if frames else ():
+    regions.append(np.asarray(system.extract(view), np.float32))
+    progress((1 + len(regions)) / VIEWS)
+  return read._replace(views=tuple(regions))
+
+
+def _counted(
+  chunks: Iterable[ReadVideo],
+  path: str | os.PathLike,
+  longest: float,
+  progress: Callable[[float], None],
+) -> Iterator[ReadVideo]:
+  """The chunks of a query, while they are told and it is not too long."""
+  length = None
+  for chunk in chunks:
+    if length is None:  # not before it is known to be a video
+      length = read_length(path)
+    if max(length, chunk.duration) > longest:
+      raise VideoError(f'{path}: it is longer than {longest / 60:,.3g} minutes')
+    if length:
+      passes = 1 if length > VIEWED else VIEWS
+      progress(min(chunk.duration / length, 1) / passes)
+    yield chunk
 
 
 def _chunks(

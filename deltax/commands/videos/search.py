@@ -251,11 +251,12 @@ def _shown(query: systems.ReadVideo, index: Index, match: Match) -> ShownMatch:
     reranked=match.reranked,
     duration=match.duration,
     segments=[ShownSegment(*where) for where in match.where],
-    pairs=side_by_side(query, match, _dated(index, match.row)),
+    pairs=side_by_side(query, match, dated(index, match.row)),
   )
 
 
-def _dated(index: Index, row: int) -> dict[float, bytes]:
+def dated(index: Index, row: int) -> dict[float, bytes]:
+  """Pictures that an index has of a video, by second."""
   times = index.times(row)
   return {float(times[n]): x for n, x in index.pictures(row).items()}
 

@@ -41,7 +41,7 @@ class Match(NamedTuple):
       exceeds chance, or without re-ranking.
     row: of the index.
     state: 'missing' where there is no file any more, 'changed' where it is
-      another; else ''.
+      another; else '', and where nobody looked.
   """
 
   name: str

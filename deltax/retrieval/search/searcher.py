@@ -80,6 +80,7 @@ class Searcher:
     symmetric: bool = False,
     normalise: bool = False,
     locate: bool = True,
+    look: bool = True,
   ) -> SearchResult:
     """The videos that a query is most likely in.
 
@@ -104,6 +105,8 @@ class Searcher:
       normalise: whether the scores of the background are subtracted.
       locate: whether to find where in a video the query is; takes long where
         many are given.
+      look: whether to look if the files of the matches are still what they
+        were; nothing outside of the index is read otherwise.
 
     Returns:
       The matches, best first, and how many videos and pairs were looked at.
@@ -146,7 +149,9 @@ class Searcher:
     sought = (query, [x.fine for x in others]) if locate else None
     with _timed(clock, 'where'):
       matches = tuple(
-        self._match(rows[i], marks[i], coarse[i], sought, rows[i] in pairs)
+        self._match(
+          rows[i], marks[i], coarse[i], sought, rows[i] in pairs, look
+        )
         for i in np.argsort(-marks, kind='stable')[:k]
         if marks[i] >= least
       )
@@ -222,7 +227,7 @@ class Searcher:
       marks[places] = scale.fine([pairs[row] for row in rows[places]], itself)
     return marks
 
-  def _match(self, row, score, coarse, sought, reranked) -> Match:
+  def _match(self, row, score, coarse, sought, reranked, look) -> Match:
     index, row = self._index, int(row)
     duration = float(index.numbers([row])['duration'][0])
     where = ()
@@ -240,7 +245,7 @@ class Searcher:
       duration=duration,
       where=where,
       row=row,
-      state=index.state_at(row),
+      state=index.state_at(row) if look else '',
     )
 
 
