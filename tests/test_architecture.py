@@ -49,6 +49,7 @@ FENCES = {
   'av': {'deltax/data/'},
   'h5py': {'deltax/data/'},
   'faiss': {'deltax/retrieval/search/coarse_faiss.py'},
+  'apache_beam': {'deltax/systems/beam/'},
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},

@@ -40,7 +40,8 @@ class Extractor(NamedTuple):
   """Frames to regions; call it.
 
   Attributes:
-    run: uint8 `[CHUNK, H, W, 3]` frames to float32 `[CHUNK, R, D]`.
+    run: uint8 `[CHUNK, H, W, 3]` frames to float32 `[CHUNK, R, D]`; a partial
+      application of a function to its weights.
     description: plain values that say what it is.
     arrays: what it computes with: 'variables' and perhaps 'whitening'.
     fingerprint: of both.
@@ -186,8 +187,10 @@ def _extractor(description, apply, variables, name, whitening):
 
   @jax.jit
   def pooled(variables, frames):
-    maps = apply(variables, normalise(frames))
-    return region_pool([maps[i] for i in stages])
+    # The network computes in the type of its weights, all else in float32.
+    dtype = jnp.result_type(*jax.tree.leaves(variables))
+    maps = apply(variables, normalise(frames).astype(dtype))
+    return region_pool([maps[i].astype(jnp.float32) for i in stages])
 
   def run(variables, whitening, frames):
     regions = pooled(variables, frames)
