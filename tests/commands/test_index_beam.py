@@ -62,7 +62,8 @@ def test_two_processes_make_the_index_of_the_plain_command(
   [
     ('gs://films', 'gs://films is read with --beam only'),
     ('gs://films --beam', "pip install 'apache-beam[gcp]'"),
-    ('{films} --store there', '--store is where --beam keeps what is encoded'),
+    ('{films} --store there', '--store is an option of --beam'),
+    ('{films} --dtype float32', '--dtype is an option of --beam'),
     ('{films} --beam -- --runner=Nobody', 'Unexpected pipeline runner: Nobody'),
     ('{films}/empty.mp4 --beam', 'no video could be added: empty.mp4: '),
     ('{films} --beam --out {films}', '0.mp4, which is read, is inside of '),

@@ -10,7 +10,7 @@ no index is made.
 
 With --beam, videos are encoded by a pipeline of Apache Beam, and may be given
 as gs://... or s3://... too. What stands behind `--` is for it and its runner;
-without anything, it runs in this process. The index is the same:
+without anything, it runs in this process. In float32 the index is the same:
 
     deltax index videos/ --out my.index --beam -- --direct_num_workers=2 \\
       --direct_running_mode=multi_processing
@@ -56,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     help='with --beam: folder or address where all workers can write what is '
     'encoded, until it is in the index; default: OUT.beam',
   )
+  parser.add_argument(
+    '--dtype',
+    choices=('float32', 'bfloat16'),
+    help='with --beam: of the network that describes frames; default: bfloat16 '
+    'on accelerators, float32 else',
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,8 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
   here = [place for place in arguments.videos if place not in elsewhere]
   if elsewhere and not arguments.beam:
     raise DeltaxError(f'{elsewhere[0]} is read with --beam only')
-  if arguments.store and not arguments.beam:
-    raise DeltaxError('--store is where --beam keeps what is encoded')
+  for option in ('store', 'dtype'):
+    if getattr(arguments, option) and not arguments.beam:
+      raise DeltaxError(f'--{option} is an option of --beam')
   videos = find(here).videos if here else {}
   model = options.folder_of(arguments.model)
   folders.check_apart(arguments.out, *videos.values(), model)
@@ -86,6 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
     from deltax.systems import beam  # which not everybody has installed
 
     given |= {'flags': arguments.passed_on, 'store': arguments.store}
+    given['dtype'] = arguments.dtype
     added = beam.index_files(arguments.out, arguments.videos, **given)
   else:
     added = systems.index_files(arguments.out, arguments.videos, **given)

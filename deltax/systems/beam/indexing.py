@@ -40,6 +40,7 @@ def index_files(
   model: str | os.PathLike | None = None,
   coarse_search: str = 'exact',
   store: str | os.PathLike | None = None,
+  dtype: str | None = None,
   progress: bool = False,
 ) -> Added:
   """As `deltax.systems.index_files`, with videos encoded by a pipeline.
@@ -47,7 +48,8 @@ def index_files(
   A video that is encoded is kept in a store until it is in the index, and why
   one cannot be read is kept for good: if this is stopped, or killed, call it
   again, and no video is read that was. Of the store an index is made here, in
-  the order of `deltax.systems.index_files`: it is the same, bit for bit.
+  the order of `deltax.systems.index_files`: it is the same, bit for bit, where
+  workers compute in float32, as they do on CPUs.
 
   Args:
     folder: of the index, new or begun.
@@ -59,6 +61,9 @@ def index_files(
     coarse_search: as there.
     store: folder or address where all workers can write; None: beside the
       index.
+    dtype: floating-point type of the network that makes regions, 'float32' or
+      'bfloat16'. None: bfloat16 on workers with an accelerator. The index is
+      the same in float32 alone; it may be searched in any case.
     progress: whether to draw a bar while the index is written.
 
   Returns:
@@ -77,9 +82,10 @@ def index_files(
   def encoder(
     system: System, new: Mapping[str, NewFile]
   ) -> Callable[[NewFile], Encoded]:
-    shards = Shards(store, system.fingerprint)
+    shards = Shards(store, f'{system.fingerprint}{dtype or ""}')
     taken.append((shards, [file.file.content for file in new.values()]))
-    encode_all(shards, new.values(), place, options)
+    handler = VideoHandler(place, system.fingerprint, dtype)
+    encode_all(shards, new.values(), handler, options)
     return lambda file: shards.read(file.file.content)
 
   added = index_found(
@@ -99,7 +105,7 @@ def index_files(
 def encode_all(
   shards: Shards,
   files: Iterable[NewFile],
-  model: str,
+  handler: VideoHandler,
   options: PipelineOptions,
 ) -> None:
   """Runs the pipeline: from files to shards, of those that are not there yet.
@@ -107,14 +113,13 @@ def encode_all(
   Args:
     shards: where to.
     files: to read.
-    model: name or folder of the system.
+    handler: what encodes a video.
     options: of the pipeline.
   """
   videos = [(file.file.content, file.path) for file in files]
   videos = [video for video in videos if shards.lacks(video[0])]
   if not videos:
     return
-  handler = KeyedModelHandler(VideoHandler(model, shards.model))
   with beam.Pipeline(options=options) as pipeline:
     _ = (
       pipeline
@@ -122,7 +127,7 @@ def encode_all(
       | 'to all workers' >> beam.Reshuffle()
       # A runner repeats what has failed together with what had not.
       | 'not there yet' >> beam.Filter(lambda video: shards.lacks(video[0]))
-      | 'encode' >> RunInference(handler)
+      | 'encode' >> RunInference(KeyedModelHandler(handler))
       | 'keep' >> beam.MapTuple(shards.write)
     )
 

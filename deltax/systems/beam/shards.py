@@ -38,7 +38,7 @@ class Shards(NamedTuple):
 
   Attributes:
     place: path or address of the folder, which may not be there yet.
-    model: fingerprint of the system that encodes.
+    model: short name of what encodes, a part of names of files.
   """
 
   place: str

@@ -43,16 +43,19 @@ class VideoHandler(ModelHandler[str, Encoded | Failed, Encode]):
 
   Regions come from a `JaxModelHandler`, in batches of frames. A video is read
   part by part, so that of a long one, too, only what is kept of it is in
-  memory. On a CPU codes are those of `deltax.systems.index_files`, bit for bit.
+  memory. In float32, as on a CPU, codes are those of
+  `deltax.systems.index_files`, bit for bit.
 
   Args:
     model: name or folder of a system; each worker opens it.
     fingerprint: that it must have there.
+    dtype: of the network that makes regions, as of a `JaxModelHandler`.
   """
 
-  def __init__(self, model: str, fingerprint: str):
+  def __init__(self, model: str, fingerprint: str, dtype: str | None = None):
     super().__init__()
     self._model, self._fingerprint = model, fingerprint
+    self._dtype = dtype
     self._launcher = os.getpid()
 
   def batch_elements_kwargs(self) -> Mapping[str, int]:
@@ -73,7 +76,9 @@ class VideoHandler(ModelHandler[str, Encoded | Failed, Encode]):
         f'the model {self._model} is {system.fingerprint} on a worker, and '
         f'{self._fingerprint} where the pipeline was started'
       )
-    frames = JaxModelHandler(lambda: parts_of(system.extract), batch_size=CHUNK)
+    frames = JaxModelHandler(
+      lambda: parts_of(system.extract), batch_size=CHUNK, dtype=self._dtype
+    )
     system = system._replace(extract=frames.load_model())
     return functools.partial(encode_file, system, FineSearch(system.fine))
 

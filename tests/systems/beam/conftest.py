@@ -31,7 +31,7 @@ def run(scale, frames):
 def make_system():
   """A system without a network."""
   extractor = systems.Extractor(
-    run=functools.partial(run, jnp.float32(1)),
+    run=functools.partial(run, jnp.float32(1.001)),  # 1 in bfloat16
     description={'name': 'small'},
     arrays={},
     fingerprint='small',
@@ -44,6 +44,7 @@ def small_system(monkeypatch):
   """Every name of a system is that of the small one."""
   system = make_system()
   monkeypatch.setattr(system_folder, 'open_system', lambda place: system)
+  return system
 
 
 @pytest.fixture(scope='session')

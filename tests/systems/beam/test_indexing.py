@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from deltax import systems
 from deltax.errors import DeltaxError
 from deltax.retrieval.index.folder import Index
+from deltax.retrieval.search.fine_search import FineSearch
 from deltax.systems import beam
 from deltax.systems.beam import indexing, shards, videos
 from deltax.systems.beam.indexing import parsed
+from deltax.systems.reading import encode_video, read_parts
 
 THERE = {'0.mp4', '1.mp4', '2.mp4', '3.mp4', '4.mp4'}
 
@@ -189,6 +192,32 @@ def test_a_worker_with_another_model_is_refused(films, tmp_path):
   handler = videos.VideoHandler('binary', 'another')
   with pytest.raises(DeltaxError, match='on a worker, and another where'):
     handler.load_model()
+
+
+@pytest.mark.parametrize(
+  ('backend', 'dtype', 'same'),
+  [
+    ('cpu', None, True),
+    ('gpu', None, False),
+    ('gpu', 'float32', True),
+    ('cpu', 'bfloat16', False),
+  ],
+)
+def test_accelerators_describe_frames_in_bfloat16_if_not_told_otherwise(
+  films, small_system, monkeypatch, backend, dtype, same
+):
+  path = str(films / '1.mp4')
+  fine = FineSearch(small_system.fine)
+  expected = encode_video(small_system, fine, read_parts(small_system, path))
+  handler = videos.VideoHandler('binary', small_system.fingerprint, dtype)
+  with monkeypatch.context() as patched:
+    patched.setattr(jax, 'default_backend', lambda: backend)
+    model = handler.load_model()
+  (encoded,) = handler.run_inference([path], model)
+  codes, exact = encoded.video.fine, expected.video.fine
+  assert codes.dtype == np.float32
+  assert np.array_equal(codes, exact) == same
+  np.testing.assert_allclose(codes, exact, atol=0.01)
 
 
 @pytest.mark.parametrize(
