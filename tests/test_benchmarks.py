@@ -361,3 +361,28 @@ def test_the_transformer_has_the_sizes_of_the_published_one(
   of_blocks = transformer.SPECS['blocks'].select(survey(net, variables, frame))
   blocks = [unit.path for unit, _ in of_blocks.values() if not unit.linear]
   assert blocks == [f'layer_{i}_{j}' for i in range(4) for j in range(2)]
+
+
+def test_films_are_indexed_by_one_process_and_by_two_into_the_same(
+  script, tmp_path
+):
+  command = script('beam')
+  command.make_films(tmp_path / 'films', 2, 3)
+  first, second = sorted((tmp_path / 'films').iterdir())
+  assert len(video.read_video(first).frames) == 3
+  assert first.read_bytes() != second.read_bytes()
+  command.check_same(tmp_path / 'films', tmp_path / 'films')
+  for name, content in (('000.mp4', b''), ('001.mp4', first.read_bytes())):
+    (tmp_path / 'other').mkdir(exist_ok=True)
+    (tmp_path / 'other' / name).write_bytes(content)
+    with pytest.raises(SystemExit, match='other is another index'):
+      command.check_same(tmp_path / 'films', tmp_path / 'other')
+  runs = {
+    1: [command.Run(9, 1), command.Run(10, 2), command.Run(30, 9)],
+    2: [command.Run(5, 3)],
+  }
+  assert command.table(runs)[2:] == [
+    '| 1 | 10.0 | 2.00 |',
+    '| 2 | 5.0 | 3.00 |',
+    '| times as fast | 2.00 | 1.50 |',
+  ]
