@@ -116,8 +116,9 @@ def encode_all(
     handler: what encodes a video.
     options: of the pipeline.
   """
-  videos = [(file.file.content, file.path) for file in files]
-  videos = [video for video in videos if shards.lacks(video[0])]
+  videos = {file.file.content: file.path for file in files}
+  lacking = shards.lacking(videos)
+  videos = [video for video in videos.items() if video[0] in lacking]
   if not videos:
     return
   with beam.Pipeline(options=options) as pipeline:

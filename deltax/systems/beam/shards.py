@@ -13,9 +13,10 @@ import importlib.metadata
 import io
 import json
 import os
+import pathlib
 import uuid
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +26,12 @@ from apache_beam.io.filesystems import FileSystems
 import deltax
 from deltax import plain
 from deltax.errors import DeltaxError
+from deltax.identity import is_elsewhere
 from deltax.retrieval.index.shard import IndexedVideo
 from deltax.systems.beam.videos import Failed
 from deltax.systems.reading import Encoded
 
+DONE, FAILED, MISSED = '.npz', '.failed', '.missed'
 _NOTE = {'reason': plain.TEXT, 'read_by': plain.TEXT}
 _BROKEN = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -45,22 +48,32 @@ class Shards(NamedTuple):
   model: str
 
   def lacks(self, content: str) -> bool:
-    """Whether a file of this content is still to be read."""
-    if FileSystems.exists(self._path(content, 'npz')):
-      return False
-    path = self._path(content, 'failed')
+    """Whether a file of this content is still to be read; for a worker."""
+    names = [f'{content}-{self.model}{ending}' for ending in (DONE, FAILED)]
+    there = [n for n in names if FileSystems.exists(self._path(n))]
+    return self._is_lacking(content, there)
+
+  def lacking(self, contents: Iterable[str]) -> set[str]:
+    """Those of some contents that `lacks`; the folder is listed once."""
+    names = self._names()
+    return {x for x in contents if self._is_lacking(x, names)}
+
+  def _is_lacking(self, content: str, names: Collection[str]) -> bool:
+    done, failed = (f'{content}-{self.model}{x}' for x in (DONE, FAILED))
+    if done in names or failed not in names:
+      return done not in names
     # What one version could not read, another may.
-    return not FileSystems.exists(path) or _note(path)['read_by'] != _read_by()
+    return _note(self._path(failed))['read_by'] != _read_by()
 
   def write(self, content: str, result: Encoded | Failed) -> None:
     """Keeps what became of a file of some content."""
     if isinstance(result, Encoded):
-      ending, data = 'npz', _packed(result)
+      ending, data = DONE, _packed(result)
     else:
-      ending = 'failed' if result.lasting else 'missed'
+      ending = FAILED if result.lasting else MISSED
       note = {'reason': result.reason, 'read_by': _read_by()}
       data = json.dumps(note).encode()
-    path = self._path(content, ending)
+    path = self._path(f'{content}-{self.model}{ending}')
     beside = f'{path}.{uuid.uuid4().hex}'  # on the same disk
     with _create(beside) as file:
       file.write(data)
@@ -72,29 +85,46 @@ class Shards(NamedTuple):
     Raises:
       DeltaxError: it was not encoded; or what is kept of it is damaged.
     """
-    path = self._path(content, 'npz')
-    if FileSystems.exists(path):
-      return _unpacked(path)
-    for ending in ('missed', 'failed'):
-      note = self._path(content, ending)
-      if FileSystems.exists(note):
-        raise DeltaxError(_note(note)['reason'])
-    raise DeltaxError(f'{path} is not there: no worker has written it')
+    path = self._path(f'{content}-{self.model}')
+    if FileSystems.exists(path + DONE):
+      return _unpacked(path + DONE)
+    for ending in (MISSED, FAILED):
+      if FileSystems.exists(path + ending):
+        raise DeltaxError(_note(path + ending)['reason'])
+    raise DeltaxError(f'{path}{DONE} is not there: no worker has written it')
 
   def drop(self, contents: Iterable[str]) -> None:
     """Deletes what is kept of files, but for why they cannot be read."""
-    for content in contents:
-      paths = [self._path(content, ending) for ending in ('npz', 'missed')]
-      # What a killed worker has begun; a path with brackets is no pattern.
-      for found in FileSystems.match([f'{path}.*' for path in paths]):
-        paths += [about.path for about in found.metadata_list]
-      FileSystems.delete(list(filter(FileSystems.exists, paths)))
-    if '://' not in self.place:
-      with contextlib.suppress(OSError):  # where files are left
-        os.rmdir(self.place)
+    known = {f'{content}-{self.model}' for content in contents}
+    names = self._names()  # some of them begun by killed workers
+    gone = [name for name in names if name.partition('.')[0] in known]
+    kept = {name for name in gone if name.endswith(FAILED)}
+    # Not of what a later version could read.
+    kept -= {n.replace(DONE, FAILED) for n in names if n.endswith(DONE)}
+    self._delete([name for name in gone if name not in kept])
 
-  def _path(self, content: str, ending: str) -> str:
-    return FileSystems.join(self.place, f'{content}-{self.model}.{ending}')
+  # Of paths of this machine, Beam would take some letters for a pattern.
+
+  def _names(self) -> set[str]:
+    """Of all files in the folder."""
+    if not is_elsewhere(self.place):
+      return set(os.listdir(self.place)) if os.path.isdir(self.place) else set()
+    (found,) = FileSystems.match([self._path('*')])
+    return {about.path.rpartition('/')[2] for about in found.metadata_list}
+
+  def _delete(self, names: Iterable[str]) -> None:
+    """Deletes files, and the folder where none is left."""
+    paths = list(map(self._path, names))
+    if is_elsewhere(self.place):
+      FileSystems.delete(paths)
+      return
+    for path in paths:
+      pathlib.Path(path).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      os.rmdir(self.place)
+
+  def _path(self, name: str) -> str:
+    return FileSystems.join(self.place, name)
 
 
 def _read_by() -> str:

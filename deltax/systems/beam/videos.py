@@ -15,6 +15,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from deltax import compilation
 from deltax.errors import DeltaxError
+from deltax.identity import is_elsewhere
 from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.system import System
 from deltax.systems import folder as system_folder
@@ -129,7 +130,7 @@ def local(path: str) -> Iterator[str]:
   Raises:
     OSError: it cannot be copied.
   """
-  if '://' not in path:
+  if not is_elsewhere(path):
     yield path
     return
   # FFmpeg seeks in files, and tells some formats by their ending.
