@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import apache_beam as beam
@@ -115,22 +116,34 @@ def encode_all(
     files: to read.
     handler: what encodes a video.
     options: of the pipeline.
+
+  Raises:
+    DeltaxError: a worker has another model, or cannot write to the shards.
   """
   videos = {file.file.content: file.path for file in files}
   lacking = shards.lacking(videos)
   videos = [video for video in videos.items() if video[0] in lacking]
   if not videos:
     return
-  with beam.Pipeline(options=options) as pipeline:
-    _ = (
-      pipeline
-      | 'videos' >> beam.Create(videos)
-      | 'to all workers' >> beam.Reshuffle()
-      # A runner repeats what has failed together with what had not.
-      | 'not there yet' >> beam.Filter(lambda video: shards.lacks(video[0]))
-      | 'encode' >> RunInference(KeyedModelHandler(handler))
-      | 'keep' >> beam.MapTuple(shards.write)
-    )
+  shards.check()
+  try:
+    with beam.Pipeline(options=options) as pipeline:
+      _ = (
+        pipeline
+        | 'videos' >> beam.Create(videos)
+        | 'to all workers' >> beam.Reshuffle()
+        # A runner repeats what has failed together with what had not.
+        | 'not there yet' >> beam.Filter(lambda video: shards.lacks(video[0]))
+        | 'encode' >> RunInference(KeyedModelHandler(handler))
+        | 'keep' >> beam.MapTuple(shards.write)
+      )
+  except (RuntimeError, DeltaxError) as error:
+    # Beam adds where it was, and may put a worker's traceback into a text.
+    text = f'{type(error).__name__}: {error}'
+    told = re.findall(r'DeltaxError: (.*?)(?: \[while .*)?$', text, re.M)
+    if not told:
+      raise
+    raise DeltaxError(told[-1]) from error
 
 
 def parsed(flags: Sequence[str]) -> PipelineOptions:

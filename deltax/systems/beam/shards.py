@@ -16,7 +16,7 @@ import os
 import pathlib
 import uuid
 import zipfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +66,11 @@ class Shards(NamedTuple):
     return _note(self._path(failed))['read_by'] != _read_by()
 
   def write(self, content: str, result: Encoded | Failed) -> None:
-    """Keeps what became of a file of some content."""
+    """Keeps what became of a file of some content.
+
+    Raises:
+      DeltaxError: it cannot be written.
+    """
     if isinstance(result, Encoded):
       ending, data = DONE, _packed(result)
     else:
@@ -75,9 +79,31 @@ class Shards(NamedTuple):
       data = json.dumps(note).encode()
     path = self._path(f'{content}-{self.model}{ending}')
     beside = f'{path}.{uuid.uuid4().hex}'  # on the same disk
-    with _create(beside) as file:
-      file.write(data)
-    FileSystems.rename([beside], [path])
+    with self._writing():
+      with _create(beside) as file:
+        file.write(data)
+      FileSystems.rename([beside], [path])
+
+  def check(self) -> None:
+    """Tries the folder, before any video is read.
+
+    Raises:
+      DeltaxError: nothing can be written there.
+    """
+    name = uuid.uuid4().hex
+    with self._writing():
+      _create(self._path(name)).close()
+      self._delete([name])
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      reason = error.strerror or error
+      raise DeltaxError(
+        f'{self.place} cannot be written to: {reason}'
+      ) from error
 
   def read(self, content: str) -> Encoded:
     """What became of a file of some content.

@@ -194,6 +194,21 @@ def test_a_worker_with_another_model_is_refused(films, tmp_path):
     handler.load_model()
 
 
+def test_what_workers_cannot_do_is_told_in_a_sentence_too(
+  films, tmp_path, monkeypatch, full_disk, read
+):
+  (tmp_path / 'file').touch()
+  with pytest.raises(DeltaxError, match=r'file cannot be written to: File exi'):
+    beam.index_files(tmp_path / 'i', [films], store=tmp_path / 'file')
+  assert not read
+  with full_disk() as fill, monkeypatch.context() as patched:
+    patched.setattr(shards.Shards, 'check', lambda self: fill())
+    message = r'^\S*i\.beam cannot be written to: File too large$'
+    with pytest.raises(DeltaxError, match=message):
+      beam.index_files(tmp_path / 'i', [films])
+  assert beam.index_files(tmp_path / 'i', [films]).done == 5
+
+
 @pytest.mark.parametrize(
   ('backend', 'dtype', 'same'),
   [
