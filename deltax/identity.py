@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from deltax import plain
 
@@ -44,21 +44,27 @@ def identify(path: str | os.PathLike) -> Identity:
   """
   with open(path, 'rb') as file:
     about = os.fstat(file.fileno())
-    size = about.st_size
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    if size <= WHOLE:
-      digest.update(file.read(WHOLE))
-    else:
-      # Headers stand at either end, and tell most films apart.
-      between = size - 2 * _END
-      places = [_END + k * between // _BLOCKS for k in range(_BLOCKS)]
-      digest.update(file.read(_END))
-      for place in places:
-        file.seek(place)
-        digest.update(file.read(_BLOCK))
-      file.seek(size - _END)
-      digest.update(file.read(_END))
-  return Identity(size, about.st_mtime_ns, digest.hexdigest())
+    return Identity(
+      about.st_size, about.st_mtime_ns, content_of(file, about.st_size)
+    )
+
+
+def content_of(file: BinaryIO, size: int) -> str:
+  """The `content` of an identity, of a file at its start, of `size` bytes."""
+  digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+  if size <= WHOLE:
+    digest.update(file.read(WHOLE))
+  else:
+    # Headers stand at either end, and tell most films apart.
+    between = size - 2 * _END
+    places = [_END + k * between // _BLOCKS for k in range(_BLOCKS)]
+    digest.update(file.read(_END))
+    for place in places:
+      file.seek(place)
+      digest.update(file.read(_BLOCK))
+    file.seek(size - _END)
+    digest.update(file.read(_END))
+  return digest.hexdigest()
 
 
 def as_stored(identity: Identity | None) -> list[Any] | None:
@@ -77,14 +83,24 @@ def read_stored(value: Any, what: str | os.PathLike) -> Identity | None:
   return Identity(*plain.check(value, FORM, what))
 
 
+def is_elsewhere(path: str | os.PathLike) -> bool:
+  """Whether a path is the address of a file that is not on this machine.
+
+  >>> is_elsewhere('gs://films/a.mp4'), is_elsewhere('films/a.mp4')
+  (True, False)
+  """
+  return '://' in os.fspath(path)
+
+
 def state_of(path: str, identity: Identity | None) -> str:
   """What became of a file: 'missing', 'changed', or '' if it is as it was.
 
   Args:
-    path: where it was; '' for a video that is of no file.
+    path: where it was; '' for a video that is of no file. One that is not on
+      this machine is not asked for.
     identity: what it was; None if that is not known.
   """
-  if not path:
+  if not path or is_elsewhere(path):
     return ''
   try:
     if identity is None or identity.is_as_it_was(path):

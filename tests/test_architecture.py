@@ -51,6 +51,7 @@ FENCES = {
   'faiss': {'deltax/retrieval/search/coarse_faiss.py'},
   'pymilvus': {'deltax/retrieval/search/milvus_collection.py'},
   'milvus_lite': {'deltax/retrieval/search/milvus_collection.py'},
+  'apache_beam': {'deltax/systems/beam/'},
   'panda3d': {'deltax/data/'},
   'faster_coco_eval': {'deltax/metrics/'},
   'matplotlib': {'deltax/report/', 'colabs/'},

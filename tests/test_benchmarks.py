@@ -373,3 +373,27 @@ def test_coarse_engines_are_filled_opened_and_asked(script, tmp_path):
     )
     assert min(seconds) > 0 and (size > 0) == (kind != 'exact')
     assert found == 1 if kind == 'exact' else found > 0.9
+
+def test_films_are_indexed_by_one_process_and_by_two_into_the_same(
+  script, tmp_path
+):
+  command = script('beam')
+  command.make_films(tmp_path / 'films', 2, 3)
+  first, second = sorted((tmp_path / 'films').iterdir())
+  assert len(video.read_video(first).frames) == 3
+  assert first.read_bytes() != second.read_bytes()
+  command.check_same(tmp_path / 'films', tmp_path / 'films')
+  for name, content in (('000.mp4', b''), ('001.mp4', first.read_bytes())):
+    (tmp_path / 'other').mkdir(exist_ok=True)
+    (tmp_path / 'other' / name).write_bytes(content)
+    with pytest.raises(SystemExit, match='other is another index'):
+      command.check_same(tmp_path / 'films', tmp_path / 'other')
+  runs = {
+    1: [command.Run(9, 1), command.Run(10, 2), command.Run(30, 9)],
+    2: [command.Run(5, 3)],
+  }
+  assert command.table(runs)[2:] == [
+    '| 1 | 10.0 | 2.00 |',
+    '| 2 | 5.0 | 3.00 |',
+    '| times as fast | 2.00 | 1.50 |',
+  ]

@@ -244,9 +244,10 @@ def check_deltax(words):
       commands.main([name])
     assert left.value.code == 0
     return
-  parser = argparse.ArgumentParser(exit_on_error=False)
-  module_of(name).configure(parser)
-  parser.parse_args(arguments)
+  module, parser = module_of(name), argparse.ArgumentParser(exit_on_error=False)
+  module.configure(parser)
+  own, _ = commands.parted(arguments, getattr(module, 'PASSES_ON', ''))
+  parser.parse_args(own)
 
 
 def check_benchmark(words):

@@ -1,7 +1,8 @@
 """The `deltax` command: one subcommand a file, in folders by what it is about.
 
 A file has `configure(parser)`, which adds its arguments, and `run(arguments)`.
-It is imported when its subcommand is asked for, so that help comes at once.
+With `PASSES_ON`, a flag, `arguments.passed_on` has what stands behind `--`. It
+is imported when its subcommand is asked for, so that help comes at once.
 """
 
 import argparse
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       # What a process imports stays: not to look for garbage in it is worth
       # half a second of a search.
       gc.freeze()
+    rest, passed_on = parted(rest, getattr(command, 'PASSES_ON', ''))
     parser = argparse.ArgumentParser(
       prog=f'deltax {name}',
       description=command.__doc__,
@@ -86,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     command.configure(parser)
     parsed = parser.parse_args(rest)
+    parsed.passed_on = passed_on
     if 'jax' in sys.modules:  # else there is nothing to compile
       from deltax import compilation
 
@@ -93,6 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compilation.keep_memory()
       compilation.set_up()
     command.run(parsed)
+
+
+def parted(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
+  """Arguments of a command, and those that it passes on to another program.
+
+  Args:
+    arguments: of both.
+    flag: the command's, with which all behind a `--` is the other program's.
+
+  >>> parted(['a', '--beam', '--', '--runner=Direct'], '--beam')
+  (['a', '--beam'], ['--runner=Direct'])
+  """
+  own, passed_on = list(arguments), []
+  if '--' in own and flag in own[: own.index('--')]:
+    place = own.index('--')
+    own, passed_on = own[:place], own[place + 1 :]
+  return own, passed_on
 
 
 def _named(first: str) -> tuple[str, str]:

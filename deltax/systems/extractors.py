@@ -42,7 +42,8 @@ class Extractor(NamedTuple):
   """Frames to regions; call it.
 
   Attributes:
-    run: uint8 `[CHUNK, H, W, 3]` frames to float32 `[CHUNK, R, D]`.
+    run: uint8 `[CHUNK, H, W, 3]` frames to float32 `[CHUNK, R, D]`; a partial
+      application of a function to its weights.
     description: plain values that say what it is.
     arrays: what it computes with: 'variables', and perhaps 'whitening',
       'students' and 'gates'.
@@ -263,8 +264,10 @@ def _pooled(name: str) -> Callable[[Any, Array], Array]:
 
   @jax.jit
   def pooled(variables, frames):
-    maps = net.apply(variables, normalise(frames))
-    return region_pool([maps[i] for i in stages])
+    # The network computes in the type of its weights, all else in float32.
+    dtype = jnp.result_type(*jax.tree.leaves(variables))
+    maps = net.apply(variables, normalise(frames).astype(dtype))
+    return region_pool([maps[i].astype(jnp.float32) for i in stages])
 
   return pooled
 

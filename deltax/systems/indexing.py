@@ -8,24 +8,23 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from deltax.data.video.find import find
+from deltax.data.video.find import Found, find
 from deltax.retrieval.index.folder import Index
 from deltax.retrieval.index.manifest import check_free, is_index
 from deltax.retrieval.index.marks import note_same
 from deltax.retrieval.index.opened import OpenIndex
-from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.coarse_search import KINDS
 from deltax.retrieval.search.fine_search import FineSearch
 from deltax.retrieval.search.milvus_collection import check_address
 from deltax.retrieval.search.searcher import check_model
-from deltax.retrieval.system import System, encode_parts
+from deltax.retrieval.system import System
 from deltax.systems import folder as system_folder
 from deltax.systems.batches import Batches
-from deltax.systems.known import sort_files
+from deltax.systems.known import LOCAL, Files, NewFile, sort_files
 from deltax.systems.reading import (
+  Encoded,
   ReadVideo,
-  may_be_pictured,
-  pictured_frames,
+  encode_video,
   read_parts,
 )
 
@@ -60,6 +59,22 @@ class Added(NamedTuple):
   moved: Mapping[str, str] = {}
   replaced: tuple[str, ...] = ()
   skipped: Mapping[str, Sequence[pathlib.Path]] = {}
+
+
+# Is told of a system and of all files that are new, by name, and gives what
+# encodes one of them; that raises ValueError or OSError for one which cannot be
+# read.
+Encoder = Callable[
+  [System, Mapping[str, NewFile]], Callable[[NewFile], Encoded]
+]
+
+
+def encode_here(
+  system: System, new: Mapping[str, NewFile]
+) -> Callable[[NewFile], Encoded]:
+  """The `Encoder` of this process: files are read when they are asked for."""
+  fine = FineSearch(system.fine)
+  return lambda file: encode_video(system, fine, read_parts(system, file.path))
 
 
 def index_files(
@@ -102,6 +117,37 @@ def index_files(
       `folder` is something else, or an index of another model. No coarse search
       has that name, or none has such an address.
   """
+  return index_found(
+    folder,
+    find(files),
+    model=model,
+    coarse_search=coarse_search,
+    coarse_address=coarse_address,
+    background=background,
+    progress=progress,
+  )
+
+
+def index_found(
+  folder: str | os.PathLike,
+  found: Found,
+  *,
+  model: System | str | os.PathLike | None = None,
+  coarse_search: str = 'exact',
+  coarse_address: str | None = None,
+  background: bool = False,
+  progress: bool = False,
+  encoder: Encoder = encode_here,
+  files: Files = LOCAL,
+) -> Added:
+  """As `index_files`, of videos that were found, encoded in any way.
+
+  Args:
+    folder: as of `index_files`, as are those that are not named here.
+    found: the videos; their paths are what `files` knows them by.
+    encoder: what encodes those that are new.
+    files: where the videos are.
+  """
   if coarse_search not in KINDS:
     raise ValueError(
       f'no coarse search {coarse_search!r}; known: {", ".join(KINDS)}'
@@ -113,12 +159,12 @@ def index_files(
         " is given: expected it with 'milvus'"
       )
     check_address(coarse_address)
-  folder, found = pathlib.Path(folder), find(files)
-  videos = found.videos
+  folder, videos = pathlib.Path(folder), found.videos
   options = {'background': background, 'progress': progress}
+  options |= {'encoder': encoder, 'files': files}
   if is_index(folder):
     index, system = open_index(folder, model)
-    added = add_videos(index, system, videos, **options)
+    added = _add(index, lambda: index, system, videos, **options)
     return added._replace(skipped=found.skipped)
   check_free(folder)
   system, place = _open_model(model)
@@ -165,7 +211,8 @@ def index_features(
     regions = np.asarray(regions, np.float32)
     times = np.arange(len(regions), dtype=float)
     video = ReadVideo(regions, [], times, float(len(regions)), 0)
-    encoded.append(_encoded(system, fine, [video])[0]._replace(name=name))
+    made = encode_video(system, fine, [video])
+    encoded.append(made.video._replace(name=name))
   index = _create(folder, system, None, 'exact', None)
   index.add(encoded)
   return index
@@ -243,30 +290,34 @@ def _add(
   *,
   background: bool,
   progress: bool,
+  encoder: Encoder = encode_here,
+  files: Files = LOCAL,
 ) -> Added:
   """As `add_videos`; `known` is the index as it is, None for a new one."""
-  fine, plan = FineSearch(system.fine), sort_files(known, videos)
+  plan = sort_files(known, videos, files)
   failed, damaged, resized, replaced = dict(plan.failed), {}, {}, []
   if plan.moved:
     known.follow(plan.moved)
   if plan.gone:
     known.remove(plan.gone)
+  encode = encoder(system, plan.new)
   with Batches(known, open_index) as batches:
     for name, new in tqdm.tqdm(plan.new.items(), disable=not progress):
       if batches.finds(new.file.content):
         continue
       try:
-        encoded, read = _encoded(system, fine, read_parts(system, new.path))
+        encoded = encode(new)
       except (ValueError, OSError) as error:
         failed[name] = str(error)
         continue
-      if read.damaged:
-        damaged[name] = read.damaged
-      if read.resized:
-        resized[name] = read.resized
+      if encoded.damaged:
+        damaged[name] = encoded.damaged
+      if encoded.resized:
+        resized[name] = encoded.resized
       replaced += [name] * bool(new.replaces)
       about = {'path': new.path, 'file': new.file, 'background': background}
-      batches.add(encoded._replace(name=name, **about), new.replaces)
+      video = encoded.video._replace(name=name, **about)
+      batches.add(video, new.replaces)
   same = []
   for name, twin in plan.same.items():
     if twin.video in failed:  # as its content is
@@ -297,43 +348,6 @@ def _all_failed(failed: Mapping[str, str]) -> str:
   told = [f'{name}: {reason}' for name, reason in failed.items()]
   more = [f'and {len(told) - NAMED:,} more'] if len(told) > NAMED else []
   return f'no video could be added: {"; ".join([*told[:NAMED], *more])}'
-
-
-def _encoded(
-  system: System, fine: FineSearch, parts: Iterable[ReadVideo]
-) -> tuple[IndexedVideo, ReadVideo]:
-  """What an index keeps of a video, without a name yet, and its last part.
-
-  A part is let go before the next one is read: of a recording of a day, only
-  what is kept of it is in memory.
-  """
-  pictures, times, last = {}, [], None
-
-  def regions():
-    nonlocal last
-    for last in parts:
-      first = sum(map(len, times))
-      for n, picture in enumerate(last.pictures, first):
-        if may_be_pictured(n):
-          pictures[n] = picture
-      times.append(last.times)
-      yield last.regions
-
-  codes = encode_parts(system, regions())
-  kept = pictured_frames(len(codes.fine)) if pictures else ()
-  video = IndexedVideo(
-    name='',
-    path='',
-    coarse=codes.coarse,
-    fine=codes.fine,
-    times=np.concatenate(times),
-    selector=float(codes.selector),
-    own=fine.with_itself(codes.fine).back,
-    duration=last.duration,
-    pictures={n: pictures[n] for n in kept},
-    clips=codes.clips,
-  )
-  return video, last
 
 
 def _open_model(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from deltax.data.video.find import plain_name, shortest_name
-from deltax.identity import Identity, identify
+from deltax.identity import Identity, identify, is_elsewhere
 from deltax.retrieval.index.folder import Index
 
 Moved = dict[str, tuple[str, str, Identity | None]]
@@ -63,8 +63,32 @@ class Sorted(NamedTuple):
   failed: dict[str, str]
 
 
+class Files:
+  """What is asked about files, here of those of this machine.
+
+  Files that are elsewhere are taken to be as they were.
+  """
+
+  def real(self, path: str | os.PathLike) -> str:
+    """The one name of a file, links followed."""
+    return str(pathlib.Path(path).resolve())
+
+  def is_as_it_was(self, file: Identity, real: str) -> bool:
+    """As `Identity.is_as_it_was`."""
+    return is_elsewhere(real) or file.is_as_it_was(real)
+
+  def identify(self, real: str) -> Identity:
+    """As `deltax.identity.identify`."""
+    return identify(real)
+
+
+LOCAL = Files()
+
+
 def sort_files(
-  index: Index | None, videos: Mapping[str, pathlib.Path]
+  index: Index | None,
+  videos: Mapping[str, str | os.PathLike],
+  files: Files = LOCAL,
 ) -> Sorted:
   """Compares files with those of an index: by path, size, time and content.
 
@@ -75,17 +99,18 @@ def sort_files(
   Args:
     index: None for a new one, which has nothing.
     videos: files by the names that they would get.
+    files: where they are.
   """
   failed, there, others = {}, 0, {}
-  places = {name: str(path.resolve()) for name, path in videos.items()}
-  known = _Known(index, list(places.values()))
+  places = {name: files.real(path) for name, path in videos.items()}
+  known = _Known(index, list(places.values()), files)
   for name, path in videos.items():
     real = places[name]
     try:
       if known.is_as_it_was(real):
         there += 1
         continue
-      others[name] = real, identify(real)
+      others[name] = real, files.identify(real)
     except OSError as error:
       failed[name] = f'{path}: {error.strerror or error}'
   known.look_for(file for _, file in others.values())
@@ -142,14 +167,15 @@ class _Known:
   Args:
     index: None for a new one, which has nothing.
     paths: of files that are asked for.
+    asked: where they are.
 
   Attributes:
     moved: see `Sorted`.
     names: of all videos, as they will be.
   """
 
-  def __init__(self, index: Index | None, paths: Sequence[str]):
-    self._index, self.moved = index, {}
+  def __init__(self, index: Index | None, paths: Sequence[str], asked: Files):
+    self._index, self._asked, self.moved = index, asked, {}
     self.names = Names(index)
     self._row_at = index.find('path', paths) if index else {}
     self._row_of: dict[str, int] = {}
@@ -165,7 +191,7 @@ class _Known:
     """Whether a video was made of the file at that path, as it is."""
     row = self._row_at.get(real)
     file = None if row is None else self._index.files[row]
-    return file is not None and file.is_as_it_was(real)
+    return file is not None and self._asked.is_as_it_was(file, real)
 
   def follow(self, name: str, real: str, file: Identity) -> bool:
     """Whether a video's file is at that path now; notes it."""
@@ -216,12 +242,12 @@ class _Known:
 
   def _is_alive(self, row: int, real: str) -> bool:
     """Whether a video's file is at its own path, which is another."""
-    path = self._index.paths[row]
+    path, file = self._index.paths[row], self._index.files[row]
     if path == real:
       return False
     try:
-      return self._index.files[row].is_as_it_was(path) or (
-        identify(path).content == self._index.files[row].content
+      return self._asked.is_as_it_was(file, path) or (
+        self._asked.identify(path).content == file.content
       )
     except (FileNotFoundError, NotADirectoryError):
       return False
@@ -267,7 +293,7 @@ def refresh(index: Index, *, force: bool = False) -> Refreshed:
     index.follow(plan.moved)
   dead, unreachable = [], []
   for name, path in zip(index.names, index.paths, strict=True):
-    if path and not os.path.isfile(path):
+    if path and not is_elsewhere(path) and not os.path.isfile(path):
       there = force or os.path.isdir(os.path.dirname(path))
       (dead if there else unreachable).append(name)
   if dead:

@@ -15,7 +15,9 @@ from deltax.data.images import views
 from deltax.data.video.facts import read_length
 from deltax.data.video.files import appended, read_chunks
 from deltax.data.video.stream import VideoError
-from deltax.retrieval.system import LONG, System
+from deltax.retrieval.index.shard import IndexedVideo
+from deltax.retrieval.search.fine_search import FineSearch
+from deltax.retrieval.system import LONG, System, encode_parts
 
 CHUNK = 64  # frames read at once
 PICTURE, QUALITY = 96, 70  # pixels of the shorter side; of JPEG
@@ -44,6 +46,20 @@ class ReadVideo(NamedTuple):
   damaged: int
   resized: int = 0
   views: tuple[np.ndarray, ...] = ()
+
+
+class Encoded(NamedTuple):
+  """A video as an index keeps it, and what was wrong with its file.
+
+  Attributes:
+    video: without a name, a path or what the file is.
+    damaged: corrupt or lost frames.
+    resized: how often the size of its pictures changes.
+  """
+
+  video: IndexedVideo
+  damaged: int
+  resized: int
 
 
 def read_video(system: System, path: str | os.PathLike) -> ReadVideo:
@@ -128,6 +144,48 @@ def _counted(
       passes = 1 if length > VIEWED else VIEWS
       progress(min(chunk.duration / length, 1) / passes)
     yield chunk
+
+
+def encode_video(
+  system: System, fine: FineSearch, parts: Iterable[ReadVideo]
+) -> Encoded:
+  """What an index keeps of a video.
+
+  A part is let go before the next one is read: of a recording of a day, only
+  what is kept of it is in memory.
+
+  Args:
+    system: that encodes it.
+    fine: the search of its fine student.
+    parts: of the video, as `read_parts` gives them.
+  """
+  pictures, times, last = {}, [], None
+
+  def regions():
+    nonlocal last
+    for last in parts:
+      first = sum(map(len, times))
+      for n, picture in enumerate(last.pictures, first):
+        if may_be_pictured(n):
+          pictures[n] = picture
+      times.append(last.times)
+      yield last.regions
+
+  codes = encode_parts(system, regions())
+  kept = pictured_frames(len(codes.fine)) if pictures else ()
+  video = IndexedVideo(
+    name='',
+    path='',
+    coarse=codes.coarse,
+    fine=codes.fine,
+    times=np.concatenate(times),
+    selector=float(codes.selector),
+    own=fine.with_itself(codes.fine).back,
+    duration=last.duration,
+    pictures={n: pictures[n] for n in kept},
+    clips=codes.clips,
+  )
+  return Encoded(video, last.damaged, last.resized)
 
 
 def _chunks(

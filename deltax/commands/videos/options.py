@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from deltax.data.video.find import describe_skipped
 from deltax.data.video.stream import flaws
+from deltax.identity import is_elsewhere
 from deltax.report.retrieval.search_contents import ShownSegment
 from deltax.report.retrieval.search_page import clock
 from deltax.retrieval.index.elsewhere.remote import is_address
@@ -21,7 +22,7 @@ def add_videos(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     'videos',
     nargs='+',
-    type=pathlib.Path,
+    type=_place,
     help='files, or folders of them; their names are those below the folder',
   )
 
@@ -60,6 +61,10 @@ def places(parts: Sequence[Where | ShownSegment]) -> str:
 def folder_of(model: str | pathlib.Path | None) -> pathlib.Path | None:
   """The folder of a model; None of one that comes with the library."""
   return model if isinstance(model, pathlib.Path) else None
+
+
+def _place(text: str) -> str | pathlib.Path:
+  return text if is_elsewhere(text) else pathlib.Path(text)
 
 
 def _model(text: str) -> str | pathlib.Path:

@@ -71,7 +71,7 @@ def find(places: Iterable[str | os.PathLike]) -> Found:
       f'no videos in {", ".join(map(str, places)) or "no place"}; '
       + (f'there are {", ".join(told)}' if told else 'nothing is there')
     )
-  names = _told_apart(candidates)
+  names = told_apart(candidates)
   paths = [path for path, _ in candidates]
   return Found(dict(zip(names, paths, strict=True)), skipped)
 
@@ -217,8 +217,14 @@ def _reason_against(path: pathlib.Path) -> str | None:
     return _UNREADABLE
 
 
-def _told_apart(candidates: Sequence[tuple]) -> list[str]:
-  """Names of files that are all different."""
+def told_apart(
+  candidates: Sequence[tuple[pathlib.Path, pathlib.PurePath]],
+) -> list[str]:
+  """Names of files that are all different.
+
+  Args:
+    candidates: paths of files, and their paths below what was given.
+  """
   names = [plain_name(below) for _, below in candidates]
   longest = max(len(path.absolute().parts) for path, _ in candidates)
   for length in range(2, longest + 1):
