@@ -1,4 +1,4 @@
-"""The extractor of an index, distilled: EfficientNet-Lite0 at 4 frames a second.
+"""The extractor of an index, distilled: EfficientNet-Lite0, 4 frames a second.
 
 Every inverted residual has one student instead of its layers; they are solved
 for on some clips and trained to give what the network itself gives, on videos

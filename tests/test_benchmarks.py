@@ -374,6 +374,7 @@ def test_coarse_engines_are_filled_opened_and_asked(script, tmp_path):
     assert min(seconds) > 0 and (size > 0) == (kind != 'exact')
     assert found == 1 if kind == 'exact' else found > 0.9
 
+
 def test_films_are_indexed_by_one_process_and_by_two_into_the_same(
   script, tmp_path
 ):

@@ -228,13 +228,25 @@ def _extractor(about: Mapping[str, Any], arrays: Mapping[str, Any]):
       about['name'], whitening=whitening, weights=backbone
     )
   plain.check(about, {'interval': plain.COUNT, 'spec': DICT}, 'its extractor')
-  students = {part: arrays.get(part, {}) for part in extractors.STUDENTS}
+  students = {
+    part: _with_lists(arrays.get(part, {})) for part in extractors.STUDENTS
+  }
   return extractors.make_delta_extractor(
     *(about['name'], {'teacher': backbone, **students}),
     spec=about['spec'],
     interval=about['interval'],
     whitening=whitening,
   )
+
+
+def _with_lists(tree: Any) -> Any:
+  """A tree whose lists were saved as dicts of '0', '1' and so on."""
+  if not isinstance(tree, dict):
+    return tree
+  numbers = [str(number) for number in range(len(tree))]
+  if tree and sorted(tree) == sorted(numbers):
+    return [_with_lists(tree[number]) for number in numbers]
+  return {name: _with_lists(part) for name, part in tree.items()}
 
 
 def _read(folder):

@@ -1,5 +1,6 @@
 """Systems on the disk: what is loaded is what was saved, or it is refused."""
 
+import functools
 import json
 
 import jax
@@ -8,7 +9,8 @@ import pytest
 import small_backbone
 from small_backbone import CHANNELS, NAME, Small
 
-from deltax import delta, retrieval
+from deltax import delta, models, retrieval
+from deltax.models.efficientnet import efficientnet
 from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.fitting import Whitening
 from deltax.retrieval.system import encode
@@ -182,11 +184,11 @@ def test_nothing_is_overwritten(system, saved):
 
 @pytest.fixture
 def with_students(weights):
-  spec = {'candidates': [['full']], 'blocks': ()}
+  spec = {'candidates': [['full']]}
   distilled = delta.distill(Small(None), delta.make_spec(**spec))
   frame = np.zeros((1, 112, 112, 3), np.float32)
   params = distilled.init(jax.random.key(0), weights, frame)
-  halves = jax.tree.map(lambda x: x / 2, params['students'])
+  halves = jax.tree.map(lambda x: x / 2 + 0.01, params['students'])
   extractor = extractors.make_delta_extractor(
     NAME, {**params, 'students': halves}, spec=spec, interval=2
   )
@@ -201,6 +203,33 @@ def test_an_extractor_with_students_is_saved_with_them(with_students, tmp_path):
   assert loaded.description['extractor']['interval'] == 2
   for found, expected in zip(codes(loaded), codes(with_students), strict=True):
     np.testing.assert_array_equal(found, expected)
+
+
+def test_students_of_blocks_are_saved_too(tmp_path, monkeypatch):
+  """Their parameters are lists, with an array for each input."""
+  name = 'efficientnet_tiny'
+  backbone = extractors._Backbone((6,), packaged=False)
+  monkeypatch.setitem(extractors.EXTRACTORS, name, backbone)
+  tiny = functools.partial(efficientnet, name)
+  monkeypatch.setitem(models.MODELS, name, tiny)
+  spec = {
+    'blocks': ['InvertedResidual'],
+    'block_candidates': [['residual', 2, 1]],
+    'candidates': [['teacher']],
+  }
+  net = models.create(name, num_classes=None)
+  frame = np.zeros((1, 112, 112, 3), np.float32)
+  params = delta.distill(net, delta.make_spec(**spec)).init(
+    jax.random.key(0), net.init(jax.random.key(1), frame), frame
+  )
+  made = folder.make_system(
+    extractors.make_delta_extractor(name, params, spec=spec, interval=2)
+  )
+  folder.save_system(tmp_path / 'system', made)
+  loaded = folder.open_system(tmp_path / 'system')
+  draw = np.random.default_rng(2)
+  frames = draw.integers(0, 256, (4, 112, 112, 3), np.uint8)
+  np.testing.assert_array_equal(loaded.extract(frames), made.extract(frames))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,9 @@ class MilvusSearch:
     index: what they are of, if anything.
   """
 
-  def __init__(self, collection: Collection, index: Index | RemoteIndex | None = None):
+  def __init__(
+    self, collection: Collection, index: Index | RemoteIndex | None = None
+  ):
     self._collection, self._index = collection, index
     self._opened = index.manifest if index else None
     self._written = Written(0, 0)
