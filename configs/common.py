@@ -331,6 +331,7 @@ DEMO_OBJECTIVE = dict(
 TINY = {
   'ddrnet_det': 'ddrnet_det_tiny',
   'efficientdet': 'efficientdet_tiny',
+  'efficientnet': 'efficientnet_tiny',
   'faster_rcnn': 'faster_rcnn_tiny',
 }
 

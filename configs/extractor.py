@@ -12,14 +12,14 @@ cheaper". Cost: about 20 minutes on two CPU cores.
       --config.data.options.videos="('videos',)"
 """
 
-from configs import own_videos
+from configs import common, own_videos
 
 # The stages whose maps are pooled into regions; the last says most.
 STAGES = {'6': 'features', '4': 'features', '2': 'features', '1': 'features'}
 
 
 def get_config(variant: str = ''):
-  config = own_videos.get_config(variant)
+  config = own_videos.get_config()
   config.title = 'The extractor of an index, between its key frames'
   config.teacher = 'packaged'
   config.task.update(model='efficientnet_lite0', options={'num_classes': None})
@@ -32,9 +32,10 @@ def get_config(variant: str = ''):
       'block_candidates': (('residual', 4, 1),),
       'candidates': (('teacher',),),
     }
-  if not variant:
-    config.task.size = 224, 224
-    config.task.delta.intervals = 2, 4, 8
-    config.data.evaluation.update(clip_length=16)
-    config.training.best = 'delta_8/score'
-  return config
+  config.task.size = 224, 224
+  config.task.delta.intervals = 2, 4, 8
+  config.data.evaluation.update(clip_length=16)
+  config.training.best = 'delta_8/score'
+  if variant == 'smoke':
+    own_videos.shorten(config)
+  return common.variant(config, variant)

@@ -21,7 +21,12 @@ def get_config(variant: str = ''):
   size = ml_collections.FieldReference(SIZE)
   config = ml_collections.ConfigDict(recipe(size), convert_dict=True)
   if variant == 'smoke':
-    config.task.delta.intervals = (2, 3)
-    config.data.evaluation.update(clip_length=4, clips_per_video=1)
-    config.training.best = 'delta_3/score'
+    shorten(config)
   return common.variant(config, variant)
+
+
+def shorten(config: ml_collections.ConfigDict) -> None:
+  """Judges on few frames."""
+  config.task.delta.intervals = (2, 3)
+  config.data.evaluation.update(clip_length=4, clips_per_video=1)
+  config.training.best = 'delta_3/score'

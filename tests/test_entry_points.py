@@ -37,6 +37,7 @@ def config_of(name, variant=''):
 RETRIEVAL = [name for name in CONFIGS if 'judge' in config_of(name)]
 # Others train their like, and do not measure layers first.
 LONGEST = ('demo_delta_time', 'cityscapes_ddrnet23')
+OF_VIDEOS = ('extractor', 'own_videos')
 PICTURES = [name for name in CONFIGS if name not in RETRIEVAL]
 # A network that compares frames, and a selector, by their commands.
 COMMANDS = ('demo_retrieval_attention', 'demo_retrieval_selector')
@@ -115,12 +116,12 @@ def run(*arguments, folder):
 def options(name, workdir, trees):
   data = (
     next(trees[key] for key in trees if name.startswith(key))
-    if not name.startswith('demo')
+    if not name.startswith(('demo', *OF_VIDEOS))
     else None
   )
   root = [f'--config.data.options.root={data}'] if data else []
-  if name.startswith('own'):
-    root = [f"--config.data.options.videos=('{data}',)"]
+  if name in OF_VIDEOS:
+    root = [f"--config.data.options.videos=('{trees['own']}',)"]
   return [
     f'--config=configs/{name}.py:smoke',
     f'--workdir={workdir}',

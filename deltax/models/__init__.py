@@ -61,6 +61,7 @@ MODELS = {
   ),
   'hrnet_w18_small': _model('hrnet', HRNet),
   'efficientnet_b0': _efficientnet('efficientnet_b0'),
+  'efficientnet_tiny': _efficientnet('efficientnet_tiny'),
   'efficientdet_d0': _efficientdet(),
   'efficientdet_tiny': _efficientdet(
     backbone='efficientnet_tiny',

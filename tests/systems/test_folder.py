@@ -1,6 +1,5 @@
 """Systems on the disk: what is loaded is what was saved, or it is refused."""
 
-import functools
 import json
 
 import jax
@@ -10,7 +9,6 @@ import small_backbone
 from small_backbone import CHANNELS, NAME, Small
 
 from deltax import delta, models, retrieval
-from deltax.models.efficientnet import efficientnet
 from deltax.retrieval.calibration import UNCALIBRATED, Calibration
 from deltax.retrieval.fitting import Whitening
 from deltax.retrieval.system import encode
@@ -210,8 +208,6 @@ def test_students_of_blocks_are_saved_too(tmp_path, monkeypatch):
   name = 'efficientnet_tiny'
   backbone = extractors._Backbone((6,), packaged=False)
   monkeypatch.setitem(extractors.EXTRACTORS, name, backbone)
-  tiny = functools.partial(efficientnet, name)
-  monkeypatch.setitem(models.MODELS, name, tiny)
   spec = {
     'blocks': ['InvertedResidual'],
     'block_candidates': [['residual', 2, 1]],
