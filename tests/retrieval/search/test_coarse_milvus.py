@@ -32,8 +32,6 @@ from milvus_servers import (
 
 from deltax.retrieval.search.coarse_milvus import MilvusSearch
 
-pytestmark = pytest.mark.usefixtures('impatient')
-
 
 def test_of_the_hundred_nearest_most_are_found(server):
   rng = np.random.default_rng(0)
