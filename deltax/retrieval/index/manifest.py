@@ -74,8 +74,9 @@ def create_manifest(folder: pathlib.Path, **about: Any) -> None:
     (beside / 'segments').mkdir()
     manifest = {
       'version': VERSION,
-      'uid': uuid.uuid4().hex,
       **about,
+      # Its name on a server of vectors; other indexes of the same are the same.
+      'uid': uuid.uuid4().hex if about['coarse_search'] == 'milvus' else '',
       'shape': None,
       'next_id': 0,
       'next_segment': 0,

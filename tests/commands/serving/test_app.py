@@ -172,7 +172,7 @@ def test_no_request_opens_a_file_but_the_one_that_it_sends(
     server('POST', f'/searches?{kind}={name}', video)
   headers = {'Content-Disposition': f'attachment; filename="{name}"'}
   status, told, _ = server('POST', '/searches', video, headers)
-  assert status == 202
+  assert status in (200, 202)  # it may be done by then
   server.wait(told['id'])
   for picture in ('..%2f..%2fx', '%2fetc%2fpasswd', name.replace('/', '%2f')):
     path = f'/searches/{told["id"]}/pictures/{picture}'

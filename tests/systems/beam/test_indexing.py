@@ -169,7 +169,7 @@ def test_videos_of_elsewhere_are_indexed_and_never_taken_for_missing(
   left = [path for path in bucket.files if path.startswith('bucket://store')]
   assert [path.rpartition('.')[2] for path in left] == ['failed']
   index = Index(tmp_path / 'i')
-  assert index.paths == [f'{place}/{name}' for name in sorted(THERE)]
+  assert [*index.paths] == [f'{place}/{name}' for name in sorted(THERE)]
   systems.index_files(tmp_path / 'plain', [films])
   plain = Index(tmp_path / 'plain')
   for row, name in enumerate(index.names):
