@@ -26,10 +26,10 @@ from deltax import compilation, retrieval, systems
 from deltax.data.features.store import FeatureStore
 from deltax.metrics.retrieval import average_precision
 from deltax.retrieval.index.folder import Index
-from deltax.retrieval.index.shard import IndexedVideo
 from deltax.retrieval.search.fine_search import FineSearch
-from deltax.retrieval.system import encode, encode_fine
+from deltax.retrieval.system import encode_fine
 from deltax.systems import runs
+from deltax.systems.reading import encode_video
 
 FRAMES = 10  # of a video that is made up
 DEEPEST = 1000  # places that are looked at
@@ -148,21 +148,11 @@ def indexed(folder, system, features, size):
   for start in range(0, size, TOGETHER):
     videos = []
     for number in range(start, min(size, start + TOGETHER)):
-      codes = encode(system, features(number))
-      frames = len(codes.fine)
-      videos.append(
-        IndexedVideo(
-          name=str(number),
-          path='',
-          coarse=codes.coarse,
-          fine=codes.fine,
-          times=np.arange(frames, dtype=float),
-          selector=float(codes.selector),
-          own=fine.with_itself(codes.fine).back,
-          duration=float(frames),
-          clips=codes.clips,
-        )
-      )
+      regions = features(number)
+      seconds = np.arange(len(regions), dtype=float)
+      read = systems.ReadVideo(regions, [], seconds, float(len(regions)), 0)
+      codes = encode_video(system, fine, [read]).video
+      videos.append(codes._replace(name=str(number)))
       stored['coarse'] += (codes.coarse.nbytes + codes.clips.nbytes // 2) / size
       stored['fine'] += codes.fine.nbytes / size
     index.add(videos)

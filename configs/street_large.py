@@ -18,6 +18,17 @@ on two CPU cores, the first of them with nothing else running.
 
 from configs import common
 
+# Students chosen by time before any training, then trained beside a teacher
+# that stays as it is.
+FIT = dict(
+  by='time',
+  candidates=(('skip',), ('low_rank', 8), ('low_rank', 4), ('teacher',)),
+  blocks=('BasicBlock', 'Bottleneck', 'PyramidPooling'),
+)
+OPTIMIZER = common.DEMO_OPTIMIZER | dict(
+  groups=(('^teacher/', 'frozen'), ('', dict())),
+)
+
 
 def get_config(variant: str = ''):
   config = common.segmentation(
@@ -32,16 +43,13 @@ def get_config(variant: str = ''):
     fit=dict(
       clips=16,
       target=0.17,
-      by='time',
-      candidates=(('skip',), ('low_rank', 8), ('low_rank', 4), ('teacher',)),
-      blocks=('BasicBlock', 'Bottleneck', 'PyramidPooling'),
       spans=(('conv1_0', 'conv1_3'),),
+      **FIT,
     ),
     data=common.street(
       2, 2, worlds=(96, 16), frames=15, size=(256, 512), max_distance=9
     ),
-    optimizer=common.DEMO_OPTIMIZER
-    | dict(groups=(('^teacher/', 'frozen'), ('', dict()))),
+    optimizer=OPTIMIZER,
     training=dict(
       steps=300, log_every=20, evaluate_every=300, checkpoint_every=50
     ),

@@ -170,7 +170,7 @@ def make_delta_extractor(
   distilled = delta.distill(
     models.create(name, num_classes=None), delta.make_spec(**spec)
   )
-  whole = {'students': {}, **params, 'teacher': variables}
+  whole = {**params, 'teacher': variables}
 
   @functools.cache
   def programs(height, width):
@@ -185,20 +185,16 @@ def make_delta_extractor(
 
 def _programs(frozen: delta.Frozen, name: str, whitening: Whitening | None):
   """A key frame, and a step, from uint8 frames to regions."""
-  stages = EXTRACTORS[name].stages
-
-  def regions(maps, whitening):
-    return _whitened(region_pool([maps[i] for i in stages]), whitening)
 
   def keyframe(params, whitening, frames):
     carry, maps = frozen.keyframe(params, normalise(frames))
-    return carry, regions(maps, whitening)
+    return carry, _whitened(_regions(name, maps), whitening)
 
   def step(params, whitening, carry, frames):
     # The last stretch may be a frame shorter than the others.
     carry = jax.tree.map(lambda x: x[: len(frames)], carry)
     carry, maps = frozen.step(params, carry, normalise(frames))
-    return carry, regions(maps, whitening)
+    return carry, _whitened(_regions(name, maps), whitening)
 
   return tuple(
     functools.partial(jax.jit(program), frozen.params, whitening)
@@ -260,16 +256,22 @@ def _check_name(name: str) -> None:
 
 def _pooled(name: str) -> Callable[[Any, Array], Array]:
   """From variables of a backbone and uint8 frames to regions."""
-  net, stages = models.create(name, num_classes=None), EXTRACTORS[name].stages
+  net = models.create(name, num_classes=None)
 
   @jax.jit
   def pooled(variables, frames):
     # The network computes in the type of its weights, all else in float32.
     dtype = jnp.result_type(*jax.tree.leaves(variables))
     maps = net.apply(variables, normalise(frames).astype(dtype))
-    return region_pool([maps[i].astype(jnp.float32) for i in stages])
+    return _regions(name, maps)
 
   return pooled
+
+
+def _regions(name: str, maps: Sequence[Array]) -> Array:
+  """Those of the maps of a backbone's stages, float32 `[B, R, D]`."""
+  stages = EXTRACTORS[name].stages
+  return region_pool([maps[i].astype(jnp.float32) for i in stages])
 
 
 def _whitened(regions: Array, whitening: Whitening | None) -> Array:
