@@ -7,7 +7,7 @@ Every network runs in processes of its own: one on one core, of which the CPU
 time counts, and one on two cores, of which the wall time does; on a GPU, one
 for each of float32 and bfloat16 and batches of 1 and 8. What is compared takes
 turns within one process, after a warm-up; figures are medians. Weights are
-random; PyTorch gets the same ones, and so do engines for ONNX models.
+random; PyTorch gets the same ones, and so do engines for exported programs.
 
 A student is spelled as its name and arguments, `low_rank:16:min`. Of several
 that are joined by '+' a layer gets the first that has a start for it:
@@ -36,7 +36,11 @@ from retrieval import processor
 
 from deltax import files, models
 
-ENGINES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
+ENGINES = {
+  'onnx': 'onnxruntime',
+  'openvino': 'openvino',
+  'litert': 'ai_edge_litert',
+}
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -100,7 +104,7 @@ def main():
     '--engines',
     nargs='*',
     choices=ENGINES,
-    help='for ONNX models; default: all that are installed',
+    help='for exported programs; default: all that are installed',
   )
   parser.add_argument('--out', help='a JSON file to write')
   options = parser.parse_args()

@@ -37,7 +37,7 @@ class Job(NamedTuple):
     interval: frames of a clip.
     repeats: of every function.
     torch: whether PyTorch's teacher takes part.
-    engines: for ONNX models, that take part.
+    engines: for exported programs, that take part.
     threads: cores that the process has; 0: not limited.
   """
 

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.export
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr
 
 from deltax.delta.deploy.frozen import Frozen
+from deltax.delta.deploy.litert import to_litert
 from deltax.delta.deploy.onnx import Port, to_onnx
 from deltax.layers import forms
 from deltax.types import Array
@@ -37,11 +39,12 @@ class Program(NamedTuple):
   """A function of arrays, as bytes.
 
   Attributes:
-    content: the bytes: what `jax.export.deserialize` takes, or an ONNX model.
+    content: the bytes: what `jax.export.deserialize` takes, or a model of ONNX
+      or LiteRT.
     inputs: in the order of the arguments.
     outputs: in the order of the results.
     text: the same as portable StableHLO, of the version that its first line
-      tells; '' of an ONNX model.
+      tells; '' of another form.
   """
 
   content: bytes
@@ -65,21 +68,24 @@ def export(
   Args:
     frozen: the network, as `Delta.freeze` gives it.
     shape: of the frames, (B, H, W, C).
-    form: 'stablehlo', for all of `PLATFORMS`; 'onnx'; or 'openvino', which is
-      ONNX too, for an engine that holds images with their channels last.
+    form: 'stablehlo', for all of `PLATFORMS`; 'onnx'; 'openvino', which is
+      ONNX too, for an engine that holds images with their channels last; or
+      'litert', for phones and small computers.
     dtype: of the frames, as the network takes them.
 
   Returns:
     'keyframe': from 'frame' to 'carry/<layer>', ... and 'out' (or 'out/<name>',
     ... of a network with several outputs); 'step': from 'carry/<layer>', ...
     and 'frame' to the same. Of 'onnx', images of the carry have their channels
-    first. An ONNX step gives only those arrays that it changes, and reads these
-    under 'held/<layer>', for two arrays never share a name there.
+    first. A step in a form other than 'stablehlo' gives only those arrays that
+    it changes, and reads these under 'held/<layer>', for two arrays never share
+    a name there.
 
   Raises:
     ValueError: an unknown form.
-    DeltaxError: a layer has no form in ONNX; it is named.
-    ImportError: the packages of the extra `export` are missing.
+    DeltaxError: a layer has no such form; it is named. Or the form is 'litert',
+      and the batch symbolic.
+    ImportError: the packages of the extra `export`, or `litert`, are missing.
   """
   if form not in _WRITERS:
     raise ValueError(f'no form {form!r}; known: {", ".join(_WRITERS)}')
@@ -133,14 +139,7 @@ def _stablehlo(function, shapes, inputs, outputs):
 
 def _onnx(function, shapes, inputs, outputs, *, channels_first):
   traced = jax.make_jaxpr(function)(*shapes)
-  taken = dict(zip(inputs, traced.jaxpr.invars, strict=True))
-  given = dict(zip(outputs, traced.jaxpr.outvars, strict=True))
-  # An array that is as it was is not given again.
-  results = [v for v in given if taken.get(v) is not given[v]]
-  inputs = [
-    v._replace(name=v.name.replace('carry/', 'held/', 1)) if v in results else v
-    for v in inputs
-  ]
+  inputs, results = _changes(traced.jaxpr, inputs, outputs)
 
   def port(value):
     of_carry = value.name.startswith(('carry/', 'held/'))
@@ -157,8 +156,38 @@ def _onnx(function, shapes, inputs, outputs, *, channels_first):
   return Program(content, *(tuple(map(stored, v)) for v in (inputs, results)))
 
 
+def _litert(function, shapes, inputs, outputs):
+  jaxpr = jax.make_jaxpr(function)(*shapes).jaxpr
+  inputs, results = _changes(jaxpr, inputs, outputs)
+
+  def changes(*arguments):
+    made = dict(zip(outputs, function(*arguments), strict=True))
+    return [made[value] for value in results]
+
+  names = ([value.name for value in values] for values in (inputs, results))
+  return Program(to_litert(changes, shapes, *names), inputs, results)
+
+
+def _changes(
+  jaxpr: Jaxpr, inputs: Values, outputs: Values
+) -> tuple[Values, Values]:
+  """Inputs, and those outputs that are not as they came in.
+
+  What is changed is read under 'held/<layer>' and given as 'carry/<layer>'.
+  """
+  taken = dict(zip(inputs, jaxpr.invars, strict=True))
+  given = dict(zip(outputs, jaxpr.outvars, strict=True))
+  results = tuple(v for v in given if taken.get(v) is not given[v])
+  named = (
+    v._replace(name=v.name.replace('carry/', 'held/', 1)) if v in results else v
+    for v in inputs
+  )
+  return tuple(named), results
+
+
 _WRITERS: dict[str, tuple[str, Writer]] = {
   'stablehlo': (forms.PORTABLE, _stablehlo),
   'onnx': (forms.PLAIN, functools.partial(_onnx, channels_first=True)),
   'openvino': (forms.PLAIN, functools.partial(_onnx, channels_first=False)),
+  'litert': (forms.LITERT, _litert),
 }

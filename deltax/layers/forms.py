@@ -15,6 +15,7 @@ import jax
 
 PORTABLE = 'portable'
 PLAIN = 'plain'
+LITERT = 'litert'
 
 # One that jax knows of: what `jax.jit` has traced for one target is never taken
 # for another.
@@ -28,8 +29,9 @@ def forms_for(target: str) -> Iterator[None]:
   Args:
     target: `PORTABLE`: forms that XLA compiles well for every platform.
       `PLAIN`: one operation a layer where there is one (a convolution, a
-      gather), which converters to other formats know. Or the name of a backend
-      of JAX ('cpu', 'gpu', 'tpu').
+      gather), which converters to other formats know. `LITERT`: what LiteRT
+      has fast kernels for. Or the name of a backend of JAX ('cpu', 'gpu',
+      'tpu').
 
   Example:
     >>> with forms_for(PLAIN):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from deltax.layers import forms
+from deltax.layers.conv import fast_conv
 from deltax.layers.windows import Pads, explicit_padding
 from deltax.types import Array
 
@@ -35,7 +36,7 @@ def max_pool(
     (size, size) if isinstance(size, int) else size for size in (window, stride)
   )
   pads = explicit_padding(padding, x.shape, windows, strides, (1, 1))
-  if forms.target() == forms.PLAIN:
+  if forms.target() in (forms.PLAIN, forms.LITERT):
     sizes = (1, *windows, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, *sizes)
   for axis, (pad, length, step) in enumerate(
@@ -79,5 +80,9 @@ def mean_pool(x: Array, factors: tuple[int, int]) -> Array:
     window = (1, rows, cols, 1)
     total = lax.reduce_window(x, 0.0, lax.add, window, window, 'VALID')
     return total * (1 / (rows * cols))
+  if forms.target() == forms.LITERT:  # which has slices with a stride slowly
+    kernel = jnp.full((rows, cols, 1, x.shape[-1]), 1 / (rows * cols), x.dtype)
+    options = dict(feature_group_count=x.shape[-1])
+    return fast_conv(x, kernel, factors, 'VALID', **options)
   slices = (x[:, i::rows, j::cols] for i in range(rows) for j in range(cols))
   return sum(slices) * (1 / (rows * cols))

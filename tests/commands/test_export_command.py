@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exported import distilled, frames_of, rollout, run_onnx
+from exported import RUN, distilled, frames_of, rollout
 
 from deltax import commands, models, training
 from deltax.delta import Full, LowRank, Spec, make_spec
@@ -94,12 +94,13 @@ def test_programs_are_for_every_platform():
     assert exported.platforms == ('cpu', 'cuda', 'tpu')
 
 
+@pytest.mark.parametrize('form', ['onnx', 'litert'])
 @pytest.mark.parametrize('reference', SPECS)
-def test_onnx_gives_the_same_clip(reference):
+def test_an_engine_gives_the_same_clip(reference, form):
   frames = frames_of(SHAPE)
   delta, params = distilled(Small(), SPECS[reference], frames[0])
   frozen = delta.freeze(params, frames[0])
-  found = run_onnx(export(frozen, SHAPE, form='onnx'), frames)
+  found = RUN[form](export(frozen, SHAPE, form=form), frames)
   expected = rollout(frozen, frames)
   np.testing.assert_allclose(found[0], expected['a'], atol=2e-6)
   np.testing.assert_allclose(found[1], expected['b'], atol=2e-6)
@@ -220,6 +221,27 @@ def test_a_batch_may_be_left_open(form, run_folder, capsys):
   with pytest.raises(SystemExit):
     commands.main([*arguments, '--batch', 'all', '--force'])
   assert "--batch is a number of frames or 'any'" in capsys.readouterr().err
+
+
+def test_models_for_phones_are_of_one_batch(run_folder, capsys):
+  folder, _ = run_folder
+  out = folder / 'phone'
+  arguments = ['export', str(folder / 'run'), str(out), '--size', '64x128']
+  arguments += ['--form', 'litert']
+  with pytest.raises(SystemExit):
+    commands.main([*arguments, '--batch', 'any'])
+  assert 'as many frames as it was made for' in capsys.readouterr().err
+  assert not out.exists()
+  commands.main(arguments)
+  assert 'step.tflite: ' in capsys.readouterr().out
+  manifest = json.loads((out / 'manifest.json').read_text())
+  litert = pytest.importorskip('ai_edge_litert.interpreter')
+  for described in manifest['programs'].values():
+    model = litert.Interpreter(str(out / described['file']))
+    (signature,) = model.get_signature_list().values()
+    for side in ('inputs', 'outputs'):
+      named = [value['name'] for value in described[side]]
+      assert sorted(named) == sorted(signature[side])
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,10 @@ def test_frames_keep_their_times(folder, tmp_path, kind, capsys):
   assert told == (kind == 'damaged') == (read.damaged > 0)
 
 
-def test_an_engine_for_onnx_draws_the_same_video(folder, tmp_path, capsys):
-  pytest.importorskip('onnxruntime')
+@pytest.mark.parametrize('other', ['onnx', 'litert'])
+def test_another_engine_draws_the_same_video(other, folder, tmp_path, capsys):
   drawn = []
-  for engine in ('xla', 'onnx'):
+  for engine in ('xla', other):
     out = tmp_path / f'{engine}.mkv'
     commands.main(
       [

@@ -49,6 +49,30 @@ def run_onnx(programs, frames):
     )
     for name, program in programs.items()
   }
+
+  def call(name, given, arrays):
+    return dict(zip(given, sessions[name].run(given, arrays), strict=True))
+
+  return _by_names(programs, frames, call)
+
+
+def run_litert(programs, frames):
+  """The outputs that LiteRT programs give, each `[T, ...]`."""
+  litert = pytest.importorskip('ai_edge_litert.interpreter')
+  interpreters = {
+    name: litert.Interpreter(model_content=program.content)
+    for name, program in programs.items()
+  }
+
+  def call(name, given, arrays):
+    made = interpreters[name].get_signature_runner()(**arrays)
+    return {n: made[n] for n in given}
+
+  return _by_names(programs, frames, call)
+
+
+def _by_names(programs, frames, call):
+  """Outputs of programs whose arrays are handed over by their names."""
   held, outs = {}, []
   for t, frame in enumerate(frames):
     name = 'step' if t else 'keyframe'
@@ -58,10 +82,9 @@ def run_onnx(programs, frames):
       for value in programs[name].inputs
       if value.name != 'frame'
     }
-    made = sessions[name].run(given, {**arrays, 'frame': frame})
-    for value, array in zip(programs[name].outputs, made, strict=True):
-      assert array.shape[1:] == value.shape[1:]
-    made = dict(zip(given, made, strict=True))
+    made = call(name, given, {**arrays, 'frame': frame})
+    for value in programs[name].outputs:
+      assert made[value.name].shape[1:] == value.shape[1:]
     held |= {n: made.pop(n) for n in given if n.startswith('carry/')}
     outs.append(made.values())
   return [np.stack(out) for out in zip(*outs, strict=True)]
@@ -81,4 +104,9 @@ def run_stablehlo(programs, frames):
   return [np.stack(out) for out in zip(*outs, strict=True)]
 
 
-RUN = {'onnx': run_onnx, 'openvino': run_onnx, 'stablehlo': run_stablehlo}
+RUN = {
+  'onnx': run_onnx,
+  'openvino': run_onnx,
+  'litert': run_litert,
+  'stablehlo': run_stablehlo,
+}

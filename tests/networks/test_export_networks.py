@@ -68,10 +68,11 @@ def compare(found, expected):
     np.testing.assert_allclose(values, wanted, atol=1e-4 * scale, rtol=0)
 
 
+@pytest.mark.parametrize('form', ['onnx', 'litert'])
 @pytest.mark.parametrize('students', ['layers', 'blocks'])
 @pytest.mark.parametrize('name', SMALL)
-def test_onnx_gives_the_same_clip(name, students):
-  check(name, SMALL[name], students, 'onnx')
+def test_an_engine_gives_the_same_clip(name, students, form):
+  check(name, SMALL[name], students, form)
 
 
 @pytest.mark.parametrize('students', ['layers', 'blocks'])

@@ -9,9 +9,10 @@ With jax alone (StableHLO, for CPU, CUDA and TPU):
     keyframe = jax.export.deserialize(open('keyframe.stablehlo', 'rb').read())
     *carry, out = keyframe.call(frame)
 
-or with onnxruntime (`--form onnx`), by the names of the manifest: what a step
-reads as 'held/<layer>' was given as 'carry/<layer>', and what it does not give
-stays as it is. Frames are RGB, float32, normalised with the manifest's mean and
+or with onnxruntime (`--form onnx`) or LiteRT (`--form litert`: a .tflite with
+one signature), by the names of the manifest: what a step reads as
+'held/<layer>' was given as 'carry/<layer>', and what it does not give stays as
+it is. Frames are RGB, float32, normalised with the manifest's mean and
 std. The programs hold the forms of layers that suit their platforms, whatever
 machine exports them.
 
@@ -40,7 +41,12 @@ from deltax.tasks.network import brought_by
 from deltax.tasks.parts import delta_params
 
 READABLE = datetime.timedelta(days=180)  # what jax promises
-SUFFIXES = {'stablehlo': '.stablehlo', 'onnx': '.onnx', 'openvino': '.onnx'}
+SUFFIXES = {
+  'stablehlo': '.stablehlo',
+  'onnx': '.onnx',
+  'openvino': '.onnx',
+  'litert': '.tflite',
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
   """Builds the network that the run's checkpoint names, and writes it.
 
   Raises:
-    ValueError: the run holds no delta network, a layer of it has no form in
-      ONNX, or OUT is there already.
+    ValueError: the run holds no delta network, a layer of it has no such form,
+      the form takes no open batch, or OUT is there already.
   """
   folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)

@@ -71,8 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     '--engine',
     choices=ENGINES,
     default='xla',
-    help='what runs the network; those for ONNX run on CPUs; default: '
-    '%(default)s',
+    help='what runs the network; all but xla run on CPUs; default: %(default)s',
   )
   parser.add_argument(
     '--compare',

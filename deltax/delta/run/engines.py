@@ -1,7 +1,7 @@
-"""What compiles and runs a deployed network: XLA, or an engine for ONNX models.
+"""What compiles and runs a deployed network: XLA, or an engine for its exports.
 
-An engine for ONNX models holds the carry itself from frame to frame: what one
-program gives is handed to the next as it lies in memory.
+An engine for exported programs holds the carry itself from frame to frame: what
+one program gives is handed to the next as it lies in memory.
 """
 
 import importlib.util
@@ -18,7 +18,13 @@ from deltax.delta.export import Program, export
 from deltax.errors import DeltaxError
 from deltax.layers import forms
 
-ENGINES = {'xla': 'jax', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
+# Packages that an engine needs, the one that runs it first.
+ENGINES = {
+  'xla': ('jax',),
+  'onnx': ('onnxruntime', 'onnx'),
+  'openvino': ('openvino', 'onnx'),
+  'litert': ('ai_edge_litert', 'litert_converter'),
+}
 
 Held = dict[str, Any]  # arrays of an engine, by name
 
@@ -27,11 +33,12 @@ def check_engine(name: str) -> None:
   """Raises a DeltaxError for an engine that is unknown or not installed."""
   if name not in ENGINES:
     raise DeltaxError(f'no engine {name!r}; known: {", ".join(ENGINES)}')
-  for package in (ENGINES[name], *(() if name == 'xla' else ('onnx',))):
+  extras = 'litert' if name == 'litert' else 'export,engines'
+  for package in ENGINES[name]:
     if not _is_installed(package):
       raise DeltaxError(
-        f'the engine {name!r} needs the package {package}, which is not '
-        "installed: pip install 'deltax-jax[export,engines]'"
+        f'the engine {name!r} needs the package {package.replace("_", "-")}, '
+        f"which is not installed: pip install 'deltax-jax[{extras}]'"
       )
 
 
@@ -56,13 +63,17 @@ def compiled(
     own, and a step takes it away from its caller.
 
   Raises:
-    DeltaxError: see `check_engine`; or a layer has no form in ONNX.
+    DeltaxError: see `check_engine`; or a layer has no form for the engine.
   """
   check_engine(engine)
   if engine == 'xla':
     return _by_xla(frozen, frame)
   programs = export(frozen, frame.shape, form=engine, dtype=frame.dtype)
-  load = {'onnx': _by_onnxruntime, 'openvino': _by_openvino}[engine]
+  load = {
+    'onnx': _by_onnxruntime,
+    'openvino': _by_openvino,
+    'litert': _by_litert,
+  }[engine]
   _, out = jax.eval_shape(frozen.keyframe, frozen.params, frame)
   structure = jax.tree.structure(out)
   # Where every frame is a key frame, no later one gives anything.
@@ -147,6 +158,33 @@ def _by_openvino(program: Program) -> Call:
     request.infer()
     made = {name: request.get_tensor(name) for name in names}
     return _apart(made, lambda tensor: np.array(tensor.data))
+
+  return call
+
+
+def _by_litert(program: Program) -> Call:
+  from ai_edge_litert import interpreter
+
+  made = interpreter.Interpreter(
+    model_content=program.content, num_threads=forms.cores()
+  )
+  made.allocate_tensors()
+  (signature,) = made.get_signature_list()
+  runner = made.get_signature_runner(signature)
+  takes, gives = (
+    {name: described['index'] for name, described in details.items()}
+    for details in (runner.get_input_details(), runner.get_output_details())
+  )
+  there: dict[str, Any] = {}  # what the interpreter was given last; it keeps it
+
+  def call(held, frame):
+    for name, array in (_taken(program, held) | {'frame': frame}).items():
+      if there.get(name) is not array:
+        made.set_tensor(takes[name], array)
+        there[name] = array
+    made.invoke()
+    given = {v.name: made.get_tensor(gives[v.name]) for v in program.outputs}
+    return _apart(given, lambda array: array)
 
   return call
 

@@ -11,7 +11,9 @@ from absl import logging
 from deltax import delta as delta_wing
 from deltax.delta import Streamer, latency
 from deltax.delta.cost import units
-from deltax.delta.search.joint import Offer, Price, joint
+from deltax.delta.plan import Planner
+from deltax.delta.search.flow import Sources, joint_of_moved, sources
+from deltax.delta.search.joint import Offer, Price
 from deltax.delta.spec import offered
 from deltax.delta.survey import survey
 from deltax.tasks.video import deployed
@@ -59,8 +61,8 @@ def choose(
 
   All candidates are fitted to some clips. What one misses of its unit's change,
   times how much the outputs mind that, is its harm; the choice has the least in
-  all. A choice by time is deployed and measured, and made again for as much
-  less or more as it is off.
+  all, and no unit costs anything that no change reaches. A choice by time is
+  deployed and measured, and made again for as much less or more as it is off.
 
   Args:
     net: the network.
@@ -111,9 +113,8 @@ def choose(
   kinds = _rows(candidates), _rows(block_candidates, blocks=True)
   ends = {f'{first}-{last}': (first, last) for first, last in spans}
 
-  def named(limit):
-    """Options of a spec that costs so much."""
-    chosen = joint(offers, limit - layers.rest)
+  def options(chosen):
+    """Those of a spec with the students of a choice."""
     return {
       **base,
       'candidates': (('teacher',),),
@@ -125,6 +126,13 @@ def choose(
         if p in layers.picked or p in of_blocks
       },
     }
+
+  def came(chosen):
+    return _sources(net, variables, frame, options(chosen))
+
+  def named(limit):
+    """Options of a spec that costs so much."""
+    return options(joint_of_moved(offers, limit - layers.rest, came))
 
   if by == 'macs':
     return [named(target * layers.whole) for target in targets]
@@ -199,6 +207,16 @@ def _priced(
     if isinstance(unit, delta_wing.Block):
       blocks.add(path)
   return _Menu(offers, blocks, picked, whole, rest)
+
+
+def _sources(
+  net: Any, variables: Any, frame: Array, options: Mapping[str, Any]
+) -> Sources:
+  """What the units of a spec have their changes from."""
+  delta = delta_wing.distill(net, delta_wing.make_spec(**options))
+  params = jax.eval_shape(delta.init, jax.random.key(0), variables, frame)
+  plan = Planner(delta.net, delta.spec)(params['teacher'], frame.shape)
+  return sources(plan, params['teacher'], frame.shape)
 
 
 def _with_others(spec: delta_wing.Spec) -> tuple[delta_wing.Spec, set[str]]:

@@ -1,4 +1,4 @@
-"""Engines for ONNX models give what XLA gives."""
+"""Engines for exported programs give what XLA gives."""
 
 import sys
 
@@ -49,18 +49,18 @@ def streamed(network, frames, interval, engine):
 
 
 @pytest.mark.parametrize('reference', SPECS)
-@pytest.mark.parametrize('engine', ['onnx', 'openvino'])
+@pytest.mark.parametrize('engine', ['onnx', 'openvino', 'litert'])
 def test_an_engine_gives_the_same_stream(engine, reference, networks):
-  pytest.importorskip(ENGINES[engine])
+  pytest.importorskip(ENGINES[engine][0])
   found = streamed(networks[reference], FRAMES, 4, engine)
   expected = streamed(networks[reference], FRAMES, 4, 'xla')
   scale = np.abs(expected).max()
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize('engine', ['onnx', 'openvino'])
+@pytest.mark.parametrize('engine', ['onnx', 'openvino', 'litert'])
 def test_an_engine_runs_the_teacher_on_every_frame(engine, networks):
-  pytest.importorskip(ENGINES[engine])
+  pytest.importorskip(ENGINES[engine][0])
   teacher = teacher_of(networks['key'])
   frames = FRAMES[:2, None]  # with an axis of streams
   found = streamed(teacher, frames, 1, engine)
@@ -73,6 +73,12 @@ def test_an_engine_that_is_not_installed_is_told(networks, monkeypatch):
   monkeypatch.setitem(sys.modules, 'openvino', None)
   with pytest.raises(DeltaxError, match='needs the package openvino'):
     Streamer(networks['key'], engine='openvino')
+
+
+def test_what_converts_for_an_engine_is_told_too(networks, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'litert_converter', None)
+  with pytest.raises(DeltaxError, match=r'litert-converter.*\[litert\]'):
+    Streamer(networks['key'], engine='litert')
 
 
 def test_an_unknown_engine_is_told(networks):

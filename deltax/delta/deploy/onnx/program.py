@@ -146,14 +146,14 @@ def _write(
 def _equation(graph, equation, inputs, layer):
   kind = equation.primitive.name
   layer = layer or str(equation.source_info.name_stack)
-  called = _called(equation.params)
-  known = all(tensor.is_constant for tensor in inputs) and not called
+  inner = called(equation.params)
+  known = all(tensor.is_constant for tensor in inputs) and not inner
   if known and kind != 'broadcast_in_dim':
     return _computed(equation, inputs)
-  write = _FUNCTIONS.get(equation.params.get('name')) if called else None
+  write = _FUNCTIONS.get(equation.params.get('name')) if inner else None
   write = write or _OPERATIONS.get(kind)
-  if write is None and called:
-    return _write(graph, called, inputs[-len(called.jaxpr.invars) :], layer)
+  if write is None and inner:
+    return _write(graph, inner, inputs[-len(inner.jaxpr.invars) :], layer)
   if write is None:
     raise DeltaxError(f'{layer} has no form in ONNX: the operation {kind!r}')
   try:
@@ -175,7 +175,7 @@ def _computed(equation: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
   return [constant(value) for value in values]
 
 
-def _called(params: Mapping[str, Any]) -> ClosedJaxpr | None:
+def called(params: Mapping[str, Any]) -> ClosedJaxpr | None:
   """The function that an operation calls, once and with its own arguments."""
   for name in ('jaxpr', 'call_jaxpr'):
     if isinstance(function := params.get(name), ClosedJaxpr):
