@@ -61,10 +61,11 @@ def fit(
   """Solves for students, without training.
 
   Of several candidates all are fitted, and the one that its gate chooses runs
-  in front of what follows; where that is as bad as no change, the best one. Of
-  a layer that is called more than once, all calls are seen in a pass of their
-  own before the others are fitted. All clips are in memory at once, at every
-  layer: 16 to 64 later frames of 112 to 240 pixels are plenty.
+  in front of what follows; where that is as bad as no change, the best one. A
+  layer that is called more than once, such as a detector's head on all levels,
+  is fitted in a pass of its own, to all its calls, once the others are. All
+  clips are in memory at once, at every layer: 16 to 64 later frames of 112 to
+  240 pixels are plenty.
 
   Args:
     delta: the delta network.
@@ -89,9 +90,9 @@ def fit(
   plan = Planner(delta.net, delta.spec)(params['teacher'], clip.shape)
   later = fold_time(clip[:, 1:])
   pass_ = _Pass(plan, params, importance(plan, params, later), progress)
+  pass_.run(clip)
   if pass_.repeated:
     pass_.gather(clip)
-  pass_.run(clip)
   return pass_.fitted()
 
 
@@ -173,8 +174,23 @@ class _Pass:
     params = {**self.first, 'students': self.students}
     return Fitted(params, *shares, matters)
 
+  def run(self, clip: Array) -> None:
+    """Fits the other units, one after the other."""
+
+    def seen(part, exact):
+      if part.unit.path in self.repeated:
+        return exact
+      self._solve(part.unit.path, [part])
+      return None
+
+    self._through(clip, seen)
+
   def gather(self, clip: Array) -> None:
-    """Fits the units of several calls, with the teacher at all of those."""
+    """Fits the units of several calls, with the teacher at all of those.
+
+    The others are fitted by then: behind students as they start, changes may be
+    of no use.
+    """
     parts: dict[str, list[Part]] = {path: [] for path in self.repeated}
 
     def seen(part, exact):
@@ -187,16 +203,6 @@ class _Pass:
     self._through(clip, seen)
     for path, own in parts.items():
       self._solve(path, own)
-
-  def run(self, clip: Array) -> None:
-    """Fits the other units, one after the other."""
-
-    def seen(part, exact):
-      del exact
-      if part.unit.path not in self.solved:
-        self._solve(part.unit.path, [part])
-
-    self._through(clip, seen)
 
   def _through(self, clip, seen) -> None:
     """The network, exactly on all frames and by students on the later ones.

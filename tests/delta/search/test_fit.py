@@ -139,6 +139,32 @@ def test_a_layer_of_two_calls_is_fitted_to_both():
   assert error < fitted.before['shared']['low_rank_4_out']
 
 
+class Head(nn.Module):
+  """A layer, and one that is called on two levels."""
+
+  @nn.compact
+  def __call__(self, frames):
+    x = nn.relu(nn.Conv(16, (3, 3), name='one')(frames))
+    head = nn.Conv(16, (3, 3), name='head')
+    return head(x), head(x[:, ::2, ::2])
+
+
+def test_a_layer_of_two_calls_is_fitted_behind_students_that_are():
+  """Behind students as they start, its changes would be noise."""
+  clips = smooth_clips(0)
+  delta = distill(Head(), Spec(every, (LowRank(4),)))
+  variables = Head().init(jax.random.key(0), clips[:, 0])
+  params = delta.init(jax.random.key(1), variables, clips[:, 0])
+  draw = np.random.default_rng(0).standard_normal
+  students = params['students']
+  noise = jax.tree.map(lambda x: jnp.asarray(draw(x.shape)), students['one'])
+  params = {**params, 'students': {**students, 'one': noise}}
+  fitted = fit(delta, params, [clips])
+  assert fitted.before['one']['low_rank_4_out'] > 1
+  assert fitted.before['head']['low_rank_4_out'] < 1
+  assert fitted.after['head']['low_rank_4_out'] < 0.5
+
+
 def test_still_clips_leave_everything_as_it_is():
   delta, params, clips = pair(Spec(every, (LowRank(4),)))
   still = jnp.repeat(clips[:, :1], 3, 1)
