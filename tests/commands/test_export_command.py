@@ -13,6 +13,7 @@ import pytest
 from exported import RUN, distilled, frames_of, rollout
 
 from deltax import commands, models, training
+from deltax.data.video.files import write_video
 from deltax.delta import Full, LowRank, Spec, make_spec
 from deltax.delta.export import export
 from deltax.errors import DeltaxError
@@ -221,6 +222,40 @@ def test_a_batch_may_be_left_open(form, run_folder, capsys):
   with pytest.raises(SystemExit):
     commands.main([*arguments, '--batch', 'all', '--force'])
   assert "--batch is a number of frames or 'any'" in capsys.readouterr().err
+
+
+def test_convolutions_may_be_of_int8(run_folder, capsys):
+  folder, _ = run_folder
+  out, video = folder / 'small', folder / 'drive.mp4'
+  draw = np.random.default_rng(0)
+  write_video(video, draw.integers(0, 256, (25, 96, 160, 3), np.uint8), 10)
+  arguments = ['export', str(folder / 'run'), str(out), '--size', '64x128']
+  arguments += ['--int8', str(video)]
+  with pytest.raises(SystemExit):
+    commands.main(arguments)
+  assert 'is of ONNX models, and the form is' in capsys.readouterr().err
+  arguments += ['--form', 'onnx', '--batch', '2']
+  with pytest.raises(SystemExit):
+    commands.main([*arguments, '--int8', str(folder / 'nowhere.mp4')])
+  assert 'nowhere.mp4' in capsys.readouterr().err and not out.exists()
+  commands.main(arguments)
+  manifest = json.loads((out / 'manifest.json').read_text())
+  assert manifest['convolutions'] == 'int8'
+  onnx = pytest.importorskip('onnx')
+  for described in manifest['programs'].values():
+    model = onnx.load(out / described['file'])
+    types = {array.data_type for array in model.graph.initializer}
+    assert onnx.TensorProto.INT8 in types
+
+
+def test_a_video_of_one_frame_has_no_ranges(run_folder, tmp_path, capsys):
+  folder, _ = run_folder
+  write_video(tmp_path / 'a.mp4', np.zeros((1, 64, 64, 3), np.uint8), 10)
+  arguments = ['export', str(folder / 'run'), str(tmp_path / 'out')]
+  arguments += ['--size', '64x128', '--form', 'onnx']
+  with pytest.raises(SystemExit):
+    commands.main([*arguments, '--int8', str(tmp_path / 'a.mp4')])
+  assert 'a.mp4 has fewer than two frames' in capsys.readouterr().err
 
 
 def test_models_for_phones_are_of_one_batch(run_folder, capsys):

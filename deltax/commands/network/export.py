@@ -16,6 +16,9 @@ it is. Frames are RGB, float32, normalised with the manifest's mean and
 std. The programs hold the forms of layers that suit their platforms, whatever
 machine exports them.
 
+With `--int8 VIDEO` convolutions of ONNX models are of int8, over the ranges
+that they have on a video like those that the network will see.
+
 What `jax.export` writes is read by later versions of jax for six months at
 least, and by earlier ones for three weeks: the manifest says until when. The
 .mlir file beside it is the same program as text.
@@ -30,16 +33,22 @@ from typing import Any
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 
 from deltax import delta, training
 from deltax.commands import folders
 from deltax.commands.sizes import read_size
+from deltax.data.video import frames as video_frames
 from deltax.delta.export import PLATFORMS, Values, export
+from deltax.delta.run.int8 import in_int8
 from deltax.files import write_json
 from deltax.models.inputs import MEAN, STD
-from deltax.tasks.network import brought_by
+from deltax.tasks.network import Brought, brought_by
 from deltax.tasks.parts import delta_params
 
+_CLIPS, _LENGTH = 16, 10  # that ranges are of, and their frames
+_LATER = (0, 1, 5, 9)  # of those, what is looked at
+_FRAMES = 300  # of a video that does not tell how many it has
 READABLE = datetime.timedelta(days=180)  # what jax promises
 SUFFIXES = {
   'stablehlo': '.stablehlo',
@@ -63,6 +72,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     'given; default: %(default)s',
   )
   parser.add_argument('--form', choices=SUFFIXES, default='stablehlo')
+  parser.add_argument(
+    '--int8',
+    type=pathlib.Path,
+    metavar='VIDEO',
+    help='convolutions of int8, over the ranges that they have on this video; '
+    'of ONNX models',
+  )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -70,14 +86,22 @@ def run(arguments: argparse.Namespace) -> None:
 
   Raises:
     ValueError: the run holds no delta network, a layer of it has no such form,
-      the form takes no open batch, or OUT is there already.
+      the form takes no open batch, or OUT is there already. Or --int8 is of
+      another form, or of a video that cannot be read or is too short.
   """
   folders.check_apart(arguments.out, arguments.run)
   folders.check_free(arguments.out, force=arguments.force)
   size = read_size(arguments.size)
   shape = (_batch(arguments.batch), *size, 3)
-  frozen, task = _frozen(arguments.run, (1, *size, 3))
+  if arguments.int8 and SUFFIXES[arguments.form] != '.onnx':
+    raise ValueError(
+      f'--int8 is of ONNX models, and the form is {arguments.form!r}'
+    )
+  frozen, brought, task = _frozen(arguments.run, (1, *size, 3))
+  clips = _clips(arguments.int8, shape, brought) if arguments.int8 else None
   programs = export(frozen, shape, form=arguments.form)
+  if clips:
+    programs = in_int8(programs, clips)
   suffix = SUFFIXES[arguments.form]
   with folders.filled(arguments.out, force=arguments.force) as out:
     for name, program in programs.items():
@@ -88,6 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
       'model': task['model'],
       'num_classes': task.get('num_classes'),
       'form': arguments.form,
+      'convolutions': 'int8' if clips else 'float32',
       'platforms': PLATFORMS if arguments.form == 'stablehlo' else None,
       'written': _written(arguments.form),
       'frame': _frame(task),
@@ -163,4 +188,27 @@ def _frozen(run: pathlib.Path, shape: tuple[int, ...]):
   spec = delta.make_spec(**(task['delta'].get('spec') or {}))
   whole = delta_params(params, model_state)
   frame = jax.ShapeDtypeStruct(shape, jnp.float32)
-  return delta.distill(brought.net, spec).freeze(whole, frame), task
+  return delta.distill(brought.net, spec).freeze(whole, frame), brought, task
+
+
+def _clips(video: pathlib.Path, shape: tuple[Any, ...], brought: Brought):
+  """Clips of a key frame and three later ones, from all over a video.
+
+  Raises:
+    ValueError: it cannot be read, or has fewer than two frames.
+  """
+  number = shape[0] if isinstance(shape[0], int) else 1
+  count = video_frames.read_header(video).count or _FRAMES
+  every = max(_LENGTH, count // _CLIPS)
+  clips: list[list[np.ndarray]] = []
+  for t, frame in enumerate(video_frames.read_frames(video)):
+    if t % every == 0:
+      clips.append([])
+    if t % every in _LATER and len(clips) <= _CLIPS:
+      shown = video_frames.resize(frame, shape[1:3])[None]
+      prepared = np.asarray(brought.prepare(jnp.asarray(shown)))
+      clips[-1].append(prepared.repeat(number, 0))
+  clips = [clip for clip in clips if len(clip) > 1]
+  if not clips:
+    raise ValueError(f'{video} has fewer than two frames')
+  return clips

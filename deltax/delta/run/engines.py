@@ -70,7 +70,7 @@ def compiled(
     return _by_xla(frozen, frame)
   programs = export(frozen, frame.shape, form=engine, dtype=frame.dtype)
   load = {
-    'onnx': _by_onnxruntime,
+    'onnx': by_onnxruntime,
     'openvino': _by_openvino,
     'litert': _by_litert,
   }[engine]
@@ -107,7 +107,8 @@ def _by_xla(frozen, frame):
 Call = Callable[[Held, np.ndarray], tuple[Held, list[np.ndarray]]]
 
 
-def _by_onnxruntime(program: Program) -> Call:
+def by_onnxruntime(program: Program) -> Call:
+  """A program as `(carry, frame) -> (carry, outputs)`, by ONNX Runtime."""
   import onnxruntime
 
   options = onnxruntime.SessionOptions()
@@ -122,7 +123,7 @@ def _by_onnxruntime(program: Program) -> Call:
     binding = session.io_binding()
     value = onnxruntime.OrtValue.ortvalue_from_numpy(frame)
     binding.bind_ortvalue_input('frame', value)
-    for name, array in _taken(program, held).items():
+    for name, array in taken(program, held).items():
       binding.bind_ortvalue_input(name, array)
     for name in names:
       binding.bind_output(name, 'cpu')
@@ -153,7 +154,7 @@ def _by_openvino(program: Program) -> Call:
   def call(held, frame):
     request = next(requests)
     request.set_tensor('frame', openvino.Tensor(frame))
-    for name, array in _taken(program, held).items():
+    for name, array in taken(program, held).items():
       request.set_tensor(name, array)
     request.infer()
     made = {name: request.get_tensor(name) for name in names}
@@ -178,7 +179,7 @@ def _by_litert(program: Program) -> Call:
   there: dict[str, Any] = {}  # what the interpreter was given last; it keeps it
 
   def call(held, frame):
-    for name, array in (_taken(program, held) | {'frame': frame}).items():
+    for name, array in (taken(program, held) | {'frame': frame}).items():
       if there.get(name) is not array:
         made.set_tensor(takes[name], array)
         there[name] = array
@@ -189,7 +190,7 @@ def _by_litert(program: Program) -> Call:
   return call
 
 
-def _taken(program: Program, held: Held) -> Held:
+def taken(program: Program, held: Held) -> Held:
   """What a program takes of the carry, under its own names."""
   names = [value.name for value in program.inputs if value.name != 'frame']
   return {name: held[name.replace('held/', 'carry/', 1)] for name in names}
