@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -273,9 +274,10 @@ def _corrected(
   """A choice whose measured share is a target's.
 
   Parts do not add up to what the whole takes: what lies between them differs
-  from choice to choice.
+  from choice to choice, and by steps. So a correction that leaves what is
+  between a choice of too little and one of too much goes to the middle.
   """
-  share, seen, best = target, 0.0, None
+  share, below, above, best = target, 0.0, math.inf, None
   for _ in range(_ROUNDS):
     try:
       spec = named(share * whole)
@@ -284,7 +286,8 @@ def _corrected(
         raise
       break  # the cheapest one was seen
     if all(row[0] == 'teacher' for row in spec['choices'].values()):
-      share = (share + seen) / 2  # the network itself, whatever that adds up to
+      above = share  # the network itself, whatever that adds up to
+      share = (below + above) / 2
       continue
     took = measured(spec)
     logging.info('chosen for %.3f of a frame, measured %.3f', share, took)
@@ -292,8 +295,13 @@ def _corrected(
       best = took, spec
     if abs(took / target - 1) < _NEAR:
       break
-    seen = share
+    if took < target:
+      below = max(below, share)
+    else:
+      above = min(above, share)
     share += target - took
+    if below < above and not below < share < above:
+      share = (below + above) / 2
   if best is None:
     raise ValueError(f'no student is within {target} of the network here')
   return best[1]

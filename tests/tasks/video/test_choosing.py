@@ -105,6 +105,24 @@ def test_a_choice_by_time_is_corrected_by_what_it_takes(off):
   assert measured(found) == pytest.approx(0.3, rel=0.02)
 
 
+def test_a_correction_ends_between_too_little_and_too_much():
+  """Corrections by the difference alone would go to and fro over a step."""
+  limits = []
+
+  def named(limit):
+    limits.append(limit)
+    return {'choices': {'a': ('skip',)}, 'limit': limit}
+
+  def measured(spec):
+    share = spec['limit'] / 100
+    steps = ((0.18, 0.117), (0.21, 0.153), (0.217, 0.17))
+    return next((took for end, took in steps if share < end), 0.189)
+
+  found = choosing._corrected(named, measured, 0.17, 100.0)
+  assert measured(found) == pytest.approx(0.17, rel=0.05)
+  assert len(limits) <= 6
+
+
 def test_a_target_that_even_corrections_miss_gives_the_nearest():
   def named(limit):
     if limit < 20:
