@@ -203,8 +203,10 @@ def _clips(video: pathlib.Path, shape: tuple[Any, ...], brought: Brought):
   clips: list[list[np.ndarray]] = []
   for t, frame in enumerate(video_frames.read_frames(video)):
     if t % every == 0:
+      if len(clips) == _CLIPS:
+        break
       clips.append([])
-    if t % every in _LATER and len(clips) <= _CLIPS:
+    if t % every in _LATER:
       shown = video_frames.resize(frame, shape[1:3])[None]
       prepared = np.asarray(brought.prepare(jnp.asarray(shown)))
       clips[-1].append(prepared.repeat(number, 0))

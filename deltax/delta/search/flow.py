@@ -35,7 +35,6 @@ def sources(plan: Plan, variables: Any, shape: Sequence[int]) -> Sources:
     By path, the paths of the units whose outputs reach it through no other, and
     `FRAME` where the frame does.
   """
-
   marks = {path: jnp.zeros(()) for path in plan.selected}
   frame = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
   program, seen = jax.make_jaxpr(
