@@ -58,6 +58,17 @@ def test_arrays_have_the_names_that_they_are_given():
   np.testing.assert_allclose(made['out/b'], x + y)
 
 
+def test_what_is_not_read_is_an_input_all_the_same():
+  """Such as what is kept of a unit whose readers are skipped."""
+  shapes = [jax.ShapeDtypeStruct(SHAPE, jnp.float32)] * 3
+  names = ['carry/idle', 'carry/read', 'frame'], ['out']
+  content = to_litert(lambda x, y, z: [jax.nn.relu(y) + z], shapes, *names)
+  idle, read, frame = 9 * drawn(*SHAPE), -drawn(*SHAPE), drawn(*SHAPE) ** 2
+  arrays = {'carry/idle': idle, 'carry/read': read, 'frame': frame}
+  expected = np.maximum(read, 0) + frame
+  np.testing.assert_allclose(run(content, **arrays)['out'], expected)
+
+
 @pytest.mark.parametrize(
   ('function', 'operation'),
   [

@@ -55,7 +55,8 @@ def _converted(function, shapes, inputs, outputs) -> bytes:
   from litert_converter import converter_api_ext as converter
   from litert_converter.mlir import ir, passmanager
 
-  traced = jax.export.export(jax.jit(function), platforms=('cpu',))(*shapes)
+  whole = jax.jit(function, keep_unused=True)  # every argument has its name
+  traced = jax.export.export(whole, platforms=('cpu',))(*shapes)
   context = ir.Context()
   converter.prepare_mlir_context(context)
   with context:

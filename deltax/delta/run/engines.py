@@ -148,6 +148,7 @@ def _by_openvino(program: Program) -> Call:
     },
   )
   names = [value.name for value in program.outputs]
+  read = {name for port in network.inputs for name in port.names}
   # Two by turns: one reads what the other gave, and writes over its own.
   requests = itertools.cycle([network.create_infer_request() for _ in 'ab'])
 
@@ -155,7 +156,8 @@ def _by_openvino(program: Program) -> Call:
     request = next(requests)
     request.set_tensor('frame', openvino.Tensor(frame))
     for name, array in taken(program, held).items():
-      request.set_tensor(name, array)
+      if name in read:
+        request.set_tensor(name, array)
     request.infer()
     made = {name: request.get_tensor(name) for name in names}
     return _apart(made, lambda tensor: np.array(tensor.data))

@@ -25,6 +25,11 @@ SPECS = {
     blocks=('Bottleneck',),
     block_candidates=(('residual', 4, 2),),
   ),
+  # What is kept of the first of the two, nothing reads.
+  'skipped': make_spec(
+    candidates=(('low_rank', 4),),
+    choices={'down4_0': ('skip',), 'down4_3': ('skip',)},
+  ),
   'previous': Spec(candidates=(LowRank(2),), reference='previous'),
 }
 
