@@ -35,12 +35,9 @@ from delta_table import table
 from retrieval import processor
 
 from deltax import files, models
+from deltax.delta.run import engines
 
-ENGINES = {
-  'onnx': 'onnxruntime',
-  'openvino': 'openvino',
-  'litert': 'ai_edge_litert',
-}
+ENGINES = {name: own for name, own in engines.ENGINES.items() if name != 'xla'}
 DTYPES = ('float32', 'bfloat16')
 
 
@@ -169,10 +166,14 @@ def plan(options):
 
 
 def engines_of(options):
-  """Engines for ONNX models that take part."""
+  """Engines for exported programs that take part."""
   if options.engines is not None:
     return tuple(options.engines)
-  return tuple(n for n, p in ENGINES.items() if importlib.util.find_spec(p))
+  return tuple(
+    name
+    for name, packages in ENGINES.items()
+    if all(map(importlib.util.find_spec, packages))
+  )
 
 
 def asked(job):

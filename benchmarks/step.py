@@ -9,8 +9,6 @@ after a warm-up, and figures are medians of the process' CPU time.
 """
 
 import argparse
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ import torch.nn.functional as F
 import torch_ddrnet
 import torch_networks
 from delta import pinned
+from delta_measure import timed
 from retrieval import processor
 
 from deltax import compilation, models
@@ -49,7 +48,7 @@ def main():
     for name in options.networks:
       functions = ours(name, frames, labels) | theirs(name, frames, labels)
       for part, ms in timed(functions, options.repeats).items():
-        print(f'{name}, {part}: {ms:.1f} ms', flush=True)
+        print(f'{name}, {part}: {ms["cpu"]:.1f} ms', flush=True)
 
 
 def ours(name, frames, labels):
@@ -101,18 +100,6 @@ def with_norms(module):
     else:
       with_norms(child)
   return module
-
-
-def timed(functions, repeats):
-  """Median CPU milliseconds of each, in turns."""
-  times = {name: [] for name in functions}
-  for turn in range(repeats + 2):
-    for name, function in functions.items():
-      start = time.process_time()
-      function()
-      if turn > 1:
-        times[name].append(1000 * (time.process_time() - start))
-  return {name: statistics.median(own) for name, own in times.items()}
 
 
 if __name__ == '__main__':

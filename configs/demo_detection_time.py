@@ -41,10 +41,8 @@ def get_config(variant: str = ''):
     ),
     data=data,
     optimizer=common.DEMO_OPTIMIZER
-    | dict(
-      learning_rate=2e-3,
-      groups=(('^teacher/', dict(learning_rate=5e-4)), ('', dict())),
-    ),
+    | demo_detection.OPTIMIZER
+    | dict(groups=(demo_detection.OPTIMIZER['groups'][0], ('', dict()))),
     training=dict(
       steps=600, log_every=20, evaluate_every=600, checkpoint_every=100
     ),

@@ -124,6 +124,8 @@ def joint_of_moved(
       skipped = {path for path, name in chosen.items() if name == SKIP}
       idle = unmoved(came, skipped) - skipped
       idle &= {own.path for own in offers if SKIP in own.candidates}
+      if not idle and mine is offers:
+        return chosen
       if not idle:
         prices = {own.path: own.candidates for own in mine}
         harm = sum(prices[path][name].harm for path, name in chosen.items())
