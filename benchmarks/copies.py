@@ -150,20 +150,25 @@ def judge_system(asked: Asked, name: str) -> dict[str, dict[str, float]]:
     index = systems.index_features(f'{folder}/index', features, system)
     searcher = retrieval.Searcher(index, system)
     for share in SHARES:
-      budget = retrieval.Budget(round(share * len(asked.videos)))
-      scores = np.zeros(asked.relevant.shape)
-      for row, query in zip(scores, asked.queries, strict=True):
-        found = searcher.search(
-          features[query],
-          views=shown[query],
-          k=len(asked.videos),
-          budget=budget,
-          locate=False,
-        )
-        by_name = {match.name: match.score for match in found.matches}
-        row[:] = [by_name[video] for video in asked.videos]
+      scores = searched(asked, searcher, features, share, shown)
       rows[f'{name}, {100 * share:g}%'] = judged(asked, scores)
   return rows
+
+
+def searched(asked: Asked, searcher, features, share=1.0, views=None):
+  """Scores `[Q, N]` of searches that compare a share of the pairs."""
+  scores, views = np.zeros(asked.relevant.shape), views or {}
+  for row, query in zip(scores, asked.queries, strict=True):
+    found = searcher.search(
+      features[query],
+      views=views.get(query, ()),
+      k=len(asked.videos),
+      budget=retrieval.Budget(round(share * len(asked.videos))),
+      locate=False,
+    )
+    by_name = {match.name: match.score for match in found.matches}
+    row[:] = [by_name[video] for video in asked.videos]
+  return scores
 
 
 @functools.cache

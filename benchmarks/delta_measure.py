@@ -263,11 +263,14 @@ def difference(ours, theirs):
 def timed(functions, repeats):
   """Median milliseconds, `{name: {'cpu': ..., 'wall': ...}}`; they take turns.
 
-  CPU time is that of all threads of the process. The first turn is not counted.
+  CPU time is that of all threads of the process. The first turn is not counted,
+  nor is the first of the two calls of each: it finds the caches full of what
+  another has left, and threads of another that still wait on a core.
   """
   times = {name: [] for name in functions}
   for turn in range(repeats + 1):
     for name, function in functions.items():
+      jax.block_until_ready(function())
       cpu, wall = time.process_time(), time.perf_counter()
       jax.block_until_ready(function())
       spent = time.process_time() - cpu, time.perf_counter() - wall

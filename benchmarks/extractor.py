@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from copies import mean_precision, read_asked
+from copies import mean_precision, read_asked, searched
 from where import judge
 
 from deltax import compilation, plain, retrieval, systems
@@ -145,19 +145,9 @@ def by_change(video):
 
 def judged(system, asked, about, features, videos):
   """mAP in percent, IoU of the query's time and of the target's."""
-  scores = np.zeros(asked.relevant.shape)
   with tempfile.TemporaryDirectory() as folder:
     index = systems.index_features(f'{folder}/index', features, system)
-    searcher = retrieval.Searcher(index, system)
-    for row, query in zip(scores, asked.queries, strict=True):
-      found = searcher.search(
-        features[query],
-        k=len(asked.videos),
-        budget=retrieval.Budget(len(asked.videos)),
-        locate=False,
-      )
-      by_name = {match.name: match.score for match in found.matches}
-      row[:] = [by_name[video] for video in asked.videos]
+    scores = searched(asked, retrieval.Searcher(index, system), features)
   films = {
     name: Frames(
       encode_fine(system.fine, np.asarray(regions, np.float32)),

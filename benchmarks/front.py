@@ -65,14 +65,19 @@ def measured(runs):
   return milliseconds(functions)
 
 
-def of_run(run, *, teacher):
-  """What is to be timed of a run, and of its teacher if that is asked for."""
+def read_run(run):
+  """A run's config, its network as it was brought, and its delta network."""
   config = plain.read_json(run / 'config.json', plain.DICT)
   saved = training.restore_params(training.find_checkpoint(run))
+  brought = brought_by(config['task'])
+  spec = make_spec(**(config['task']['delta'].get('spec') or {}))
+  return config, brought, distill(brought.net, spec), delta_params(*saved)
+
+
+def of_run(run, *, teacher):
+  """What is to be timed of a run, and of its teacher if that is asked for."""
+  _, brought, delta, whole = read_run(run)
   results = json.loads((run / 'results.json').read_text())
-  task, whole = config['task'], delta_params(*saved)
-  brought = brought_by(task)
-  delta = distill(brought.net, make_spec(**(task['delta']['spec'] or {})))
 
   def prepared(size):
     return brought.prepare(jnp.zeros((1, *size, 3), jnp.uint8))

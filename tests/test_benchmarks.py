@@ -32,16 +32,17 @@ def script(monkeypatch):
       del sys.modules[name]
 
 
-def run(*arguments, folder):
+def run(*arguments, folder, script=FOLDER / 'delta.py'):
   environment = {
     **os.environ,
+    'DELTAX_DATA': str(folder / 'data'),
     'XLA_FLAGS': os.environ['QUICK_COMPILATION'],
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
   }
   return subprocess.run(
-    [sys.executable, str(FOLDER / 'delta.py'), *arguments],
+    [sys.executable, str(script), *map(str, arguments)],
     cwd=folder,
     env=environment,
     capture_output=True,
@@ -196,7 +197,7 @@ def test_the_table_gives_the_ratios_of_its_rows(script):
   assert '1.25x (1 core, CPU ms), 0.75x (2 cores' in lines[7]
 
 
-def test_functions_take_turns_and_the_first_turn_does_not_count(
+def test_functions_take_turns_of_two_calls_whose_second_counts(
   script, monkeypatch
 ):
   measure = script('delta_measure')
@@ -214,9 +215,13 @@ def test_functions_take_turns_and_the_first_turn_does_not_count(
   monkeypatch.setattr(measure.time, 'perf_counter', lambda: 2 * clock[0])
   monkeypatch.setattr(measure.time, 'process_time', lambda: clock[0])
   found = measure.timed(
-    {'a': function('a', 64, 1, 4, 2), 'b': function('b', 64, 8, 8, 8)}, 3
+    {
+      'a': function('a', 64, 64, 32, 1, 32, 4, 32, 2),
+      'b': function('b', 64, 64, 16, 8, 16, 8, 16, 8),
+    },
+    3,
   )
-  assert calls == ['a', 'b'] * 4
+  assert calls == ['a', 'a', 'b', 'b'] * 4
   assert found['a'] == {'cpu': 2000, 'wall': 4000}
   assert found['b'] == {'cpu': 8000, 'wall': 16000}
 
@@ -398,3 +403,43 @@ def test_films_are_indexed_by_one_process_and_by_two_into_the_same(
     '| 2 | 5.0 | 3.00 |',
     '| times as fast | 2.00 | 1.50 |',
   ]
+
+
+@pytest.mark.slow
+def test_a_trained_run_is_timed_rounded_and_rivalled(tmp_path):
+  trained = tmp_path / 'trained'
+  config = (
+    f'--config={FOLDER.parent}/configs/demo_delta.py:smoke',
+    f'--workdir={trained}',
+  )
+  for name in ('train', 'eval'):
+    script = FOLDER.parent / f'{name}.py'
+    done = run(*config, folder=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr[-3000:]
+  results = json.loads((trained / 'results.json').read_text())
+  rows, cols = results['size']
+  smaller = f'{rows // 2}x{cols // 2}'
+
+  def cells_of(name, *options):
+    """Of the rows of the table that a script prints."""
+    script = FOLDER / f'{name}.py'
+    done = run(trained, *options, folder=tmp_path, script=script)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [x for x in done.stdout.splitlines() if x.startswith('| ')]
+    return [[c.strip() for c in line.strip('|').split('|')] for line in lines]
+
+  first, teacher, *_, own = cells_of('front')
+  assert teacher[0] == 'teacher' and own[0] == 'trained'
+  assert own[1] == f'{100 * results["delta"][0]["score"]:.1f}'
+  assert len(own) == len(first) and all(float(x) > 0 for x in own[-8:])
+
+  _, (size, *scores) = cells_of('smaller', '--sizes', smaller, '--steps', 2)
+  assert size == smaller and all(0 <= float(x) <= 100 for x in scores)
+
+  _, *found = cells_of('int8')
+  names = [name for name, *_ in found]
+  assert names == [
+    *('teacher', 'teacher, int8', 'later frames', 'later frames, int8')
+  ]
+  assert all(float(x[3]) > 0 for x in found)
+  assert all(float(x[2].rstrip('%')) > 80 for x in found[1::2])

@@ -115,7 +115,7 @@ def fast_conv(
   )
   per_channel = feature_group_count == lhs.shape[-1] == rhs.shape[-1] > 1
   dense = feature_group_count == 1
-  as_it_is = target in (forms.PLAIN, forms.LITERT) or not ordinary
+  as_it_is = forms.converted() or not ordinary
   if as_it_is or not (dense or per_channel):
     return lax.conv_general_dilated(
       lhs,

@@ -47,6 +47,17 @@ def target() -> str:
   return _TARGET.value or jax.default_backend()
 
 
+def converted() -> bool:
+  """Whether a program is for a converter, which knows operations as they are.
+
+  Example:
+    >>> with forms_for(LITERT):
+    ...   converted()
+    True
+  """
+  return target() in (PLAIN, LITERT)
+
+
 def cores() -> int:
   """Cores that programs are traced for: this process' own.
 

@@ -36,7 +36,7 @@ def max_pool(
     (size, size) if isinstance(size, int) else size for size in (window, stride)
   )
   pads = explicit_padding(padding, x.shape, windows, strides, (1, 1))
-  if forms.target() in (forms.PLAIN, forms.LITERT):
+  if forms.converted():
     sizes = (1, *windows, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, *sizes)
   for axis, (pad, length, step) in enumerate(

@@ -68,23 +68,26 @@ class Encoder(nnx.Module):
 
 
 class ViT(nnx.Module):
-  """Patches of 8x8, a class token; `[B, 32, 48, 3]` to `[B, 5]`."""
+  """Patches and a class token; `[B, *size, 3]` to `[B, 5]`."""
 
-  def __init__(self, **options):
-    self.patches = nnx.Conv(3, 16, (8, 8), strides=8, **options)
+  def __init__(self, width=16, depth=2, patch=8, size=(32, 48), **options):
+    window, tokens = (patch, patch), size[0] * size[1] // patch**2
+    self.patches = nnx.Conv(3, width, window, strides=patch, **options)
     draw = nnx.initializers.normal(0.5)
     key = options['rngs'].params
-    self.class_token = nnx.Param(draw(key(), (1, 1, 16)))
-    self.places = nnx.Param(draw(key(), (1, 25, 16)))
-    self.layers = nnx.List([Encoder(16, **options) for _ in range(2)])
-    self.norm = nnx.LayerNorm(16, **options)
-    self.head = nnx.Linear(16, 5, **options)
+    self.class_token = nnx.Param(draw(key(), (1, 1, width)))
+    self.places = nnx.Param(draw(key(), (1, 1 + tokens, width)))
+    self.layers = nnx.List([Encoder(width, **options) for _ in range(depth)])
+    self.norm = nnx.LayerNorm(width, **options)
+    self.head = nnx.Linear(width, 5, **options)
 
   def __call__(self, x: Array) -> Array:
     x = self.patches(x)
-    x = x.reshape(len(x), -1, 16)
+    x = x.reshape(len(x), -1, x.shape[-1])
     first = self.class_token[...].astype(x.dtype)
-    x = jnp.concatenate([jnp.broadcast_to(first, (len(x), 1, 16)), x], 1)
+    x = jnp.concatenate(
+      [jnp.broadcast_to(first, (len(x), 1, x.shape[-1])), x], 1
+    )
     x = x + self.places[...].astype(x.dtype)
     for layer in self.layers:
       x = layer(x)

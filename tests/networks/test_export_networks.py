@@ -104,8 +104,20 @@ def test_programs_of_full_size_give_the_same_clip(name, students, form):
 @pytest.mark.parametrize('form', RUN)
 @pytest.mark.parametrize('kind', ['ViT', 'ConvNeXt', 'UNet'])
 def test_a_network_of_nnx_gives_the_same_clip(kind, form):
-  frames = frames_of((1, 32, 48, 3))
   net = getattr(nnx_networks, kind)(rngs=nnx.Rngs(0))
+  check_nnx(net, (32, 48), form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('form', RUN)
+def test_a_transformer_of_full_size_gives_the_same_clip(form):
+  size = (224, 224)
+  net = nnx_networks.ViT(384, 12, 16, size, rngs=nnx.Rngs(0))
+  check_nnx(net, size, form)
+
+
+def check_nnx(net, size, form):
+  frames = frames_of((1, *size, 3))
   delta = distill(net, make_spec(candidates=(('low_rank', 2),)))
   variables = nnx.to_pure_dict(nnx.state(net))
   params = delta.init(jax.random.key(0), variables, frames[0])

@@ -319,7 +319,7 @@ def _brought(kernel, x, size):
   if patch == (1, 1):  # fewer channels first: a resize costs by the channel
     x = _pooled(x, size)
     return resize_bilinear(fast_conv(x, kernel, (1, 1), 'VALID'), size)
-  if forms.target() in (forms.PLAIN, forms.LITERT):
+  if forms.converted():
     return fast_conv(_filled(x, patch, size), kernel, patch, 'VALID')
   x = _laid(x, patch, size)
   out = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])

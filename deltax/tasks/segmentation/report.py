@@ -65,7 +65,7 @@ def make_report(
     by_class=_by_class,
     clips=_clips,
     shot=_shot,
-    smaller=functools.partial(_on_smaller, baseline),
+    smaller=functools.partial(on_smaller, baseline),
   )
   return gather(
     params,
@@ -78,19 +78,26 @@ def make_report(
   )
 
 
-def _on_smaller(baseline: Task, size: Size) -> Task:
+def on_smaller(baseline: Task, size: Size) -> Task:
   """The network's task on frames made smaller, against the labels as before."""
   name = rivals.name_of(size)
 
+  def small(batch):
+    return {**batch, 'frames': rivals.shrunk(batch['frames'], size)}
+
+  def losses(params, model_state, batch, key):
+    return baseline.losses(params, model_state, small(batch), key)
+
   def evaluate(params, model_state, batch):
-    small = {**batch, 'frames': rivals.shrunk(batch['frames'], size)}
-    counts = baseline.evaluate(params, model_state, small)
+    counts = baseline.evaluate(params, model_state, small(batch))
     return {f'{name}/{key.split("/")[1]}': x for key, x in counts.items()}
 
   def summarise(counts):
     return scores_of(name, counts)
 
-  return baseline._replace(evaluate=evaluate, summarise=summarise)
+  return baseline._replace(
+    losses=losses, evaluate=evaluate, summarise=summarise
+  )
 
 
 def _last_frame(evaluate):
