@@ -43,13 +43,20 @@ def main():
   parser.add_argument('--runs', type=pathlib.Path, required=True)
   parser.add_argument('--sizes', type=int, nargs='*', default=[1000, 10000])
   parser.add_argument('--patience', type=float, default=60.0)
+  parser.add_argument(
+    '--fine', nargs='+', choices=FINE, default=FINE, help='networks of pairs'
+  )
   options = parser.parse_args()
   compilation.set_up()
   asked = read_asked(options.runs / 'copies', 'test')
   store = FeatureStore(options.runs / 'features')
   training = read_asked(options.runs / 'copies', 'train').videos
   sources = [np.asarray(store[name], np.float32) for name in training]
-  parts = {name: runs.read_part(options.runs / name) for name in FINE}
+  parts = {
+    name: runs.read_part(options.runs / name)
+    for name in FINE
+    if name in options.fine
+  }
   shared = {
     role: runs.read_part(options.runs / role) for role in ('coarse', 'selector')
   }
@@ -90,12 +97,13 @@ def rows(asked, features, size, made, patience):
   """Name, mAP or None, seconds and bytes of every way to search."""
   for name, system in made.items():
     yield (name, *all_pairs(asked, features, size, system, patience))
-  for name in ('binary', 'attention'):
+  students = [name for name in reversed(made) if name != 'teacher']
+  for name in students:
     system = made[name]
     with tempfile.TemporaryDirectory() as folder:
       index, stored = indexed(f'{folder}/index', system, features, size)
       searcher = retrieval.Searcher(index, system)
-      if name == 'binary':
+      if name == students[0]:
         own = searched(asked, features, searcher, 0)
         yield 'coarse', *own, stored['coarse']
       for share in SHARES:
