@@ -90,10 +90,12 @@ def _head(compared: Comparison, title: str) -> str:
     f'{", ".join(counts)}.'
   )
   about = f'{compared.about}; timed on {", ".join(compared.devices)}'
+  remark = compared.uneven and f'<p>{html.escape(compared.uneven)}</p>'
   return (
     f'<header><h1>{html.escape(title)}</h1>'
     f'<p class="lead">{html.escape(lead)}</p>'
-    f'<p class="about">{html.escape(about)}</p></header>'
+    f'<p class="about">{html.escape(about)}</p>'
+    f'{remark}</header>'
   )
 
 

@@ -18,6 +18,7 @@ from deltax.report.summary import (
 )
 
 COSTS = ('gmacs', 'ms')
+EVEN = 1.15  # times as long as in another run: what a teacher may take
 
 
 class Point(NamedTuple):
@@ -52,6 +53,8 @@ class Comparison(NamedTuple):
       later frame: share of the teacher's multiply-accumulates, milliseconds,
       times faster than the teacher, times its floor; NaN where not measured.
     fronts: points that no other one beats, by cost: 'gmacs', 'ms'.
+    uneven: a sentence where one teacher took other times in other runs, as on
+      a machine with other work, or ''.
   """
 
   metric: Metric
@@ -60,6 +63,7 @@ class Comparison(NamedTuple):
   points: tuple[Point, ...]
   later: dict[str, dict[str, float]]
   fronts: dict[str, list[Point]]
+  uneven: str
 
 
 def compare(written: Mapping[str, Any]) -> Comparison:
@@ -97,6 +101,7 @@ def compare(written: Mapping[str, Any]) -> Comparison:
     every_point,
     {name: _later(own) for name, own in runs.items() if own.delta},
     {cost: front(every_point, cost) for cost in COSTS},
+    _uneven(runs),
   )
 
 
@@ -185,14 +190,15 @@ def later_rows(compared: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def text(compared: Comparison) -> str:
-  """Both tables for a terminal, without a trailing newline."""
+  """Both tables for a terminal, and a remark, without a trailing newline."""
   tables = [(['', *columns(compared)], rows(compared))]
   if compared.later:
     tables.append(later_rows(compared))
-  return '\n\n'.join(
+  shown = [
     aligned([(name, cells) for name, *cells in [head, *body]])
     for head, body in tables
-  )
+  ]
+  return '\n\n'.join([*shown, *filter(None, [compared.uneven])])
 
 
 def _read(name: str, written: Any) -> Results:
@@ -244,6 +250,24 @@ def _teachers(runs) -> list[Point]:
     Point(f'teacher {name}', 1, score, 0.0, gmacs, statistics.median(ms))
     for (name, score, gmacs), ms in times.items()
   ]
+
+
+def _uneven(runs: Mapping[str, Results]) -> str:
+  """Tells where milliseconds of runs do not go together."""
+  times: dict[tuple, dict[str, float]] = {}
+  for name, results in runs.items():
+    teacher = results.teacher
+    if teacher.ms is not None:
+      times.setdefault((teacher.name, teacher.gmacs), {})[name] = teacher.ms
+  for (teacher, _), ms in times.items():
+    fast, slow = min(ms, key=ms.__getitem__), max(ms, key=ms.__getitem__)
+    if ms[slow] > EVEN * ms[fast]:
+      return (
+        f'The teacher {teacher} took {ms[slow]:.1f} ms in {slow} and '
+        f'{ms[fast]:.1f} ms in {fast}: milliseconds of these runs cannot be '
+        'compared. Evaluate them anew, with nothing else running.'
+      )
+  return ''
 
 
 def _point(name: str, row: DeltaRow) -> Point:

@@ -179,3 +179,21 @@ def test_results_of_another_type_are_refused_by_place(changes, message):
   rows = run([0.6])['delta']
   with pytest.raises(ValueError, match='a size or an interval in it cannot be'):
     compare({'b': run([0.6], delta=[{**rows[0], 'interval': 0}])})
+
+
+def test_a_teacher_that_was_timed_beside_other_work_is_told():
+  even = compare({'one': run([0.6], teacher=40.0), 'two': run([0.6])})
+  assert even.uneven == '' and 'cannot be compared' not in pareto.text(even)
+  uneven = compare({'idle': run([0.6]), 'busy': run([0.5], teacher=80.0)})
+  assert uneven.uneven.startswith(
+    'The teacher net took 80.0 ms in busy and 40.0 ms in idle: '
+  )
+  assert pareto.text(uneven).endswith(uneven.uneven)
+
+
+def test_the_page_tells_it_at_its_head(tmp_path):
+  path = tmp_path / 'page.html'
+  uneven = compare({'idle': run([0.6]), 'busy': run([0.5], teacher=80.0)})
+  pareto_page.write_comparison(path, uneven, 'runs')
+  head = path.read_text().partition('</header>')[0]
+  assert uneven.uneven in head
