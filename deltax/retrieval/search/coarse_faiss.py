@@ -8,6 +8,7 @@ that are found.
 
 import contextlib
 import importlib
+import math
 import os
 import pathlib
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from deltax import files, plain
 from deltax.plain import COUNT, TEXT
 
 CODECS = {'ivf_sq8': 'SQ8', 'ivf_rabitq': 'RaBitQ'}
-PROBES = 32  # lists read for a query
+PROBES = 32  # lists read for a query, at least
+READ = 4  # times the vectors that are asked for are read, at least
 LEAST = 39  # vectors per centroid that its fitting needs
 # With more, the nearest centroids cost more than the vectors of their lists.
 MOST = 2048
@@ -98,7 +100,8 @@ class FaissSearch:
     if not wanted:
       empty = np.zeros((len(vectors), 0))
       return empty.astype(np.int64), empty.astype(np.float32)
-    self._index.nprobe = min(PROBES, self._index.nlist)
+    lists = math.ceil(READ * wanted * self._index.nlist / self._index.ntotal)
+    self._index.nprobe = min(max(PROBES, lists), self._index.nlist)
     vectors = np.ascontiguousarray(vectors, np.float32)
     scores, ids = self._index.search(vectors, wanted)
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)

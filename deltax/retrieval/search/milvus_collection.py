@@ -30,6 +30,7 @@ TOKEN = 'DELTAX_MILVUS_TOKEN'
 CONNECT, CALL, BUILD = 5, 30, 600  # seconds that an answer may take
 PAUSES = (0.5, 1, 2, 4)  # seconds before a call is tried again
 LIMIT = 16384  # rows that a server gives at once
+EF = 512  # rows that a search of a graph keeps in sight, at least
 STATE = -1  # a key
 ROW = np.dtype([('key', 'i8'), ('seal', 'i8'), ('of', 'i8')])
 
@@ -186,6 +187,8 @@ class Collection:
           self._name,
           data=list(np.asarray(vectors[start : start + step], np.float32)),
           limit=limit,
+          # Else a graph gives fewer than are asked for, without a word.
+          search_params={'params': {'ef': max(EF, limit)}},
           output_fields=['key'],
           consistency_level='Strong',
           timeout=CALL,

@@ -115,6 +115,13 @@ def test_a_video_is_found_once_by_the_best_of_its_vectors(kind, empty):
   assert (np.diff(scores, axis=1) <= 0).all()
 
 
+@pytest.mark.parametrize('asked', [5, 500, 2000])
+def test_an_engine_reads_as_many_lists_as_what_is_asked_for_needs(empty, asked):
+  vectors = groups(4000)  # FAISS: in 102 lists, of which 32 hold 1,250
+  ids, _ = empty.build(np.arange(4000), vectors).query(vectors[::400], asked)
+  assert ids.shape == (10, asked) and (ids >= 0).all()
+
+
 @pytest.mark.parametrize('count', [0, 1, 3])
 def test_few_vectors_give_few_answers(empty, count, capfd):
   vectors = groups(5)
