@@ -6,8 +6,8 @@ solved for on a few clips, and then trained, with the key frames' network.
 
 Paper: Habibian et al., ECCV 2022, section 4.1, with time in place of
 multiply-accumulates, blocks beside layers, and students that are solved for.
-Expected: RESULTS.md, "Detection". Cost: 20 minutes on one CPU core. Nothing
-else should run while students are measured, in the first ten minutes.
+Expected: RESULTS.md, "Detection". Cost: 35 minutes on one CPU core. Nothing
+else should run while students are measured, in the first 17 minutes.
 
     python train.py --config=configs/demo_detection_time.py \
         --workdir=runs/demo_detection/delta_time
@@ -44,7 +44,7 @@ def get_config(variant: str = ''):
     | demo_detection.OPTIMIZER
     | dict(groups=(demo_detection.OPTIMIZER['groups'][0], ('', dict()))),
     training=dict(
-      steps=600, log_every=20, evaluate_every=600, checkpoint_every=100
+      steps=1000, log_every=20, evaluate_every=1000, checkpoint_every=100
     ),
   )
   return common.variant(config, variant)

@@ -146,6 +146,17 @@ def test_the_network_of_a_config_takes_its_frames(name):
   assert jax.tree.leaves(state)
 
 
+def test_the_extractor_can_be_resnet50():
+  config = config_of('extractor') | {'teacher': ''}  # no weights are packaged
+  outputs = {str(stage): 'features' for stage in range(4)}
+  config['task'].update(model='resnet50', outputs=outputs)
+  config['task']['delta']['spec']['blocks'] = ('Bottleneck',)
+  task = experiment.build(config).task
+  frame = jax.ShapeDtypeStruct((1, 1, 224, 224, 3), np.uint8)
+  params, _ = jax.eval_shape(task.init, jax.random.key(0), {'frames': frame})
+  assert len(params['students']) == 3 + 4 + 6 + 3
+
+
 @pytest.mark.parametrize('name', RETRIEVAL)
 def test_the_network_of_a_config_takes_regions(name):
   config = config_of(name)
