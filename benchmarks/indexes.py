@@ -10,8 +10,8 @@ engine is to make its file. Searches are whole ones, with 20 pairs compared
 frame by frame. The recall of an engine is the share of the hundred nearest
 videos, found exactly, that are among its first hundred; and among its first
 thousand, of which a search with a budget of a hundred computes the scores
-exactly. An index takes about 5 kB of the disk for a
-video; --keep leaves it there.
+exactly. An index takes about 5 kB of the disk for a video; --keep leaves it
+there.
 """
 
 import argparse

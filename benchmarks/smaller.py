@@ -12,9 +12,10 @@ import argparse
 import pathlib
 import tempfile
 
-from deltax import compilation, plain, training
+from front import read_run
+
+from deltax import compilation, training
 from deltax.experiment import starts
-from deltax.tasks.parts import delta_params
 from deltax.tasks.segmentation.report import on_smaller
 from deltax.tasks.segmentation.task import make_task
 from deltax.tasks.video import rivals
@@ -30,15 +31,13 @@ def main():
   parser.add_argument('--frames', type=int, default=4, help='of a step')
   options = parser.parse_args()
   compilation.set_up()
-  config = plain.read_json(options.run / 'config.json', plain.DICT)
-  saved = training.restore_params(training.find_checkpoint(options.run))
-  teacher = delta_params(*saved)['teacher']
+  config, _, _, whole = read_run(options.run)
   config['data']['train'].update(clip_length=1, batch_size=options.frames)
   frames, judged = (starts.dataset(config, x) for x in ('train', 'evaluation'))
   print('| teacher on | mIoU as it stands | trained |\n|---|---|---|')
   for spelled in options.sizes:
     size = tuple(map(int, spelled.split('x')))
-    task = on_smaller(network(config['task'], teacher), size)
+    task = on_smaller(network(config['task'], whole['teacher']), size)
     figures = [
       scored(task, size, frames, judged, steps) for steps in (0, options.steps)
     ]
